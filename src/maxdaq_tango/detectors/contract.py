@@ -1,0 +1,111 @@
+"""What every detector family offers to the rest: the driver's contract.
+
+A driver turns our words into the vendor's. It knows no Tango. Its methods block and may take as long as the hardware
+does; whoever calls them owns a worker thread. Each raises `DetectorRefused`, `DetectorTimeout` or `DetectorOffline`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from maxdaq_tango.model import AcquisitionSettings, StreamDescription
+
+
+class HardwareState(StrEnum):
+    """What the hardware says of itself, in our words."""
+
+    OFFLINE = "OFFLINE"
+    """Cannot be reached."""
+    NOT_INITIALISED = "NOT_INITIALISED"
+    """Reachable, but wants `initialise` first."""
+    IDLE = "IDLE"
+    CONFIGURING = "CONFIGURING"
+    ARMED = "ARMED"
+    ACQUIRING = "ACQUIRING"
+    ERROR = "ERROR"
+
+
+class DetectorIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answered at the address."""
+
+    model: str
+    serial_number: str
+    firmware: str = ""
+    api_version: str = ""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Limits of a value as the hardware states them; None = it states none."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class DetectorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at the hardware."""
+
+    state: HardwareState
+    message: str = ""
+    """The vendor's own state or error text."""
+    ready_for_trigger: bool = False
+    """A software trigger given now would start an exposure."""
+    frames_acquired: int | None = None
+    """Since arm; None when the hardware does not count (the receiver's count is used then)."""
+
+
+class ArmedSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to arm."""
+
+    series: str | None
+    """Identity that the stream's messages will carry; None when it cannot be known (believe the first start)."""
+    frame_count: int
+
+
+class DetectorDriver(Protocol):
+    """One detector at one address."""
+
+    def connect(self) -> DetectorIdentity:
+        """Reach the hardware, initialise it if it wants that, find out what it can do. May be called again."""
+        ...
+
+    def limits(self) -> dict[str, Range]:
+        """Limits by common name: exposure_time_s, frame_period_s, trigger_count, frames_per_trigger, energy_ev ..."""
+        ...
+
+    def readout_time_s(self) -> float:
+        """Dead time between two frames of a burst."""
+        ...
+
+    def configure(self, settings: AcquisitionSettings) -> StreamDescription:
+        """Apply everything in the order the vendor wants, read it back, check it, and say what will be sent.
+
+        A value that the hardware rounds is accepted within its resolution; one it refuses or changes is an error.
+        """
+        ...
+
+    def arm(self) -> ArmedSeries:
+        """Make ready. The receiver's sockets must be connected before: the header leaves now."""
+        ...
+
+    def trigger(self) -> None:
+        """One software trigger. Returns when the hardware has finished with it, which may be the whole burst."""
+        ...
+
+    def stop(self) -> None:
+        """End the series in order: the running frame is finished, the end message is sent. Harmless when idle."""
+        ...
+
+    def abort(self) -> None:
+        """End the series at once. Harmless when idle; allowed while `trigger` or `arm` blocks in another thread."""
+        ...
+
+    def report(self) -> DetectorReport:
+        """Look at the hardware; never raises, an unreachable one is OFFLINE with the reason as message."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Afterwards only `connect` may be called."""
+        ...

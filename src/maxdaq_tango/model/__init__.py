@@ -1,0 +1,33 @@
+"""The field's words as frozen types. Knows no sockets, threads, files or Tango."""
+
+from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
+from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
+from maxdaq_tango.model.run import FileNaming, Orientation, RunRequest
+from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
+
+__all__ = [
+    "BUSY_STATES",
+    "MISSING_LISTED",
+    "TRANSITIONS",
+    "AcquisitionEvent",
+    "AcquisitionSettings",
+    "AcquisitionState",
+    "Buffer",
+    "Encoding",
+    "FileNaming",
+    "Frame",
+    "FrameFormat",
+    "Orientation",
+    "Receipt",
+    "RunRequest",
+    "SeriesEnd",
+    "SeriesStart",
+    "StreamDescription",
+    "StreamFormat",
+    "TriggerMode",
+    "Verdict",
+    "WireEvent",
+    "next_state",
+]

@@ -1,0 +1,77 @@
+"""What a person asks of a detector, and what the detector answers that it will send."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.errors import ConfigurationError
+
+
+class TriggerMode(StrEnum):
+    """How exposures start. The names are MAX IV's standard detector names."""
+
+    INTERNAL = "INTERNAL"
+    """The detector starts by itself once armed and makes all frames in a row."""
+    SOFTWARE = "SOFTWARE"
+    """One SoftwareTrigger command starts one burst of `frames_per_trigger` frames."""
+    EXTERNAL_MULTI = "EXTERNAL_MULTI"
+    """One electrical edge starts one burst of `frames_per_trigger` frames."""
+    EXTERNAL_MULTI_GATE = "EXTERNAL_MULTI_GATE"
+    """One frame a gate; the length of the gate is the exposure."""
+
+
+class StreamFormat(StrEnum):
+    """The wire format of a stream; each has a module of the same name in `wire/`."""
+
+    STINS = "stins"
+    DECTRIS_V1 = "dectris-v1"
+    DECTRIS_V2 = "dectris-v2"
+
+
+class AcquisitionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of settings that every detector family understands."""
+
+    exposure_time_s: float = 0.1
+    latency_time_s: float = 0.0
+    """Dead time asked for between two exposures of a burst; 0 = as short as the detector can."""
+    frames_per_trigger: int = 1
+    trigger_count: int = 1
+    trigger_mode: TriggerMode = TriggerMode.INTERNAL
+
+    def __post_init__(self) -> None:
+        if not self.exposure_time_s > 0:
+            raise ConfigurationError(f"set ExposureTime to {self.exposure_time_s} s", accepted="a time above 0 s")
+        if not self.latency_time_s >= 0:
+            raise ConfigurationError(f"set LatencyTime to {self.latency_time_s} s", accepted="0 s or more")
+        if self.frames_per_trigger < 1:
+            raise ConfigurationError(f"set nFramesPerTrigger to {self.frames_per_trigger}", accepted="1 or more")
+        if self.trigger_count < 1:
+            raise ConfigurationError(f"set nTriggers to {self.trigger_count}", accepted="1 or more")
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of the whole series."""
+        return self.frames_per_trigger * self.trigger_count
+
+    @property
+    def frame_period_s(self) -> float:
+        """Start to start of two frames of a burst, as asked for."""
+        return self.exposure_time_s + self.latency_time_s
+
+
+class StreamDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """What a configured detector is going to send, known before the first byte flows."""
+
+    sources: tuple[str, ...]
+    """ZeroMQ endpoints to connect to, e.g. `tcp://10.0.0.1:9999`."""
+    stream_format: StreamFormat
+    frame_count: int
+    frame_period_s: float
+    shape: tuple[int, ...] = ()
+    """(rows, columns) of one frame, () when the detector cannot tell beforehand."""
+    dtype: str = ""
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Settings read back from the detector, JSON values only; they go into the file."""

@@ -1,0 +1,77 @@
+"""The account of one run: the receipt is part of the data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Verdict(StrEnum):
+    """What a run came to. The worst of several is the verdict of all."""
+
+    COMPLETE = "COMPLETE"
+    """Every expected frame is accounted for as written, or discarded on request."""
+    INCOMPLETE = "INCOMPLETE"
+    """The series ended and something is missing; the receipt says what."""
+    ABORTED = "ABORTED"
+    """Somebody ended it early."""
+    FAILED = "FAILED"
+    """An error ended it: the disk, the engine, the detector."""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of frames unless a unit says otherwise. Stored in the file, served by Tango, printed as JSON."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    """One sentence per thing that went wrong, in the order in which it was noticed; empty when COMPLETE."""
+    run_id: str = ""
+    series: str = ""
+    stream_format: str = ""
+    sources: tuple[str, ...] = ()
+    frames_expected: int | None = None
+    """None when nobody said how many frames would come."""
+    frames_received: int = 0
+    """Distinct frames of this series that arrived intact, written or not."""
+    frames_written: int = 0
+    frames_discarded: int = 0
+    """Arrived with `discard` set, or in a run that saves nothing."""
+    frames_missing: tuple[int, ...] = ()
+    """Frame numbers that never came; at most MISSING_LISTED of them, `frames_missing_ranges` has all."""
+    frames_missing_count: int = 0
+    frames_missing_ranges: tuple[tuple[int, int], ...] = ()
+    """[first, last] pairs, both included."""
+    frames_duplicate: int = 0
+    frames_corrupt: int = 0
+    """Messages that could not be decoded, or whose pixels did not fit the series."""
+    frames_out_of_series: int = 0
+    """Messages of another series, or from before the header; never written."""
+    first_frame_number: int | None = None
+    """Frame number of row 0 of the dataset."""
+    bytes_received: int = 0
+    """Of all message parts."""
+    bytes_written: int = 0
+    """Of pixel chunks."""
+    seconds: float = 0.0
+    """From the start message to the last frame."""
+    end_message_seen: bool = False
+    file: str = ""
+    """Absolute path; "" for live only."""
+    dataset: str = ""
+    """Path of the pixels inside the file."""
+    shape: tuple[int, ...] = ()
+    """Of the dataset, frames first."""
+    dtype: str = ""
+    encoding: str = ""
+    started_at: str = ""
+    """UTC, ISO 8601."""
+    finished_at: str = ""
+    software: str = ""
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """The run request as the engine took it, JSON values only."""
+
+
+MISSING_LISTED = 100_000
+"""A detector armed for a million frames and stopped after ten must not make a receipt of megabytes."""

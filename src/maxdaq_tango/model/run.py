@@ -1,0 +1,68 @@
+"""What a receiver is asked to do: one run = one series into at most one file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.model.acquisition import StreamFormat
+
+
+class FileNaming(StrEnum):
+    """Who says where the file goes."""
+
+    PREPARE = "prepare"
+    """`destination` decides, whatever the stream says (the default)."""
+    STREAM = "stream"
+    """MAX IV's habit: `filename` and `save_raw` in the header, header_appendix or user_data decide."""
+
+
+class Orientation(msgspec.Struct, frozen=True):
+    """How frames are turned before they are stored: rot90 first, then the flips."""
+
+    rotation: int = 0
+    """Quarter turns counter-clockwise, as numpy.rot90 counts."""
+    fliplr: bool = False
+    flipud: bool = False
+
+    @property
+    def is_identity(self) -> bool:
+        """True when pixels can pass by untouched."""
+        return self.rotation % 4 == 0 and not self.fliplr and not self.flipud
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """All an engine must know to take one series. JSON in, JSON out: this is the argument of `Prepare`."""
+
+    sources: tuple[str, ...]
+    """ZeroMQ PUSH endpoints to connect to; more than one is one stream dealt over several sockets."""
+    stream_format: StreamFormat
+    destination: str = ""
+    """Absolute path of the file; "" = live only."""
+    naming: FileNaming = FileNaming.PREPARE
+    roots: tuple[str, ...] = ()
+    """Folders under which files may be made; empty = nothing may be written."""
+    overwrite: bool = False
+    """Move an existing file of that name aside (never append to it, never truncate it)."""
+    save_raw: bool = True
+    expected_frames: int | None = None
+    """None = believe the header, or take what comes until the end message."""
+    series: str | None = None
+    """None = the first series whose start message arrives after Prepare."""
+    frame_period_s: float | None = None
+    detector: str = "detector"
+    """`<name>` in /entry/instrument/<name>/data."""
+    orientation: Orientation = Orientation()
+    start_timeout_s: float = 0.0
+    """Longest wait for the start message, counted from Expect (or Prepare when no Expect comes); 0 = for ever."""
+    stall_timeout_s: float = 0.0
+    """Longest silence inside a series before it is closed as INCOMPLETE; 0 = for ever. At least three frame periods."""
+    grace_s: float = 2.0
+    """How long stragglers are waited for after the end message."""
+    memory_bytes: int = 1 << 30
+    """Budget for frames between socket and disk; when it is full the socket is not read."""
+    run_id: str = ""
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    """JSON values stored with the file."""
