@@ -1,0 +1,95 @@
+"""Fixtures that run the counterparts: independent published simulators, each in an environment and process of its own.
+
+A test that uses one carries the marker `counterpart`, and skips with the reason when the environment cannot be made
+(no package registry); it never passes without the counterpart. One process serves a test module; the tests in it share
+the simulated detector, as people share a real one.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from counterparts.make_environment import HERE, EnvironmentUnavailable, make_environment
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class RunningCounterpart:
+    """A counterpart that answers."""
+
+    name: str
+    host: str
+    ports: dict[str, int]
+    """http, legacy (stream v1) and, where it has one, cbor (stream v2)."""
+    log: Path
+    """What the process wrote to standard error."""
+
+
+@contextmanager
+def running_counterpart(name: str, script: str, log: Path, *arguments: str) -> Iterator[RunningCounterpart]:
+    """Start `script` with the environment `name`, wait for its line of ports, and stop it at the end."""
+    python = make_environment(name)
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [str(python), str(HERE / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=log.parent,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            readable, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+            line = process.stdout.readline() if readable else b""
+            if not line.startswith(b"{"):
+                raise RuntimeError(
+                    f"{script} told no ports within {START_TIMEOUT_S:.0f} s; its log ends: {log.read_text()[-1000:]}"
+                )
+            yield RunningCounterpart(name, "127.0.0.1", json.loads(line), log)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def _running_or_skip(name: str, script: str, log: Path, *arguments: str) -> Iterator[RunningCounterpart]:
+    try:
+        make_environment(name)
+    except EnvironmentUnavailable as reason:
+        pytest.skip(str(reason))
+    with running_counterpart(name, script, log, *arguments) as counterpart:
+        yield counterpart
+
+
+@pytest.fixture(scope="module")
+def tickit_eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCounterpart]:
+    """Diamond's simulated Eiger2 16M: SIMPLON 1.8.0, both streams, 4362 x 4148 uint16."""
+    log = tmp_path_factory.mktemp("tickit-eiger") / "log"
+    with _running_or_skip("tickit-devices", "start_tickit_eiger.py", log) as counterpart:
+        yield counterpart
+
+
+@pytest.fixture(scope="module", params=["bslz4", "lz4"])
+def eiger_simulator(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningCounterpart]:
+    """ALBA's simulated Eiger: SIMPLON 1.6.0, stream v1, 512 x 1028 uint16; once for each compression."""
+    folder = tmp_path_factory.mktemp("eiger-simulator")
+    arguments = (str(folder), request.param)
+    with _running_or_skip("eiger-simulator", "start_eiger_simulator.py", folder / "log", *arguments) as counterpart:
+        yield counterpart

@@ -1,0 +1,97 @@
+"""Start Diamond's simulated Eiger (tickit-devices, SIMPLON 1.8.0) on free ports; runs in its own environment.
+
+Prints one JSON line, `{"http": port, "legacy": port, "cbor": port}`, once all three answer, and ends when its standard
+input is closed, so that it cannot outlive whoever started it.
+
+One defect is cured from outside: tickit 0.4.3 opens its PUSH socket with connect *and* bind on the same address, so
+that half of the messages go to itself. Here the socket binds only. Everything else is as published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from urllib.parse import urlsplit
+
+import aiozmq
+import zmq
+from tickit.adapters.io.http_io import HttpIo
+from tickit.adapters.io.zeromq_push_io import ZeroMqPushIo
+from tickit.core.simulation import build_simulation
+
+CONFIG = """
+- type: tickit_devices.eiger.Eiger
+  inputs: {}
+  name: eiger
+  host: 127.0.0.1
+  port: 0
+  stream_host: 127.0.0.1
+  stream_legacy_port: 0
+  stream_cbor_port: 0
+"""
+STREAM_NAMES = ("legacy", "cbor")
+"""In the order in which tickit_devices.eiger.Eiger makes its stream adapters."""
+
+ports: dict[str, int] = {}
+streams: list[ZeroMqPushIo] = []
+
+
+def announce(name: str, port: int) -> None:
+    """Tell the ports when all are known."""
+    ports[name] = port
+    if len(ports) == 3:
+        print(json.dumps(ports), flush=True)
+
+
+async def bind_only(host: str, port: int) -> aiozmq.ZmqStream:
+    """The PUSH socket as it should have been."""
+    return await aiozmq.create_zmq_stream(zmq.PUSH, bind=f"tcp://{host}:{port}")
+
+
+def cure_push_socket() -> None:
+    """Bind without connecting, and tell the port."""
+    make, ensure = ZeroMqPushIo.__init__, ZeroMqPushIo._ensure_socket
+
+    def __init__(self: ZeroMqPushIo, host: str = "127.0.0.1", port: int = 0) -> None:  # noqa: N807
+        make(self, host, port, bind_only)
+        streams.append(self)
+
+    async def ensure_socket(self: ZeroMqPushIo) -> aiozmq.ZmqStream:
+        known = self._socket is not None
+        stream = await ensure(self)
+        if not known:
+            (endpoint,) = stream.transport.bindings()
+            announce(STREAM_NAMES[streams.index(self)], urlsplit(endpoint).port)
+        return stream
+
+    ZeroMqPushIo.__init__, ZeroMqPushIo._ensure_socket = __init__, ensure_socket
+
+
+def tell_http_port() -> None:
+    """Tell the port that the system gave the HTTP server."""
+    start = HttpIo._start_server
+
+    async def start_server(self: HttpIo, *arguments: object) -> None:
+        await start(self, *arguments)
+        announce("http", self.site._server.sockets[0].getsockname()[1])
+
+    HttpIo._start_server = start_server
+
+
+def end_with_parent() -> None:
+    """Leave when standard input is closed."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
+    cure_push_socket()
+    tell_http_port()
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as config:
+        config.write(CONFIG)
+    asyncio.run(build_simulation(f"/dev/fd/{read_end}", "internal").run())
