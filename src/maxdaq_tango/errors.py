@@ -10,7 +10,8 @@
     ├── PipelineError           a stage of the frame's road failed
     ├── EngineError             the receiver engine died or did not answer
     ├── StateError              the request does not fit the present state
-    └── FileError               a file could not be created, written, closed or trusted
+    ├── FileError               a file could not be created, written, closed or trusted
+    └── LaunchError             a process of a deployment did not start, or did not become ready
 
 An error is read by somebody at 3 a.m., so each one says four things: what was asked, of whom, what came back, and what
 would have been accepted. The parts are fields as well as text, so that programs need not parse the sentence.
@@ -82,3 +83,7 @@ class StateError(MaxdaqError):
 
 class FileError(MaxdaqError):
     """A file could not be created, written, closed or trusted."""
+
+
+class LaunchError(MaxdaqError):
+    """A process of a deployment could not be started, died, or did not become ready in time."""

@@ -1,1 +1,1 @@
-
+"""What runs together: topology, embedded Tango database, registration, launcher."""
