@@ -1,0 +1,167 @@
+"""Pixel blobs: what a packing looks like from outside, and whether a blob can be what its message says.
+
+Sources: the HDF5 bitshuffle filter (kiyo-masui/bitshuffle, `src/bshuf_h5filter.c`), the HDF5 LZ4 filter
+(HDF5Plugin-zlib/registered filter 32004, `H5Zlz4.c`), EMVA GenICam PFNC 2.x for Mono12p.
+
+Nothing here unpacks pixels to look at them. The check costs about a microsecond and is worth it: a chunk of the wrong
+size can be put into an HDF5 file without any error and reads back as uninitialised memory.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import lz4.block
+
+from maxdaq_tango.errors import WireError
+from maxdaq_tango.model import Buffer, Encoding, FrameFormat
+
+BSLZ4_BLOCK_NBYTES = 8192
+"""Block size in all recorded streams, and bitshuffle's own default."""
+
+LZ4_MAX_NBYTES = 0x7E000000
+"""LZ4_MAX_INPUT_SIZE: no LZ4 block can hold more."""
+
+CHUNK_LIMIT_NBYTES = 1 << 32
+"""An HDF5 chunk is smaller than 4 GiB; a blob that claims more can be neither a frame nor stored."""
+
+ITEM_NBYTES = {
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "float32": 4,
+    "float64": 8,
+}
+"""Pixel types that streams may carry, with their size."""
+
+_BITSHUFFLED = (Encoding.BSLZ4, Encoding.BSZSTD)
+_BITSHUFFLE_HEADER_NBYTES = 12
+
+
+@lru_cache(maxsize=256)
+def frame_format(
+    shape: tuple[int, ...], dtype: str, encoding: Encoding, chunk_shape: tuple[int, ...] = ()
+) -> FrameFormat:
+    """A FrameFormat as a message states it, refused when no frame can look like that.
+
+    Cached, because every frame of a series says the same; the same object comes back.
+    """
+    if dtype not in ITEM_NBYTES:
+        raise WireError("read a pixel type", answer=repr(dtype), accepted=", ".join(ITEM_NBYTES))
+    if not 2 <= len(shape) <= 3 or min(shape) < 1:
+        raise WireError(
+            "read a frame shape", answer=str(shape), accepted="(rows, columns) or (n, rows, columns), all >= 1"
+        )
+    if chunk_shape:
+        fits = len(chunk_shape) == len(shape) and min(chunk_shape) >= 1
+        if not fits or any(size % part for size, part in zip(shape, chunk_shape, strict=True)):
+            raise WireError(
+                "read a chunk shape",
+                answer=f"{chunk_shape} in a frame of {shape}",
+                accepted="a divisor along every axis",
+            )
+    nbytes = math.prod(shape) * ITEM_NBYTES[dtype]
+    if nbytes >= CHUNK_LIMIT_NBYTES:
+        raise WireError("read a frame shape", answer=f"{shape} of {dtype}, {nbytes} bytes", accepted="less than 4 GiB")
+    if encoding is Encoding.MONO12P and dtype != "uint16":
+        raise WireError("read a mono12p frame", answer=f"pixel type {dtype}", accepted="uint16")
+    return FrameFormat(shape, dtype, encoding, chunk_shape)
+
+
+def bslz4_header(nbytes: int, block_nbytes: int = BSLZ4_BLOCK_NBYTES) -> bytes:
+    """The 12 bytes before the blocks: unpacked size (8, big-endian) and block size in bytes (4, big-endian)."""
+    return nbytes.to_bytes(8, "big") + block_nbytes.to_bytes(4, "big")
+
+
+def check_blob(format: FrameFormat, blob: Buffer) -> None:
+    """Refuse a blob that cannot hold one chunk of `format`.
+
+    `none` and `mono12p` are measured; of `bslz4`, `bszstd` and `lz4` the size in their first 8 bytes is compared, and
+    of `bslz4` and `bszstd` also that the block size is one bitshuffle can work with; the compressed data themselves
+    are not looked at. A bare LZ4 block and a CBF file state no size of their own: only a blob that could not possibly
+    hold the pixels is refused.
+    """
+    try:
+        view = memoryview(blob)
+        size = view.nbytes
+        encoding = format.encoding
+        if encoding in _BITSHUFFLED:
+            _check_bitshuffled(format, view if view.format == "B" else view.cast("B"))
+            return
+        expected = format.chunk_nbytes
+        if encoding is Encoding.NONE:
+            if size != expected:
+                raise _wrong_size(format, size, f"{expected} bytes")
+        elif encoding is Encoding.LZ4_HDF5:
+            stated = int.from_bytes(view.cast("B")[:8], "big")
+            if size <= 16 or stated != expected:
+                raise _wrong_size(format, size, f"a chunk that states {expected} bytes, not {stated}")
+        elif encoding is Encoding.MONO12P:
+            packed = (math.prod(format.chunk) * 3 + 1) // 2
+            if size != packed:
+                raise _wrong_size(format, size, f"{packed} bytes, two pixels in three")
+        elif encoding is Encoding.LZ4_BLOCK:
+            # A match of LZ4 grows by 255 for every byte of its length code: no block unpacks to more than that.
+            if not size or expected > 255 * size:
+                raise _wrong_size(format, size, f"an LZ4 block of at least {expected // 255 + 1} bytes")
+        elif not size:
+            raise _wrong_size(format, size, f"a whole {encoding} file")
+    except (TypeError, ValueError, BufferError, NotImplementedError) as error:
+        raise WireError("look at a pixel blob", answer=str(error), accepted="contiguous bytes") from error
+
+
+def lz4_block_to_hdf5(blob: Buffer, nbytes: int) -> bytes:
+    """A bare LZ4 block as a chunk of HDF5 filter 32004, so that an ordinary reader can open it.
+
+    `nbytes` is the unpacked size. 16 bytes are put before the block: total size (8), block size (4), compressed size
+    (4), all big-endian. The filter takes a block whose compressed size equals its size for stored, not compressed, so
+    the one incompressible frame of exactly that length is unpacked and stored as it is.
+    """
+    size = memoryview(blob).nbytes
+    if not 0 < nbytes <= LZ4_MAX_NBYTES or not size:
+        raise WireError("re-frame an LZ4 block", answer=f"{size} bytes for {nbytes}", accepted=f"1 to {LZ4_MAX_NBYTES}")
+    if size == nbytes:
+        blob = _unpack_lz4(blob, nbytes)
+    head = nbytes.to_bytes(8, "big") + nbytes.to_bytes(4, "big") + size.to_bytes(4, "big")
+    return b"".join((head, blob))
+
+
+def _unpack_lz4(blob: Buffer, nbytes: int) -> bytes:
+    try:
+        pixels: bytes = lz4.block.decompress(blob, uncompressed_size=nbytes)
+    except (lz4.block.LZ4BlockError, MemoryError, ValueError) as error:
+        raise WireError("unpack an LZ4 block", answer=str(error), accepted=f"a block of {nbytes} bytes") from error
+    if len(pixels) != nbytes:
+        raise WireError("unpack an LZ4 block", answer=f"{len(pixels)} bytes", accepted=f"{nbytes} bytes")
+    return pixels
+
+
+def _check_bitshuffled(format: FrameFormat, view: memoryview) -> None:
+    expected, item = _bitshuffle_expectation(format)
+    stated = int.from_bytes(view[:8], "big")
+    if stated != expected or len(view) <= _BITSHUFFLE_HEADER_NBYTES:
+        raise _wrong_size(format, len(view), f"a chunk that states {expected} bytes, not {stated}")
+    block = int.from_bytes(view[8:12], "big")
+    if not block or block % (8 * item):
+        raise WireError(
+            f"look at a {format.encoding} blob",
+            answer=f"block size {block}",
+            accepted=f"a multiple of {8 * item} bytes",
+        )
+
+
+@lru_cache(maxsize=256)
+def _bitshuffle_expectation(format: FrameFormat) -> tuple[int, int]:
+    return format.chunk_nbytes, ITEM_NBYTES[format.dtype]
+
+
+def _wrong_size(format: FrameFormat, size: int, accepted: str) -> WireError:
+    return WireError(
+        f"look at a {format.encoding} blob for {format.chunk} {format.dtype}", answer=f"{size} bytes", accepted=accepted
+    )

@@ -1,0 +1,200 @@
+"""STINS, the MAX IV generic stream: JSON part, then metadata or pixels.
+
+Source: maxiv-science/streaming-receiver 21c9f92 and maxiv-science/dranspose `dranspose/data/stream1.py`, protocol
+version 1. There is no series id: a series is a header, images whose `msg_number` follow on, and a `series_end`.
+`docs/reference/wire-stins.md` has the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+
+from maxdaq_tango.errors import WireError
+from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.wire.blobs import check_blob, frame_format
+from maxdaq_tango.wire.hints import positive_seconds, wants_saving
+from maxdaq_tango.wire.json_parts import field_names, json_object, lenient_object, typed, unknown_keys
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_Size = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+_Shape = Annotated[tuple[_Size, ...], msgspec.Meta(min_length=2, max_length=3)]
+
+ENCODINGS = {
+    "none": Encoding.NONE,
+    "": Encoding.NONE,
+    "bslz4": Encoding.BSLZ4,
+    "cbf": Encoding.CBF,
+    "bszstd": Encoding.BSZSTD,
+    "lz4": Encoding.LZ4_HDF5,
+    "lz4-block": Encoding.LZ4_BLOCK,
+}
+"""`compression` as STINS spells it. The last three are ours, for frames re-published from Dectris streams: the label
+must follow the data, and STINS has no word for them."""
+
+_MONO12P = "mono12p"
+
+
+class _Header(msgspec.Struct):
+    htype: str
+    msg_number: _Count | None = None
+    filename: str | None = None
+
+
+class _Image(msgspec.Struct):
+    htype: str
+    frame: _Count
+    shape: _Shape
+    type: str
+    compression: str = "none"
+    msg_number: _Count | None = None
+    chunks: _Shape | None = None
+    discard: bool = False
+    exposure_time: float | None = None
+    # Ours, with the unit in the name: what a Dectris stream knows of time survives re-publishing.
+    start_time_s: float | None = None
+    stop_time_s: float | None = None
+    real_time_s: float | None = None
+
+
+class _End(msgspec.Struct):
+    htype: str
+    msg_number: _Count | None = None
+
+
+_HEADER_KEYS = field_names(_Header)
+_IMAGE_KEYS = field_names(_Image)
+
+
+class StinsDecoder:
+    """STINS messages to events. Holds no state: any thread may use one, in any order of messages."""
+
+    def decode(self, parts: Sequence[Buffer]) -> WireEvent:
+        """One message. Pixel blobs are handed on as the buffers they came in."""
+        if not parts:
+            raise WireError("read a STINS message", answer="no parts", accepted="header, image or series_end")
+        raw = json_object(parts[0], "STINS part 0")
+        htype = raw.get("htype")
+        if htype == "image":
+            return _image(raw, parts)
+        if htype == "header":
+            return _header(raw, parts)
+        if htype == "series_end":
+            return SeriesEnd(series="", msg_number=typed(_End, raw, "STINS series_end").msg_number)
+        raise WireError("read STINS htype", answer=repr(htype), accepted="header, image, series_end")
+
+
+def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
+    header = typed(_Header, raw, "STINS header")
+    if len(parts) > 2:
+        raise WireError("read a STINS header", answer=f"{len(parts)} parts", accepted="1 or 2")
+    metadata = unknown_keys(raw, _HEADER_KEYS)
+    if len(parts) == 2 and bytes(parts[1][:5]) not in (b"", b"null"):
+        metadata |= lenient_object(parts[1], "STINS header metadata")
+    return SeriesStart(
+        series="",
+        filename=header.filename,
+        save_raw=wants_saving(metadata),
+        frame_period_s=positive_seconds(metadata.get("exptime")) or positive_seconds(metadata.get("count_time")),
+        msg_number=header.msg_number,
+        metadata=metadata,
+    )
+
+
+def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
+    image = typed(_Image, raw, "STINS image")
+    format = _format(image.shape, image.type, image.compression, image.chunks or ())
+    blobs = tuple(parts[1:])
+    if len(blobs) != format.chunk_count:
+        # Without `chunks` a second blob has no meaning (a second chunk? a new kind of part?), so it is not guessed.
+        raise WireError(
+            f"read STINS image {image.frame}",
+            answer=f"{len(blobs)} blobs for shape {image.shape}, chunks {image.chunks}",
+            accepted=f"{format.chunk_count}" + ("" if image.chunks else "; several only with `chunks`"),
+        )
+    for blob in blobs:
+        check_blob(format, blob)
+    return Frame(
+        series="",
+        frame_number=image.frame,
+        format=format,
+        blobs=blobs,
+        msg_number=image.msg_number,
+        discard=image.discard,
+        exposure_time_s=image.exposure_time,
+        start_time_s=image.start_time_s,
+        stop_time_s=image.stop_time_s,
+        real_time_s=image.real_time_s,
+        extras=unknown_keys(raw, _IMAGE_KEYS),
+    )
+
+
+@lru_cache(maxsize=256)
+def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> FrameFormat:
+    encoding = ENCODINGS.get(compression)
+    if encoding is None:
+        raise WireError("read STINS compression", answer=repr(compression), accepted=", ".join(filter(None, ENCODINGS)))
+    if type == _MONO12P:
+        if encoding is not Encoding.NONE:
+            raise WireError("read a mono12p image", answer=f"compression {compression!r}", accepted="none")
+        return frame_format(shape, "uint16", Encoding.MONO12P, chunks)
+    return frame_format(shape, type, encoding, chunks)
+
+
+def encode_header(
+    msg_number: int | None, filename: str | None, metadata: Mapping[str, Any] | None, **extra: Any
+) -> list[bytes]:
+    """A header. `metadata` None = no second part; `extra` goes into part 0; None for a number or name leaves it out."""
+    known = {"htype": "header", **_given(msg_number=msg_number, filename=filename)}
+    parts = [_encode(known | unknown_keys(extra, _HEADER_KEYS))]
+    if metadata is not None:
+        parts.append(_encode(metadata))
+    return parts
+
+
+def encode_image(msg_number: int | None, frame: Frame) -> list[Buffer]:
+    """An image; the blobs of `frame` are put into the message as they are."""
+    format = frame.format
+    part0: dict[str, Any] = {
+        "htype": "image",
+        **_given(msg_number=msg_number),
+        "frame": frame.frame_number,
+        "shape": format.shape,
+        **_type_and_compression(format),
+        **_given(
+            chunks=format.chunk_shape or None,
+            discard=frame.discard or None,
+            exposure_time=frame.exposure_time_s,
+            start_time_s=frame.start_time_s,
+            stop_time_s=frame.stop_time_s,
+            real_time_s=frame.real_time_s,
+        ),
+    }
+    if frame.extras:
+        part0 = {**part0, **unknown_keys(frame.extras, _IMAGE_KEYS)}
+    return [_encode(part0), *frame.blobs]
+
+
+def encode_end(msg_number: int | None) -> list[bytes]:
+    """The end of a series; a compatible sender sends exactly one."""
+    return [_encode({"htype": "series_end", **_given(msg_number=msg_number)})]
+
+
+def _type_and_compression(format: FrameFormat) -> dict[str, str]:
+    if format.encoding is Encoding.MONO12P:
+        return {"type": _MONO12P, "compression": "none"}
+    return {"type": format.dtype, "compression": format.encoding.value}
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _encode(value: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WireError("write a STINS part", answer=str(error), accepted="JSON values") from error
