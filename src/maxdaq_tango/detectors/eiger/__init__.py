@@ -1,1 +1,1 @@
-
+"""Eiger, Eiger2 and Pilatus4: detectors that speak DECTRIS SIMPLON."""
