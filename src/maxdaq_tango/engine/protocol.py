@@ -21,7 +21,10 @@ from maxdaq_tango.errors import (
     StateError,
     WireError,
 )
-from maxdaq_tango.model import AcquisitionState, Receipt
+from maxdaq_tango.model import AcquisitionState, Counters, Receipt
+
+
+__all__ = ["Answer", "Ask", "Counters", "ErrorText", "Told", "Verb"]
 
 
 class Verb(StrEnum):
@@ -88,30 +91,3 @@ class Told(msgspec.Struct, kw_only=True, tag="told"):
     """One sentence for Status."""
     receipt: Receipt | None = None
     """Set once a run, together with the state that ends it (IDLE or FAULT)."""
-
-
-class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at the live account. Frames unless a unit says otherwise; -1 = not known."""
-
-    run_number: int = 0
-    """Counts runs of this engine; a change means that every other counter began again."""
-    frames_expected: int = -1
-    frames_received: int = 0
-    frames_written: int = 0
-    frames_discarded: int = 0
-    frames_missing: int = 0
-    """Gaps seen so far: numbers below the newest one that have not come."""
-    frames_duplicate: int = 0
-    frames_corrupt: int = 0
-    frames_out_of_series: int = 0
-    bytes_received: int = 0
-    bytes_written: int = 0
-    queue_bytes: int = 0
-    queue_limit_bytes: int = 0
-    queue_full_count: int = 0
-    """Times the socket was left unread because the budget was full."""
-    newest_frame_number: int = -1
-    write_latency_us: int = 0
-    """Longest single write of the last second."""
-    updated_ns: int = 0
-    """Monotonic clock of the engine's last update; a stale one means a hanging engine."""

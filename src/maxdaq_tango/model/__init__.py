@@ -1,6 +1,7 @@
 """The field's words as frozen types. Knows no sockets, threads, files or Tango."""
 
 from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
+from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import FileNaming, Orientation, RunRequest
@@ -15,6 +16,7 @@ __all__ = [
     "AcquisitionSettings",
     "AcquisitionState",
     "Buffer",
+    "Counters",
     "Encoding",
     "FileNaming",
     "Frame",

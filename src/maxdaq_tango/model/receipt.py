@@ -46,6 +46,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     frames_duplicate: int = 0
     frames_corrupt: int = 0
     """Messages that could not be decoded, or whose pixels did not fit the series."""
+    frames_corrupt_numbers: tuple[int, ...] = ()
+    """Those of them whose frame number could be read; they have blank rows and are not in `frames_missing`."""
+    frames_lost: tuple[int, ...] = ()
+    """Arrived intact and were lost between socket and disk; `reasons` names the place."""
+    frames_unexpected: int = 0
+    """Numbers beyond the expected count; not written."""
     frames_out_of_series: int = 0
     """Messages of another series, or from before the header; never written."""
     first_frame_number: int | None = None

@@ -52,9 +52,13 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     series: str | None = None
     """None = the first series whose start message arrives after Prepare."""
     frame_period_s: float | None = None
+    frame_nbytes: int | None = None
+    """Uncompressed bytes of one frame where known beforehand; sizes the sockets' high-water marks."""
     detector: str = "detector"
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
+    connect_timeout_s: float = 0.0
+    """Prepare fails when a source does not accept the connection within this time; 0 = the sender may come later."""
     start_timeout_s: float = 0.0
     """Longest wait for the start message, counted from Expect (or Prepare when no Expect comes); 0 = for ever."""
     stall_timeout_s: float = 0.0

@@ -1,0 +1,143 @@
+"""Does a file hold what its receipt says? Every chunk is read, hashed and unpacked.
+
+Raises nothing for a bad file: all disagreements are collected, so that one look tells the whole story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the read filters)
+import msgspec
+import numpy as np
+import xxhash
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.receipt import find_detector, receipt_of
+from maxdaq_tango.model import Receipt, Verdict
+
+
+class CheckResult(msgspec.Struct, kw_only=True):
+    """What a check found."""
+
+    file: str
+    ok: bool = False
+    """No disagreement between the file and its receipt. Says nothing about the verdict of the run."""
+    problems: list[str] = msgspec.field(default_factory=list)
+    rows: int = 0
+    frames_valid: int = 0
+    frames_checked: int = 0
+    """Frames whose checksum was compared and whose pixels were unpacked."""
+    verdict: Verdict | None = None
+    receipt: Receipt | None = None
+
+
+MAX_PROBLEMS = 50
+
+
+def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None = None) -> CheckResult:
+    """Compare a file with its receipt. `on_progress(done, total)` is called for every row."""
+    result = CheckResult(file=str(path))
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            _check_open_file(file, result, on_progress)
+    except OSError as error:
+        result.problems.append(f"the file cannot be opened as HDF5: {error}")
+    except FileError as error:
+        result.problems.append(str(error))
+    result.ok = not result.problems
+    return result
+
+
+def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable[[int, int], None] | None) -> None:
+    receipt = result.receipt = receipt_of(file)
+    result.verdict = receipt.verdict
+    group = find_detector(file)
+    if "data" not in group:
+        if receipt.frames_written:
+            result.problems.append(f"the receipt says {receipt.frames_written} frames, the file has no dataset")
+        return
+    data = group["data"]
+    try:
+        valid = group["daq/frame_valid"][...].astype(bool)
+        checksums = group["daq/chunk_checksum"][...]
+        numbers = group["sequence_number"][...]
+    except (OSError, KeyError) as error:
+        result.problems.append(f"the per-frame arrays cannot be read: {error}")
+        return
+    rows = result.rows = data.shape[0]
+    result.frames_valid = int(valid.sum())
+    _check_counts(receipt, data, rows, valid, numbers, result)
+    if len(valid) != rows or len(checksums) != rows:
+        result.problems.append(f"{rows} rows of pixels, {len(valid)} flags, {len(checksums)} checksums")
+        return
+    stored = _stored_rows(data)
+    for row in range(rows):
+        if len(result.problems) >= MAX_PROBLEMS:
+            result.problems.append("... and more; only the first ones are listed")
+            return
+        problem = _check_row(data, row, bool(valid[row]), int(checksums[row]), row in stored)
+        if problem:
+            result.problems.append(f"row {row} (frame {int(numbers[row])}): {problem}")
+        elif valid[row]:
+            result.frames_checked += 1
+        if on_progress is not None:
+            on_progress(row + 1, rows)
+
+
+def _check_counts(
+    receipt: Receipt,
+    data: h5py.Dataset,
+    rows: int,
+    valid: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    numbers: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    result: CheckResult,
+) -> None:
+    problems = result.problems
+    count = int(valid.sum())
+    if count != receipt.frames_written:
+        problems.append(f"the receipt says {receipt.frames_written} frames written, {count} are flagged valid")
+    if tuple(receipt.shape) != tuple(data.shape):
+        problems.append(f"the receipt says shape {tuple(receipt.shape)}, the dataset has {tuple(data.shape)}")
+    if receipt.dtype != str(data.dtype):
+        problems.append(f"the receipt says type {receipt.dtype}, the dataset has {data.dtype}")
+    if len(numbers) and receipt.first_frame_number is not None:
+        expected = np.arange(receipt.first_frame_number, receipt.first_frame_number + rows, dtype=numbers.dtype)
+        if not np.array_equal(numbers, expected):
+            problems.append("sequence_number does not count up from the receipt's first frame number")
+    blank = {int(numbers[row]) for row in np.flatnonzero(~valid)}
+    for low, high in receipt.frames_missing_ranges:
+        for number in range(low, min(high, low + len(numbers)) + 1):
+            if number in blank:
+                blank.discard(number)
+            elif len(numbers) and number <= int(numbers[-1]):
+                problems.append(f"the receipt says frame {number} is missing, the file has it")
+    accounted = receipt.frames_discarded + receipt.frames_corrupt + len(receipt.frames_lost)
+    if len(blank) > accounted:
+        problems.append(f"{len(blank)} blank rows are not in the receipt's missing list, first: {min(blank)}")
+    if receipt.verdict is Verdict.COMPLETE and receipt.frames_missing_count:
+        problems.append(f"the verdict is COMPLETE with {receipt.frames_missing_count} frames missing")
+
+
+def _check_row(data: h5py.Dataset, row: int, valid: bool, checksum: int, stored: bool) -> str:
+    if not stored:
+        return "the chunk was never written"
+    try:
+        pixels = data[row]
+    except OSError as error:
+        return f"the pixels cannot be unpacked: {error}"
+    if not valid:
+        return "" if np.all(pixels == data.fillvalue) or np.all(pixels != pixels) else "flagged invalid but not blank"
+    hasher = xxhash.xxh3_64()
+    for offset in np.ndindex(*(n // c for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))):
+        corner = tuple(i * c for i, c in zip(offset, data.chunks[1:], strict=True))
+        hasher.update(data.id.read_direct_chunk((row, *corner))[1])
+    return "" if hasher.intdigest() == checksum else "the checksum of the stored chunk differs"
+
+
+def _stored_rows(data: h5py.Dataset) -> set[int]:
+    rows: set[int] = set()
+    data.id.chunk_iter(lambda info: rows.add(int(info.chunk_offset[0])) or None)  # type: ignore[func-returns-value]
+    return rows

@@ -1,0 +1,84 @@
+"""Where a file may lie.
+
+A receiver runs with rights on a whole beamline's storage and takes names from clients and streams, so a path is only
+accepted under one of the allowed roots, after symbolic links and `..` are resolved. A file is written as
+`.<name>.part` beside its final name, created exclusively, and renamed when it is finished: an existing file is never
+appended to, truncated or replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxdaq_tango.errors import FileError
+
+SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A checked place for one file."""
+
+    final: Path
+    part: Path
+    """The name while it is being written."""
+
+
+def resolve_destination(path: str, roots: Sequence[str], *, overwrite: bool = False) -> Destination:
+    """Check `path` against the roots and against what is there already; makes nothing.
+
+    Raises FileError naming the path, the root or file in the way, and what would be accepted.
+    """
+    asked = f"write the file {path!r}"
+    if "\0" in path or not path:
+        raise FileError(asked, answer="not a file name", accepted="an absolute path ending in " + ", ".join(SUFFIXES))
+    final = Path(path)
+    if not final.is_absolute():
+        raise FileError(asked, answer="the path is not absolute", accepted=_roots_text(roots))
+    if final.suffix not in SUFFIXES:
+        raise FileError(asked, answer=f"unknown suffix {final.suffix!r}", accepted=", ".join(SUFFIXES))
+    real = Path(os.path.realpath(final.parent)) / final.name
+    if not any(_is_under(real, Path(os.path.realpath(root))) for root in roots):
+        raise FileError(asked, answer="the path is outside the allowed roots", accepted=_roots_text(roots))
+    if not overwrite and os.path.lexists(real):
+        raise FileError(asked, answer="the file exists", accepted="another name, or DestinationFileOverwritable")
+    if real.is_dir():
+        raise FileError(asked, answer="there is a folder of that name", accepted="another name")
+    return Destination(real, real.with_name(f".{real.name}.part"))
+
+
+def move_aside(path: Path) -> Path | None:
+    """Make room for a new file by giving the old one a numbered name; returns it, or None when nothing was there."""
+    if not path.exists():
+        return None
+    for number in range(1, 10_000):
+        aside = path.with_name(f"{path.stem}.old{number}{path.suffix}")
+        try:
+            os.link(path, aside)  # fails when `aside` exists, so no older file is ever replaced
+        except FileExistsError:
+            continue
+        path.unlink()
+        return aside
+    raise FileError(f"move {path} aside", answer="10000 older versions exist", accepted="another name")
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a rename or a new name in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_under(path: Path, root: Path) -> bool:
+    return path != root and path.is_relative_to(root)
+
+
+def _roots_text(roots: Sequence[str]) -> str:
+    if not roots:
+        return "nothing: no roots are configured (property Roots, option --root)"
+    return "an absolute path under " + " or ".join(roots)

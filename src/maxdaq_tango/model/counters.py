@@ -1,0 +1,32 @@
+"""The live account of a receiver: plain numbers that are cheap to publish and to read."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at the live account. Frames unless a unit says otherwise; -1 = not known."""
+
+    run_number: int = 0
+    """Counts runs of this engine; a change means that every other counter began again."""
+    frames_expected: int = -1
+    frames_received: int = 0
+    frames_written: int = 0
+    frames_discarded: int = 0
+    frames_missing: int = 0
+    """Gaps seen so far: numbers below the newest one that have not come."""
+    frames_duplicate: int = 0
+    frames_corrupt: int = 0
+    frames_out_of_series: int = 0
+    bytes_received: int = 0
+    bytes_written: int = 0
+    queue_bytes: int = 0
+    queue_limit_bytes: int = 0
+    queue_full_count: int = 0
+    """Times the socket was left unread because the budget was full."""
+    newest_frame_number: int = -1
+    write_latency_us: int = 0
+    """Longest single write of the last second."""
+    updated_ns: int = 0
+    """Monotonic clock of the engine's last update; a stale one means a hanging engine."""

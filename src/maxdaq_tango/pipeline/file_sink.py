@@ -1,0 +1,193 @@
+"""From a frame of the series to a row of the file: check, transform, write, time it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.errors import FileError, WireError
+from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.model import FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
+from maxdaq_tango.pipeline.ledger import Account, Fate
+from maxdaq_tango.pipeline.transforms import Transform, blank_chunk, choose_transforms
+from maxdaq_tango.wire.blobs import check_blob
+
+NAN = float("nan")
+
+
+class FileSink:
+    """The file of one run, or the decision that there is none. Used by one thread."""
+
+    def __init__(self, request: RunRequest, software: str) -> None:
+        self.frames_written = 0
+        self.frames_discarded = 0
+        self._request = request
+        self._software = software
+        self._file: SeriesFile | None = None
+        self._start: SeriesStart | None = None
+        self._format: FrameFormat | None = None
+        self._transforms: list[Transform] = []
+        self._orientation = request.orientation
+        self._slowest_s = 0.0
+        self._slowest_since = 0.0
+
+    @property
+    def bytes_written(self) -> int:
+        """Pixel bytes in the file."""
+        return self._file.bytes_written if self._file else 0
+
+    @property
+    def part_path(self) -> Path | None:
+        """The unfinished file, if there is one on disk."""
+        part = self._file.destination.part if self._file else None
+        return part if part is not None and part.exists() else None
+
+    def write_latency_us(self) -> int:
+        """Longest single write since the last call that was over a second ago."""
+        now = time.monotonic()
+        slowest = int(self._slowest_s * 1e6)
+        if now - self._slowest_since > 1.0:
+            self._slowest_s, self._slowest_since = 0.0, now
+        return slowest
+
+    def reserve(self, path: str) -> None:
+        """Check the path and make the `.part` file; FileError says what is in the way."""
+        request = self._request
+        destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
+        self._file = SeriesFile(
+            destination, detector=request.detector, software=self._software, overwrite=request.overwrite
+        )
+
+    def on_start(self, start: SeriesStart) -> None:
+        """The header. In naming mode `stream` it decides about file and orientation (MAX IV's convention)."""
+        self._start = start
+        if self._request.naming is not FileNaming.STREAM or self._file is not None:
+            return
+        if start.rotate:
+            self._orientation = Orientation(
+                self._request.orientation.rotation + start.rotate,
+                self._request.orientation.fliplr,
+                self._request.orientation.flipud,
+            )
+        if start.filename and start.save_raw:
+            self.reserve(start.filename)
+
+    def store(self, row: int, frame: Frame, modulus: int | None, received_at: float) -> tuple[Fate, str]:
+        """Write one frame. FileError when the file cannot take it; a frame that does not fit comes back as CORRUPT."""
+        format = frame.format
+        problem = _unfit(frame)
+        if problem:
+            return Fate.CORRUPT, problem
+        if self._format is None:
+            self._begin(format, modulus)
+        elif format != self._format:
+            return Fate.CORRUPT, f"frame {frame.frame_number} is {_name(format)}, its series is {_name(self._format)}"
+        if frame.discard or self._file is None:
+            self.frames_discarded += 1
+            return Fate.DISCARDED, ""
+        for transform in self._transforms:
+            try:
+                frame = transform.apply(frame)
+            except WireError as error:
+                return Fate.CORRUPT, f"frame {frame.frame_number}: {error}"
+        before = time.perf_counter()
+        self._file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at))
+        took = time.perf_counter() - before
+        if took > self._slowest_s:
+            self._slowest_s = took
+        self.frames_written += 1
+        return Fate.WRITTEN, ""
+
+    def checkpoint_if_due(self, now: float) -> None:
+        """Make what was written readable even when nothing more arrives."""
+        if self._file is not None:
+            self._file.checkpoint_if_due(now)
+
+    def finish(self, account: Account, receipt: Receipt) -> Receipt:
+        """Close and publish the file; the receipt with its place, shape and bytes."""
+        file = self._file
+        if file is None or self.frames_written == 0:
+            self.abandon()
+            return receipt
+        stored = self._stored_format()
+        valid = account.fates[: account.row_count] == Fate.WRITTEN
+        file.settle(valid, account.first, account.rotation, account.modulus)
+        final = file.planned_path()
+        if final != file.destination.final:
+            reason = f"{file.destination.final} was taken by somebody else during the run; the file is {final}"
+            receipt = msgspec.structs.replace(receipt, reasons=(*receipt.reasons, reason))
+        receipt = msgspec.structs.replace(
+            receipt,
+            file=str(final),
+            dataset=file.dataset,
+            shape=(account.row_count, *stored.shape),
+            dtype=stored.dtype,
+            encoding=stored.encoding.value,
+            bytes_written=file.bytes_written,
+        )
+        file.finish(receipt)
+        return receipt
+
+    def abandon(self) -> None:
+        """Take back an empty file; one with frames stays as it is."""
+        if self._file is not None:
+            self._file.abandon()
+
+    def _begin(self, format: FrameFormat, modulus: int | None) -> None:
+        self._format = format
+        if self._file is None:
+            return
+        self._transforms = choose_transforms(format, self._orientation)
+        stored = self._stored_format()
+        blank, fill = blank_chunk(stored)
+        start = self._start
+        metadata: dict[str, Any] = dict(start.metadata) if start else {}
+        if start is not None and start.series:
+            metadata.setdefault("series", start.series)
+        if self._request.metadata:
+            metadata["request_metadata"] = self._request.metadata
+        self._file.begin(stored, modulus, blank, fill, metadata, start.arrays if start else {})
+
+    def _stored_format(self) -> FrameFormat:
+        if self._format is None:
+            raise FileError("lay out the file", answer="no frame has come yet")
+        stored = self._format
+        for transform in self._transforms:
+            stored = transform.describe(stored)
+        return stored
+
+
+def _unfit(frame: Frame) -> str:
+    """Why the blobs do not fit the frame's own format; "" when they do.
+
+    Must be asked before a direct chunk write: HDF5 takes a chunk of any size without a word and gives back garbage.
+    """
+    format = frame.format
+    if len(frame.blobs) != format.chunk_count:
+        return f"frame {frame.frame_number} has {len(frame.blobs)} blobs, its format needs {format.chunk_count}"
+    try:
+        for blob in frame.blobs:
+            check_blob(format, blob)
+    except WireError as error:
+        return f"frame {frame.frame_number}: {error}"
+    return ""
+
+
+def _name(format: FrameFormat) -> str:
+    return f"{format.shape} {format.dtype} {format.encoding.value}"
+
+
+def _times(frame: Frame, received_at: float) -> FrameTimes:
+    def known(value: float | None) -> float:
+        return NAN if value is None else value
+
+    return FrameTimes(
+        known(frame.start_time_s),
+        known(frame.stop_time_s),
+        known(frame.real_time_s),
+        known(frame.exposure_time_s),
+        received_at,
+    )

@@ -1,0 +1,236 @@
+"""The live account of one series: every frame number ends in exactly one state.
+
+Pure bookkeeping, no I/O, no clock. The ledger also says in which row of the dataset a frame belongs, because only the
+account knows how the sender numbers its frames.
+
+Rows. A missing frame must leave a blank row and never a shift, so a row follows from the frame number alone:
+
+- count known (`expected` = N): row = (number - offset) mod N. Whatever number a sender starts from, N consecutive
+  numbers meet N different rows, so nothing has to be guessed while frames fly. Senders that count from 0 (nearly all)
+  get row = number at once; for the others `Account.rotation` says how far the rows are turned when the file is closed.
+- count unknown: row = number - offset, and the dataset grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+
+class Fate(IntEnum):
+    """What became of a frame number. The values are stored in the file (`daq/frame_fate`)."""
+
+    MISSING = 0
+    WRITTEN = 1
+    DISCARDED = 2
+    """Arrived; not written because the sender or the run asked for that."""
+    CORRUPT = 3
+    """Arrived; its pixels did not fit the series."""
+    LOST = 4
+    """Arrived; an error between socket and disk lost it."""
+    TAKEN = 5
+    """Arrived and on its way; no frame may still be here when the account is closed."""
+
+
+class Entry(IntEnum):
+    """The ledger's answer to a frame that arrives."""
+
+    NEW = 0
+    DUPLICATE = 1
+    UNEXPECTED = 2
+    """Its number does not fit a series of the expected length."""
+
+
+MAX_JUMP = 1 << 24
+"""A number further than this beyond the newest is taken for damage: one flipped bit must not allocate terabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The closed ledger."""
+
+    expected: int | None
+    first: int
+    """Frame number of row 0 once the rows are turned."""
+    row_count: int
+    """Rows up to the highest number seen, or all expected rows when the tail is to be kept."""
+    rotation: int
+    """Rows to turn left before trimming: new row r holds what was stored at row (r + rotation) mod modulus."""
+    modulus: int | None
+    fates: np.ndarray[tuple[int], np.dtype[np.uint8]]
+    """Fate of each expected number from `first` on (uint8); longer than `row_count` when a tail was never sent."""
+    missing_ranges: tuple[tuple[int, int], ...]
+    missing_count: int
+
+    def count(self, fate: Fate) -> int:
+        """Numbers that ended in this state."""
+        return int(np.count_nonzero(self.fates == fate))
+
+
+class Ledger:
+    """One series while it runs. Not thread-safe: it belongs to the thread that takes the series."""
+
+    def __init__(self, expected: int | None = None) -> None:
+        self.expected = expected
+        self._modulus = expected
+        self._offset: int | None = None
+        self._first_hint: int | None = None
+        self._fates = bytearray(expected or 1024)
+        self._numbers = np.full(len(self._fates), -1, dtype=np.int64)
+        self._lowest = -1
+        self._newest = -1
+        self.seen = 0
+        """Distinct numbers that arrived, whatever became of them."""
+        self.duplicates = 0
+        self.unexpected = 0
+
+    @property
+    def newest(self) -> int:
+        """Highest frame number seen, -1 before the first."""
+        return self._newest
+
+    @property
+    def modulus(self) -> int | None:
+        """Number of rows when the count is known, else None."""
+        return self._modulus
+
+    def set_expected(self, count: int | None) -> None:
+        """Learn or correct the expected count; how rows are numbered is settled by the first frame."""
+        self.expected = count
+        if self.seen == 0 and count is not None:
+            self._modulus = count
+            self._fates = bytearray(count)
+            self._numbers = np.full(count, -1, dtype=np.int64)
+
+    def hint_first(self, number: int) -> None:
+        """The transport proves with which number the series begins (STINS: msg_number - header's - 1 frames before)."""
+        if self._first_hint is None:
+            self._first_hint = number
+
+    def enter(self, number: int, slack: int = 0) -> tuple[Entry, int]:
+        """A frame arrives. Returns what to do and, for NEW, its row.
+
+        `slack` is how far frames may overtake each other before the first one is seen (several sockets).
+        """
+        if self._offset is None:
+            self._offset = self._choose_offset(number, slack)
+        relative = number - self._offset
+        modulus = self._modulus
+        if modulus is not None:
+            row = relative % modulus
+            if number > self._newest + MAX_JUMP + modulus:
+                self.unexpected += 1
+                return Entry.UNEXPECTED, -1
+        else:
+            row = relative
+            if row < 0 or number > max(self._newest, self._offset) + MAX_JUMP:
+                self.unexpected += 1
+                return Entry.UNEXPECTED, -1
+            if row >= len(self._fates):
+                self._grow(row + 1)
+        held = self._fates[row]
+        if held != Fate.MISSING:
+            if int(self._numbers[row]) != number:
+                self.unexpected += 1
+                return Entry.UNEXPECTED, -1
+            if held != Fate.CORRUPT:  # an intact copy of a damaged frame is welcome
+                self.duplicates += 1
+                return Entry.DUPLICATE, -1
+            self.seen -= 1
+        self._fates[row] = Fate.TAKEN
+        self._numbers[row] = number
+        self.seen += 1
+        if number > self._newest:
+            self._newest = number
+        if self._lowest < 0 or number < self._lowest:
+            self._lowest = number
+        return Entry.NEW, row
+
+    def settle(self, row: int, fate: Fate) -> None:
+        """The frame of this row has come to its end."""
+        self._fates[row] = fate
+
+    @property
+    def all_seen(self) -> bool:
+        """Every expected number has arrived."""
+        return self.expected is not None and self.seen >= self.expected
+
+    @property
+    def gaps(self) -> int:
+        """Numbers below the newest that have not come (so far)."""
+        if self.seen == 0:
+            return 0
+        return self._newest - self._provisional_first() + 1 - self.seen
+
+    def close(self, *, keep_tail: bool = True) -> Account:
+        """The account. `keep_tail`: rows for expected frames after the last one seen are kept, as blanks.
+
+        Frames still TAKEN are counted as LOST: nothing may vanish between two states.
+        """
+        if self.seen == 0:
+            total = self.expected or 0
+            first = self._first_hint or 0
+            nothing = np.zeros(total, np.uint8)
+            return Account(self.expected, first, 0, 0, self._modulus, nothing, _ranges(nothing == 0, first), total)
+        first = self._final_first()
+        offset = self._offset or 0
+        span = self._newest - first + 1
+        total = max(span, self.expected or 0)
+        by_row = np.frombuffer(bytes(self._fates), dtype=np.uint8).copy()
+        by_row[by_row == Fate.TAKEN] = Fate.LOST
+        if self._modulus is not None:
+            rotation = (first - offset) % self._modulus
+            fates = np.roll(by_row, -rotation)
+        else:
+            rotation = first - offset
+            fates = by_row[rotation:]
+        fates = np.concatenate([fates[:total], np.zeros(max(0, total - len(fates)), np.uint8)])
+        ranges = _ranges(fates == Fate.MISSING, first)
+        missing = sum(last - low + 1 for low, last in ranges)
+        rows = total if keep_tail else span
+        if self._modulus is not None:
+            rows = min(rows, self._modulus)
+        return Account(self.expected, first, rows, rotation, self._modulus, fates, ranges, missing)
+
+    # -- how the sender counts ---------------------------------------------------------------------------------------
+
+    def _choose_offset(self, number: int, slack: int) -> int:
+        if self._first_hint is not None:
+            return self._first_hint
+        if self._modulus is not None:
+            return 0 if number < self._modulus else number
+        return max(0, number - slack)
+
+    def _provisional_first(self) -> int:
+        if self._first_hint is not None:
+            return min(self._first_hint, self._lowest)
+        if self._modulus is not None and self._newest < self._modulus:
+            return 0
+        return self._lowest
+
+    def _final_first(self) -> int:
+        """With which number did the series begin?
+
+        Proven by the transport; else 0 when all numbers fit a count from 0; else the lowest one seen, because a series
+        that stopped early is more common than one that lost its very first frame.
+        """
+        if self._first_hint is not None:
+            return min(self._first_hint, self._lowest)
+        if self._modulus is not None and self._newest < self._modulus:
+            return 0
+        if self._modulus is not None:
+            return max(self._lowest, self._newest - self._modulus + 1)
+        return self._lowest
+
+    def _grow(self, rows: int) -> None:
+        extra = max(rows, 2 * len(self._fates)) - len(self._fates)
+        self._fates.extend(bytes(extra))
+        self._numbers = np.concatenate([self._numbers, np.full(extra, -1, dtype=np.int64)])
+
+
+def _ranges(missing: np.ndarray[tuple[int], np.dtype[np.bool_]], first: int) -> tuple[tuple[int, int], ...]:
+    """Runs of True as inclusive number ranges."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+    return tuple((int(low) + first, int(high) - 1 + first) for low, high in edges.reshape(-1, 2))

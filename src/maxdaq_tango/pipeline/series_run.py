@@ -1,0 +1,337 @@
+"""The life of one series as the receiver sees it: which message belongs, what is stored, when it is over.
+
+Pure: events and the clock come in as arguments, decisions go out. The threads around it live in `receiver.py`.
+
+    WAITING ──start message──> TAKING ──end message──> ENDING ──────────> OVER
+       |                         |  └──all expected frames seen──^          ^
+       |                         └──silence, next header, stop, abort───────|
+       └──start time-out, stop, abort───────────────────────────────────────┘
+
+- The end message never closes a series by itself: with several sockets it overtakes frames. ENDING lasts until every
+  expected frame is accounted for and the end message is in, or the grace time is over.
+- A message of another series, or from before the header, is counted as out of series and never stored.
+- A new header ends the series it interrupts, even if that one's end message was lost.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from maxdaq_tango.model import (
+    MISSING_LISTED,
+    Frame,
+    Receipt,
+    RunRequest,
+    SeriesEnd,
+    SeriesStart,
+    StreamFormat,
+    Verdict,
+)
+from maxdaq_tango.pipeline.ledger import Account, Entry, Fate, Ledger
+
+
+class Phase(Enum):
+    """Where a run stands."""
+
+    WAITING = "waiting for the start message"
+    TAKING = "taking frames"
+    ENDING = "waiting for stragglers"
+    OVER = "over"
+
+
+END_MESSAGE_WAIT_S = 0.5
+"""Longest wait for the end message once every expected frame is in; some senders never send one."""
+SOCKET_SLACK = 256
+"""How many frames may overtake the first one when a stream is dealt over several sockets."""
+
+
+class SeriesRun:
+    """One run. Times are monotonic seconds; `on_tick` must be called at least at `deadline`."""
+
+    def __init__(self, request: RunRequest, now: float) -> None:
+        self.request = request
+        self.phase = Phase.WAITING
+        self.start: SeriesStart | None = None
+        self.ledger = Ledger(request.expected_frames)
+        self.reasons: list[str] = []
+        self.verdict: Verdict | None = None
+        """Set early by abort or failure; otherwise the ledger decides when the run is over."""
+        self.corrupt = 0
+        self.out_of_series = 0
+        self.end_message_seen = False
+        self.corrupt_numbers: list[int] = []
+        self.lost_numbers: list[int] = []
+        self._wanted = request.series
+        self._strangers: dict[str, int] = {}
+        self._slack = SOCKET_SLACK if len(request.sources) > 1 else 0
+        self._origin = now
+        self._started_at = self._last_frame_at = now
+        self._last_message_at = now
+        self._ending_since: float | None = None
+        self._stopping = False
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    def expect(self, series: str | None, frames: int | None, now: float) -> None:
+        """The detector has been armed and said what it will send."""
+        if frames is not None:
+            self.ledger.set_expected(frames)
+        if self.phase is Phase.WAITING:
+            self._origin = now
+        if series is None:
+            return
+        self._wanted = series
+        if self.start is not None and not self._is_wanted(self.start) and self.ledger.seen == 0:
+            self._turn_away(self.start.series)  # a left-over header came before the armed one
+            self.start, self.phase = None, Phase.WAITING
+            self._origin = now
+
+    def on_start(self, start: SeriesStart, now: float) -> bool:
+        """A header. True: it begins (or replaces the still empty) series of this run."""
+        self._last_message_at = now
+        if self.phase in (Phase.TAKING, Phase.ENDING) and self.start is not None:
+            if _same_header(start, self.start):
+                return False
+            if self.ledger.seen:
+                self._end_early("the next header came before the end of this series", now)
+                self.out_of_series += 1
+                return False
+        if self.phase is Phase.OVER or not self._is_wanted(start):
+            self._turn_away(start.series)
+            return False
+        self.start, self.phase = start, Phase.TAKING
+        self._started_at = self._last_frame_at = now
+        if self.ledger.expected is None and start.frame_count is not None:
+            self.ledger.set_expected(start.frame_count)
+        return True
+
+    def on_frame(self, frame: Frame, now: float) -> int | None:
+        """A frame. Returns the row to store it in, or None when it is not to be stored (it is counted)."""
+        self._last_message_at = now
+        if not self._belongs(frame.series, frame.msg_number):
+            self._turn_away(frame.series)
+            return None
+        if frame.msg_number is not None and self.start is not None and self.start.msg_number is not None:
+            before = frame.msg_number - self.start.msg_number - 1
+            if before <= frame.frame_number:
+                self.ledger.hint_first(frame.frame_number - before)
+        self._last_frame_at = now
+        entry, row = self.ledger.enter(frame.frame_number, self._slack)
+        if entry is not Entry.NEW:
+            return None
+        if self.ledger.all_seen:
+            self._begin_ending(now)
+        return row
+
+    def on_end(self, end: SeriesEnd, now: float) -> None:
+        """An end message; a second one is normal for some senders."""
+        self._last_message_at = now
+        if not self._belongs(end.series, end.msg_number):
+            if self.phase is not Phase.OVER and not (end.series and self.start and end.series == self.start.series):
+                self._turn_away(end.series)
+            return
+        self.end_message_seen = True
+        if (
+            self.ledger.expected is None
+            and end.msg_number is not None
+            and self.start is not None
+            and self.start.msg_number is not None
+        ):
+            # STINS numbers every message, so the end tells how many frames were sent.
+            self.ledger.expected = end.msg_number - self.start.msg_number - 1
+        self._begin_ending(now)
+
+    def on_corrupt(self, reason: str, now: float) -> None:
+        """A message that no decoder could make sense of."""
+        self._last_message_at = now
+        self.corrupt += 1
+        if self.corrupt <= 10:
+            self.reasons.append(f"corrupt message: {reason}")
+
+    # -- what became of a frame --------------------------------------------------------------------------------------
+
+    def settle(self, row: int, frame: Frame, fate: Fate, reason: str = "") -> None:
+        """The sink is done with a frame that `on_frame` gave a row."""
+        self.ledger.settle(row, fate)
+        if fate is Fate.CORRUPT:
+            self.corrupt += 1
+            self.corrupt_numbers.append(frame.frame_number)
+        elif fate is Fate.LOST:
+            self.lost_numbers.append(frame.frame_number)
+        if reason and len(self.reasons) < 20:
+            self.reasons.append(reason)
+
+    # -- how it ends -------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """When `on_tick` matters next; None = only a message or a request can change anything."""
+        moments: list[float] = []
+        request = self.request
+        if self.phase is Phase.WAITING and request.start_timeout_s > 0:
+            moments.append(self._origin + request.start_timeout_s)
+        if self.phase is Phase.TAKING and self.stall_timeout_s > 0:
+            moments.append(self._last_message_at + self.stall_timeout_s)
+        if self.phase is Phase.ENDING and self._ending_since is not None:
+            moments.append(self._ending_since + self._ending_wait_s())
+        return min(moments, default=None)
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """Longest silence allowed: what the request says, but never less than three frame periods."""
+        if self.request.stall_timeout_s <= 0:
+            return 0.0
+        period = self.request.frame_period_s
+        if period is None and self.start is not None:
+            period = self.start.frame_period_s
+        return max(self.request.stall_timeout_s, 3 * (period or 0.0))
+
+    def on_tick(self, now: float) -> None:
+        """Let time pass."""
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return
+        if self.phase is Phase.WAITING:
+            waited = f"no start message came within {self.request.start_timeout_s:g} s"
+            sources = ", ".join(self.request.sources)
+            others = ", ".join(sorted(self._strangers)) or "nothing"
+            self.reasons.append(f"{waited} from {sources} (series wanted: {self._wanted or 'any'}; came: {others})")
+            self.phase = Phase.OVER
+        elif self.phase is Phase.TAKING:
+            self._end_early(f"the stream fell silent for {self.stall_timeout_s:g} s before its end", now)
+        else:
+            self.phase = Phase.OVER
+
+    def stop(self, now: float) -> None:
+        """The source has been told to stop: take what still comes, for the grace time at most."""
+        self._stopping = True
+        if self.phase is Phase.WAITING:
+            self.reasons.append("stopped before the start message")
+            self.phase = Phase.OVER
+        elif self.phase is Phase.TAKING:
+            self._begin_ending(now)
+
+    def abort(self, reason: str) -> None:
+        """Over at once."""
+        if self.phase is not Phase.OVER:
+            self.verdict = Verdict.ABORTED
+            self.reasons.append(reason or "aborted")
+            self.phase = Phase.OVER
+
+    def fail(self, reason: str) -> None:
+        """An error of ours ends the run."""
+        self.verdict = Verdict.FAILED
+        self.reasons.append(reason)
+        self.phase = Phase.OVER
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will be taken."""
+        return self.phase is Phase.OVER
+
+    def close(self) -> tuple[Account, Receipt]:
+        """The account, and a receipt with everything the series knows (the sink adds file, bytes and times)."""
+        ended_by_itself = self.end_message_seen and not self._stopping and self.verdict is None
+        account = self.ledger.close()
+        if account.row_count > 2 * self.ledger.seen or not ended_by_itself:
+            account = self.ledger.close(keep_tail=False)  # frames that were never sent need no blank rows
+        verdict = self.verdict or self._judge(account)
+        receipt = Receipt(
+            verdict=verdict,
+            reasons=tuple(self.reasons),
+            run_id=self.request.run_id,
+            series=self.start.series if self.start else "",
+            stream_format=self.request.stream_format.value,
+            sources=self.request.sources,
+            frames_expected=account.expected,
+            frames_received=self.ledger.seen - len(self.corrupt_numbers),
+            frames_written=account.count(Fate.WRITTEN),
+            frames_discarded=account.count(Fate.DISCARDED),
+            frames_missing=_listed(account.missing_ranges),
+            frames_missing_count=account.missing_count,
+            frames_missing_ranges=account.missing_ranges,
+            frames_duplicate=self.ledger.duplicates,
+            frames_corrupt=self.corrupt,
+            frames_corrupt_numbers=tuple(self.corrupt_numbers),
+            frames_lost=tuple(self.lost_numbers),
+            frames_unexpected=self.ledger.unexpected,
+            frames_out_of_series=self.out_of_series,
+            first_frame_number=account.first if self.ledger.seen else None,
+            seconds=max(0.0, self._last_frame_at - self._started_at),
+            end_message_seen=self.end_message_seen,
+        )
+        return account, receipt
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, account: Account) -> Verdict:
+        """COMPLETE only when every expected frame is where it should be."""
+        ledger, reasons = self.ledger, self.reasons
+        if self.start is None:
+            return Verdict.ABORTED if self._stopping else Verdict.FAILED
+        if account.missing_count:
+            reasons.append(f"{account.missing_count} of {account.expected or ledger.seen} frames never came")
+        if account.count(Fate.LOST):
+            reasons.append(f"{account.count(Fate.LOST)} frames were lost between socket and disk")
+        if ledger.unexpected:
+            reasons.append(f"{ledger.unexpected} frames had numbers beyond the expected {account.expected}")
+        if account.expected is None and not self.end_message_seen:
+            reasons.append("no end message came, and nobody said how many frames to expect")
+        if self._stopping and account.missing_count:
+            return Verdict.ABORTED
+        return Verdict.INCOMPLETE if reasons else Verdict.COMPLETE
+
+    def _is_wanted(self, start: SeriesStart) -> bool:
+        if self._wanted is None or not start.series:
+            return True  # STINS has no series id: the fence is the header itself
+        return self._wanted in (start.series, str(start.metadata.get("series_id", "")))
+
+    def _belongs(self, series: str, msg_number: int | None) -> bool:
+        if self.start is None or self.phase not in (Phase.TAKING, Phase.ENDING):
+            return False
+        if self.request.stream_format is StreamFormat.STINS:
+            fence = self.start.msg_number
+            return msg_number is None or fence is None or msg_number > fence
+        return series == self.start.series
+
+    def _turn_away(self, series: str) -> None:
+        self.out_of_series += 1
+        name = series or "a STINS message before its header"
+        if name in self._strangers or len(self._strangers) < 16:
+            self._strangers[name] = self._strangers.get(name, 0) + 1
+
+    def _begin_ending(self, now: float) -> None:
+        if self.phase is Phase.TAKING:
+            self.phase = Phase.ENDING
+            self._ending_since = now
+        if self.ledger.all_seen and self.end_message_seen:
+            self.phase = Phase.OVER
+
+    def _ending_wait_s(self) -> float:
+        if self.ledger.all_seen:
+            return min(END_MESSAGE_WAIT_S, self.request.grace_s)
+        if self._stopping and self.end_message_seen and self.ledger.gaps == 0 and len(self.request.sources) == 1:
+            return 0.0  # one socket keeps order: behind its end message nothing can follow
+        return self.request.grace_s
+
+    def _end_early(self, reason: str, now: float) -> None:
+        self.reasons.append(reason)
+        self._stopping = False
+        self._begin_ending(now)
+        self.phase = Phase.OVER
+
+
+def _same_header(one: SeriesStart, other: SeriesStart) -> bool:
+    """The same message again (not a new series)."""
+    if one.series or other.series:
+        return one.series == other.series
+    return one.msg_number is not None and one.msg_number == other.msg_number
+
+
+def _listed(ranges: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for low, high in ranges:
+        numbers.extend(range(low, min(high, low + MISSING_LISTED - len(numbers) - 1) + 1))
+        if len(numbers) >= MISSING_LISTED:
+            break
+    return tuple(numbers)
