@@ -23,7 +23,6 @@ from maxdaq_tango.errors import (
 )
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt
 
-
 __all__ = ["Answer", "Ask", "Counters", "ErrorText", "Told", "Verb"]
 
 

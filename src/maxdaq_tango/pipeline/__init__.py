@@ -1,7 +1,7 @@
 """The frame's road: socket, queue, decoder, ledger, transforms, file.
 
-    socket --> SourceReader (one thread a socket) --> ByteQueue --> collector thread:
-        wire decoder --> SeriesRun + Ledger (pure) --> transforms --> SeriesFile
+socket --> SourceReader (one thread a socket) --> ByteQueue --> collector thread:
+    wire decoder --> SeriesRun + Ledger (pure) --> transforms --> SeriesFile
 """
 
 from maxdaq_tango.pipeline.receiver import Receiver, RunReport

@@ -1,6 +1,6 @@
-"""One thread a socket: receive, count, hand over. Nothing else, because this is the first place where data can be lost.
+"""One thread a socket: receive, count, hand over. Nothing else: this is the first place where data can be lost.
 
-The PULL socket is connected before the detector is armed: a header leaves at the moment of arming and is lost otherwise.
+The PULL socket is connected before the detector is armed: a header leaves at that moment and is lost otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A receiver: one run at a time, from sockets to a published file.
 
 Threads: one `ingest` thread a socket, and one `collector` thread a run, which owns the ledger and the file. Requests
-(stop, abort, expect) are left for the collector, which looks at them between two messages; nobody else touches its state.
+(stop, abort, expect) are left for the collector, which looks at them between two messages; nobody else touches its
+state.
 Progress is told by two callbacks: `tell` at every change of state, `publish` with the live counters.
 """
 

@@ -1,0 +1,5 @@
+"""`python -m maxdaq_tango.engine`."""
+
+from maxdaq_tango.engine.server import main
+
+main()

@@ -1,0 +1,111 @@
+"""The engine: `python -m maxdaq_tango.engine --control-fd N --counters-fd M`.
+
+It serves one owner over an inherited socket pair. When the owner goes away without a word, or SIGTERM comes, the run
+that is on is stopped in order (a few seconds for what is still on the way), its file is closed and the engine ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango import __version__
+from maxdaq_tango.engine.counters import CountersMemory
+from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
+from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
+from maxdaq_tango.model import RunRequest
+from maxdaq_tango.pipeline import Receiver, RunReport
+
+LAST_WORDS_S = 10.0
+"""How long a run may go on after the owner is gone."""
+
+log = logging.getLogger(__name__)
+
+
+class EngineServer:
+    """Dispatches what the owner asks; every method runs in the main thread, `_tell` also in the collector's."""
+
+    def __init__(self, control: socket.socket, counters: CountersMemory) -> None:
+        self._control = control
+        self._send_lock = threading.Lock()  # answers and tellings must not mix on the wire
+        self._receiver = Receiver(self._tell, counters.write, software=f"maxdaq-tango {__version__}")
+        self._verbs: dict[Verb, Callable[[dict[str, Any]], None]] = {
+            Verb.PREPARE: self._prepare,
+            Verb.EXPECT: lambda words: self._receiver.expect(words.get("series"), words.get("frames")),
+            Verb.STOP: lambda words: self._receiver.stop(),
+            Verb.ABORT: lambda words: self._receiver.abort(str(words.get("reason", ""))),
+            Verb.RESET: lambda words: self._receiver.reset(),
+        }
+
+    def serve(self) -> None:
+        """Until SHUTDOWN or the end of the conversation."""
+        decoder = msgspec.json.Decoder(Ask)
+        with self._control.makefile("rb") as lines:
+            for line in lines:
+                ask = decoder.decode(line)
+                if ask.verb is Verb.SHUTDOWN:
+                    self._send(Answer(id=ask.id))
+                    break
+                self._send(Answer(id=ask.id, error=self._answer(ask)))
+        self._receiver.stop()
+        if not self._receiver.join(LAST_WORDS_S):
+            self._receiver.abort("the owner of the engine is gone")
+        self._receiver.close()
+
+    def _answer(self, ask: Ask) -> ErrorText | None:
+        try:
+            self._verbs[ask.verb](ask.arguments)
+        except MaxdaqError as error:
+            return ErrorText.of_error(error)
+        except Exception as error:  # the door of the process: the owner must hear of a bug, not wait for ever
+            log.exception("while doing %s", ask.verb)
+            return ErrorText.of_error(EngineError(f"do '{ask.verb}'", answer=f"{type(error).__name__}: {error}"))
+        return None
+
+    def _prepare(self, words: dict[str, Any]) -> None:
+        try:
+            request = msgspec.convert(words, RunRequest)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError("prepare a run", answer=str(error), accepted="the fields of RunRequest") from None
+        self._receiver.prepare(request)
+
+    def _tell(self, report: RunReport) -> None:
+        if report.receipt is not None:
+            receipt = report.receipt
+            log.info(
+                "run %s series %s: %s, %s received, %s written, %d missing, %d bytes in %.3f s, file %s%s",
+                receipt.run_id, receipt.series, receipt.verdict.value, receipt.frames_received, receipt.frames_written,
+                receipt.frames_missing_count, receipt.bytes_received, receipt.seconds, receipt.file or "none",
+                "".join(f"; {reason}" for reason in receipt.reasons),
+            )  # fmt: skip
+        self._send(Told(state=report.state, run_id=report.run_id, message=report.message, receipt=report.receipt))
+
+    def _send(self, message: Answer | Told) -> None:
+        line = msgspec.json.encode(message) + b"\n"
+        with self._send_lock:
+            try:
+                self._control.sendall(line)
+            except OSError:
+                log.warning("the owner is gone; not told: %s", line[:200])
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(prog="python -m maxdaq_tango.engine")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--counters-fd", type=int, required=True)
+    parser.add_argument("--name", default="engine")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {arguments.name} %(levelname)s %(message)s")
+    control = socket.socket(fileno=arguments.control_fd)
+    # Ctrl-C in a terminal reaches the whole process group; the owner decides what it means for us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: control.shutdown(socket.SHUT_RD))
+    EngineServer(control, CountersMemory(arguments.counters_fd)).serve()
