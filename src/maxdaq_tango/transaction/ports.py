@@ -1,0 +1,96 @@
+"""What the transaction asks of a detector and of a receiver, wherever they are."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from maxdaq_tango.model import (
+    AcquisitionSettings,
+    AcquisitionState,
+    Counters,
+    Receipt,
+    RunRequest,
+    StreamDescription,
+)
+from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
+
+
+class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a receiver."""
+
+    state: AcquisitionState = AcquisitionState.IDLE
+    run_id: str = ""
+    """The run that it was last prepared for; every other field speaks of that run."""
+    receipt: Receipt | None = None
+    """Of `run_id`, once it is closed."""
+    message: str = ""
+    counters: Counters = Counters()
+    reachable: bool = True
+    """False: nothing else is known; `message` says why."""
+
+
+class DetectorPort(Protocol):
+    """One detector. Every method but `report` may block and raises a MaxdaqError; each runs on a thread of its own."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        ...
+
+    def configure(self, settings: AcquisitionSettings) -> StreamDescription:
+        """Apply, read back, check. Nothing to undo."""
+        ...
+
+    def arm(self) -> ArmedSeries:
+        """Make ready; undone by `abort`."""
+        ...
+
+    def trigger(self) -> None:
+        """Start one burst; returns when the hardware has finished with it."""
+        ...
+
+    def stop(self) -> None:
+        """End the series in order. Returns when the hardware is idle; harmless when it is."""
+        ...
+
+    def abort(self) -> None:
+        """End it at once, also while `arm` or `trigger` blocks elsewhere. Returns when idle; harmless when it is."""
+        ...
+
+    def report(self) -> DetectorReport:
+        """Look at the hardware now: never a look from before the call of a method that has returned. Never raises."""
+        ...
+
+
+class ReceiverPort(Protocol):
+    """One receiver. Same rules as `DetectorPort`."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        ...
+
+    def prepare(self, request: RunRequest) -> None:
+        """Returning means: the file is open and the sockets are connected. Undone by `abort`.
+
+        A receiver that raises has undone its own part: it is not aborted, as the run it refuses for may be another's.
+        """
+        ...
+
+    def expect(self, series: str | None, frames: int | None) -> None:
+        """What the armed detector said it will send."""
+        ...
+
+    def stop(self) -> None:
+        """The source has been told to stop: take what still comes, then close. Returns at once."""
+        ...
+
+    def abort(self, reason: str) -> None:
+        """Close now. Returns when the receiver is free for the next run; a run of somebody else is left alone."""
+        ...
+
+    def poll(self) -> ReceiverView:
+        """Look at it. Never raises; one that cannot be reached is `reachable=False`."""
+        ...

@@ -1,0 +1,205 @@
+"""The words of the transaction: what can happen to it, what it tells others to do, and what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.model import AcquisitionSettings, Orientation, Receipt, RunRequest, StreamDescription, Verdict
+from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
+from maxdaq_tango.transaction.ports import ReceiverView
+
+
+class Step(StrEnum):
+    """What a pair can be told to do. The values are the words of error messages."""
+
+    CONFIGURE = "configure the detector"
+    PREPARE = "prepare the receiver"
+    ARM = "arm the detector"
+    EXPECT = "tell the receiver what will come"
+    TRIGGER = "trigger the detector"
+    STOP_SOURCE = "stop the detector"
+    STOP_RECEIVER = "stop the receiver"
+    ABORT_SOURCE = "abort the detector"
+    ABORT_RECEIVER = "abort the receiver"
+
+
+RECEIVER_STEPS = frozenset({Step.PREPARE, Step.EXPECT, Step.STOP_RECEIVER, Step.ABORT_RECEIVER})
+"""Done by the receiver of a pair; all others by its detector."""
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+    """Longest waits, all in seconds. A step that exceeds its own has failed, and its late answer is undone."""
+
+    configure_s: float = 60.0
+    """A new energy makes an Eiger recompute its flat field."""
+    prepare_s: float = 10.0
+    arm_s: float = 60.0
+    expect_s: float = 5.0
+    trigger_margin_s: float = 30.0
+    """On top of the length of what is triggered."""
+    stop_s: float = 30.0
+    abort_s: float = 15.0
+    drain_s: float = 2.0
+    """Silence after the detector has finished before the receiver is told that nothing more will come."""
+    settle_s: float = 3.0
+    """Time for a detector to become idle by itself when its receiver has all frames; then it is stopped."""
+    close_s: float = 60.0
+    """Silence of a stopped receiver before it is aborted: a disk that hangs."""
+    unreachable_s: float = 30.0
+    """How long a side may be out of reach in a run before it is given up. Data flow without the control link."""
+
+
+DEFAULT_DEADLINES = Deadlines()
+
+
+class ExpectFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an armed detector said it will send: the argument of StreamReceiver.Expect, as JSON."""
+
+    series: str | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPlan:
+    """What is asked of one pair."""
+
+    settings: AcquisitionSettings
+    destination: str = ""
+    """Absolute path of the file; "" = live only."""
+    overwrite: bool = False
+    save_raw: bool = True
+    orientation: Orientation = field(default_factory=Orientation)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """JSON values stored with the file, beside what the detector says of itself."""
+
+
+Argument = AcquisitionSettings | RunRequest | ExpectFields | str | None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One call to be made on one side of one pair, without anybody waiting for it."""
+
+    number: int
+    pair: str
+    step: Step
+    deadline_s: float
+    argument: Argument = None
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Arm was asked for."""
+
+    run_id: str
+    pairs: dict[str, PairPlan]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An instruction succeeded."""
+
+    number: int
+    value: StreamDescription | ArmedSeries | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An instruction failed."""
+
+    number: int
+    error: MaxdaqError
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """An instruction has exceeded its deadline. Its answer may still come."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class SourceSeen:
+    """A look at a detector."""
+
+    pair: str
+    report: DetectorReport
+    tick: int
+    """`Sequence.tick` when the look began: a look from before arm must not be taken for the end of the series."""
+
+
+@dataclass(frozen=True)
+class ReceiverSeen:
+    """A look at a receiver."""
+
+    pair: str
+    view: ReceiverView
+    tick: int
+
+
+@dataclass(frozen=True)
+class TriggerAsked:
+    """SoftwareTrigger was asked for."""
+
+
+@dataclass(frozen=True)
+class StopAsked:
+    """Stop was asked for."""
+
+
+@dataclass(frozen=True)
+class AbortAsked:
+    """Abort was asked for."""
+
+    reason: str = "Abort"
+
+
+@dataclass(frozen=True)
+class ResetAsked:
+    """Reset was asked for: what went wrong has been read."""
+
+
+Event = (
+    Begin
+    | Answered
+    | Failed
+    | TimedOut
+    | SourceSeen
+    | ReceiverSeen
+    | TriggerAsked
+    | StopAsked
+    | AbortAsked
+    | ResetAsked
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one Arm came to."""
+
+    run_id: str
+    verdict: Verdict
+    armed: bool
+    """False: it never became ready, and all that had been done was undone."""
+    errors: tuple[MaxdaqError, ...] = ()
+    """In the order in which they were noticed."""
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Everything that went wrong, one sentence each; empty when nothing did."""
+        told = [str(error) for error in self.errors]
+        for name, receipt in self.receipts.items():
+            told += [f"{name}: {reason}" for reason in receipt.reasons]
+        return tuple(dict.fromkeys(told))
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict of several; of none it is FAILED, as nothing is proven."""
+    order = list(Verdict)
+    return max(verdicts, key=order.index) if verdicts else Verdict.FAILED
