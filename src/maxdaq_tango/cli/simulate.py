@@ -1,0 +1,62 @@
+"""`maxdaq simulate FAMILY`: one simulated detector, to point a driver or a client at."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Family(StrEnum):
+    """What can be simulated."""
+
+    EIGER = "eiger"
+
+
+def simulate(
+    family: Annotated[Family, typer.Argument(help="Which detector.")],
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="SIMPLON (HTTP); 0 = any free port.")] = 0,
+    stream_port: Annotated[int, typer.Option(min=0, max=65535, help="Stream v1; 0 = any free port.")] = 0,
+    cbor_port: Annotated[int, typer.Option(min=0, max=65535, help="Stream v2 (CBOR); 0 = any free port.")] = 0,
+    rows: Annotated[int, typer.Option(min=1, max=20000, help="Pixels of a frame, vertically.")] = 1065,
+    columns: Annotated[int, typer.Option(min=1, max=20000, help="Pixels of a frame, horizontally.")] = 1030,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pixels.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
+) -> None:
+    """Start one simulated detector and keep it until Ctrl-C.
+
+    It speaks the vendor's own protocol, so a driver cannot tell it from a detector.
+    """
+    import tempfile
+
+    from maxdaq_tango.cli.terminal import people, program
+    from maxdaq_tango.deployment.interruption import Interrupted, Interruption
+    from maxdaq_tango.deployment.launcher import deployed
+    from maxdaq_tango.deployment.topology import EigerSimulator, Topology
+
+    settings = EigerSimulator(
+        host=host, port=port, stream_port=stream_port, cbor_port=cbor_port, rows=rows, columns=columns, seed=seed
+    )
+    topology = Topology(name=f"simulate-{family.value}", simulators={family.value: settings})
+    interruption = Interruption()
+    console = people(json)
+    with interruption.catch_signals(), tempfile.TemporaryDirectory(prefix="maxdaq-") as folder:
+        try:
+            with deployed(topology, Path(folder), interruption=interruption) as deployment:
+                prefix = f"{family.value}."
+                answers = {k.removeprefix(prefix): v for k, v in deployment.answers.items() if k.startswith(prefix)}
+                if json:
+                    program({"family": family.value, **answers})
+                console.print(f"A simulated [bold]{family.value}[/bold], {rows} x {columns} pixels:")
+                console.print(f"  SIMPLON    http://{answers['host']}:{answers['port']}")
+                console.print(f"  stream v1  tcp://{answers['host']}:{answers['stream_port']}")
+                console.print(f"  stream v2  tcp://{answers['host']}:{answers['cbor_port']}")
+                console.print("Ctrl-C ends it.")
+                while True:
+                    interruption.wait(0.5)
+                    deployment.supervisor.check_alive()
+        except Interrupted:
+            console.print("Ended.")  # the way this command is meant to end
