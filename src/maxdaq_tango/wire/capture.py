@@ -56,12 +56,7 @@ class CaptureWriter:
         self.message_count = 0
         self._own: IO[bytes] | None = None
         if isinstance(path_or_file, (str, os.PathLike)):
-            try:
-                self._own = target = open(path_or_file, "xb")  # noqa: SIM115 - closed by close()
-            except OSError as error:
-                raise FileError(
-                    "make a capture", of=os.fspath(path_or_file), answer=str(error), accepted="a new name"
-                ) from error
+            target = self._own = _create(path_or_file)
         else:
             target = path_or_file
         # No name and no time inside: the same stream makes the same file.
@@ -97,6 +92,13 @@ class CaptureWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _create(path: str | os.PathLike[str]) -> IO[bytes]:
+    try:
+        return open(path, "xb")
+    except OSError as error:
+        raise FileError("make a capture", of=os.fspath(path), answer=str(error), accepted="a new name") from error
 
 
 def _uncompressed(file: IO[bytes]) -> IO[bytes]:

@@ -1,7 +1,7 @@
 """Arrays in CBOR: typed arrays, their shapes, and Dectris' compression inside them.
 
 Sources: RFC 8746 (tags 40, 1040, 64 to 87), DECTRIS documentation `stream_v2/cbor/dectris-compression-tag.md` (tag
-56500). cbor2 6 calls the hook as hook(tag, immutable) and gives tuples and frozendicts inside tags.
+56500).
 
 Decoding is lazy: a `WireArray` is what the message says, with the pixels still packed as they came.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import cbor2
@@ -102,21 +103,7 @@ class WireArray(NamedTuple):
         return array.astype(dtype, copy=False)
 
 
-def tag_hook(tag: cbor2.CBORTag, immutable: bool) -> Any:
-    """cbor2 6 tag hook: arrays become WireArray, tags nobody knows stay CBORTag."""
-    number, value = tag.tag, tag.value
-    if number in TYPED_ARRAYS:
-        return _typed_array(number, value)
-    if number == TAG_COMPRESSED:
-        return _compressed(value)
-    if number in (TAG_ARRAY, TAG_ARRAY_COLUMN_MAJOR):
-        return _shaped(value, column_major=number == TAG_ARRAY_COLUMN_MAJOR)
-    if number == TAG_SELF_DESCRIBE:
-        return value
-    return tag
-
-
-def _typed_array(number: int, value: Any) -> WireArray:
+def _typed_array(number: int, value: Any, immutable: bool) -> WireArray:
     name, order = TYPED_ARRAYS[number]
     item = np.dtype(name).itemsize
     if isinstance(value, _Compressed):
@@ -132,7 +119,7 @@ def _typed_array(number: int, value: Any) -> WireArray:
     return WireArray((len(value) // item,), name, order, Encoding.NONE, value)
 
 
-def _compressed(value: Any) -> _Compressed:
+def _compressed(value: Any, immutable: bool) -> _Compressed:
     match value:
         case [str(algorithm), int(item), bytes(blob)] if algorithm in ENCODINGS and type(item) is int:
             return _Compressed(ENCODINGS[algorithm], item, blob)
@@ -143,7 +130,7 @@ def _compressed(value: Any) -> _Compressed:
     )
 
 
-def _shaped(value: Any, *, column_major: bool) -> WireArray:
+def _shaped(column_major: bool, value: Any, immutable: bool) -> WireArray:
     match value:
         case [[*shape], WireArray() as data] if shape and all(type(n) is int and n >= 1 for n in shape):
             pass
@@ -161,6 +148,15 @@ def _shaped(value: Any, *, column_major: bool) -> WireArray:
             accepted="as many elements as the shape says",
         )
     return data._replace(shape=tuple(shape), column_major=column_major)
+
+
+ARRAY_DECODERS: dict[int, Callable[[Any, bool], Any]] = {
+    **{number: partial(_typed_array, number) for number in TYPED_ARRAYS},
+    TAG_ARRAY: partial(_shaped, False),
+    TAG_ARRAY_COLUMN_MAJOR: partial(_shaped, True),
+    TAG_COMPRESSED: _compressed,
+}
+"""What cbor2 calls for each of these tags: decoder(value, immutable), values inside tags being tuples or lists."""
 
 
 def _describe(value: Any) -> str:
