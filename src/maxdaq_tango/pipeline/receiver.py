@@ -256,11 +256,11 @@ class _Job:
 
     def _take(self, batch: list[Message]) -> None:
         run, decode = self._run, self._decoder.decode
-        now, received_at = time.monotonic(), time.time()
         for message in batch:
             if run.is_over:
                 run.out_of_series += 1
                 continue
+            now, received_at = time.monotonic(), time.time()
             try:
                 event = decode(message)
             except WireError as error:

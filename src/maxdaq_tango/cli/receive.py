@@ -1,0 +1,133 @@
+"""`maxdaq receive`: one series from a stream into a file, without Tango."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maxdaq_tango.model import StreamFormat
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maxdaq_tango.model import Counters, Receipt, RunRequest
+
+
+def receive(
+    source: Annotated[list[str], typer.Option(help="tcp://HOST:PORT of the sender; repeat for several sockets.")],
+    format: Annotated[StreamFormat, typer.Option(help="Wire format of the stream.")],
+    output: Annotated[Path | None, typer.Option(help="File to write; none = count and throw away.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames to expect; default: what the header says.")] = None,
+    detector: Annotated[str, typer.Option(help="<name> in /entry/instrument/<name>/data.")] = "detector",
+    series: Annotated[str | None, typer.Option(help="Take only this series; default: the first that begins.")] = None,
+    from_stream: Annotated[
+        Path | None, typer.Option(help="Let the stream name the file (MAX IV's filename), under this folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an existing file aside.")] = False,
+    start_timeout: Annotated[float, typer.Option(min=0, help="Longest wait for the header, s; 0 = for ever.")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Longest silence in the series, s (at least 3 frame periods); 0 = for ever.")
+    ] = 10.0,
+    grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
+    memory: Annotated[int, typer.Option(min=16, help="Budget for frames on their way, MiB.")] = 1024,
+    json: Annotated[bool, typer.Option("--json", help="Print the receipt as one JSON object.")] = False,
+) -> None:
+    """Take one series, write the file, print the receipt.
+
+    Exit status 0 only for a complete series. What was received is in a readable file in any case.
+    """
+    from maxdaq_tango.cli.receipt_table import receipt_table
+    from maxdaq_tango.cli.terminal import people, program
+    from maxdaq_tango.errors import ConfigurationError
+    from maxdaq_tango.model import FileNaming, RunRequest, Verdict
+
+    if output is not None and from_stream is not None:
+        raise ConfigurationError("take --output and --from-stream", answer="both name the file", accepted="one of them")
+    destination = Path(os.path.abspath(output)) if output is not None else None
+    roots = [path for path in (destination.parent if destination else None, from_stream) if path is not None]
+    request = RunRequest(
+        sources=tuple(source),
+        stream_format=format,
+        destination=str(destination or ""),
+        naming=FileNaming.STREAM if from_stream is not None else FileNaming.PREPARE,
+        roots=tuple(os.path.abspath(root) for root in roots),
+        overwrite=overwrite,
+        expected_frames=frames,
+        series=series,
+        detector=detector,
+        start_timeout_s=start_timeout,
+        stall_timeout_s=timeout,
+        grace_s=grace,
+        memory_bytes=memory << 20,
+    )
+    console = people(json)
+    receipt, interrupted = _take(request, console)
+    if json:
+        program(receipt)
+    else:
+        console.print(receipt_table(receipt))
+    if interrupted:
+        raise typer.Exit(128 + interrupted)
+    raise typer.Exit(0 if receipt.verdict is Verdict.COMPLETE else 1)
+
+
+def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
+    """One run; Ctrl-C and SIGTERM end it in order. Returns the receipt and the signal that ended it, or 0."""
+    from maxdaq_tango import __version__
+    from maxdaq_tango.model import Counters
+    from maxdaq_tango.pipeline import Receiver, RunReport
+
+    over = threading.Event()
+    receipts: list[Receipt] = []
+    newest: list[Counters] = [Counters()]
+    signals: list[int] = []
+
+    def hear(report: RunReport) -> None:
+        if report.receipt is not None:
+            receipts.append(report.receipt)
+            over.set()
+
+    def look(counters: Counters) -> None:
+        newest[0] = counters
+
+    receiver = Receiver(hear, look, software=f"maxdaq-tango {__version__}")
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        receiver.abort(f"ended by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        receiver.prepare(request)
+        _show_progress(over, newest, request, console)
+    finally:
+        receiver.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return receipts[-1], signals[0] if signals else 0
+
+
+def _show_progress(over: threading.Event, newest: list[Counters], request: RunRequest, console: Console) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task(f"waiting for {', '.join(request.sources)}", total=None)
+        while not over.wait(0.1):
+            counters = newest[0]
+            if counters.run_number:
+                expected = counters.frames_expected
+                progress.update(
+                    task,
+                    description="receiving" if counters.frames_received else "waiting for the stream",
+                    completed=counters.frames_received,
+                    total=expected if expected >= 0 else None,
+                )
