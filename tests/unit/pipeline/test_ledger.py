@@ -1,0 +1,177 @@
+"""The account of a series, and the row of a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maxdaq_tango.pipeline.ledger import MAX_JUMP, Entry, Fate, Ledger
+
+
+def enter_all(ledger: Ledger, numbers: list[int], fate: Fate = Fate.WRITTEN) -> dict[int, int]:
+    rows: dict[int, int] = {}
+    for number in numbers:
+        entry, row = ledger.enter(number)
+        if entry is Entry.NEW:
+            ledger.settle(row, fate)
+            rows[number] = row
+    return rows
+
+
+def final_rows(ledger: Ledger, rows: dict[int, int], **how: bool) -> dict[int, int]:
+    """Where each frame number stands once the rows are turned as the account says."""
+    account = ledger.close(**how)
+    turned = {}
+    for number, row in rows.items():
+        new = row - account.rotation
+        turned[number] = new % account.modulus if account.modulus is not None else new
+    return turned
+
+
+def test_numbers_from_zero_are_their_own_rows() -> None:
+    ledger = Ledger(5)
+    assert enter_all(ledger, [0, 1, 2, 3, 4]) == {n: n for n in range(5)}
+    account = ledger.close()
+    assert (account.first, account.row_count, account.rotation, account.missing_count) == (0, 5, 0, 0)
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 7, 10, 105, 1166])
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_any_first_number_ends_in_rows_from_zero_without_holes(first: int, count: int) -> None:
+    ledger = Ledger(count)
+    numbers = list(range(first, first + count))
+    rows = enter_all(ledger, numbers)
+    assert sorted(rows.values()) == list(range(count))
+    account = ledger.close()
+    assert account.missing_ranges == ()
+    assert account.first == first
+    assert final_rows(ledger, rows) == {number: number - first for number in numbers}
+
+
+def test_a_lost_first_frame_is_missing_not_a_shift() -> None:
+    ledger = Ledger(10)
+    rows = enter_all(ledger, list(range(1, 10)))
+    account = ledger.close()
+    assert account.first == 0
+    assert account.missing_ranges == ((0, 0),)
+    assert final_rows(ledger, rows)[9] == 9
+
+
+def test_gaps_are_ranges() -> None:
+    ledger = Ledger(10)
+    enter_all(ledger, [0, 3, 4, 8])
+    account = ledger.close()
+    assert account.missing_ranges == ((1, 2), (5, 7), (9, 9))
+    assert account.missing_count == 6
+    assert ledger.gaps == 5
+
+
+def test_without_the_tail_only_rows_up_to_the_last_frame_are_kept_but_all_are_missing() -> None:
+    ledger = Ledger(100_000)
+    enter_all(ledger, list(range(9)))
+    account = ledger.close(keep_tail=False)
+    assert account.row_count == 9
+    assert account.missing_ranges == ((9, 99_999),)
+
+
+def test_a_duplicate_is_told_from_a_stranger() -> None:
+    ledger = Ledger(3)
+    enter_all(ledger, [0, 1])
+    assert ledger.enter(1)[0] is Entry.DUPLICATE
+    assert ledger.enter(3)[0] is Entry.UNEXPECTED  # would stand in row 0, which frame 0 holds
+    assert (ledger.duplicates, ledger.unexpected) == (1, 1)
+
+
+def test_an_intact_copy_replaces_a_corrupt_frame() -> None:
+    ledger = Ledger(2)
+    _, row = ledger.enter(0)
+    ledger.settle(row, Fate.CORRUPT)
+    entry, again = ledger.enter(0)
+    assert (entry, again) == (Entry.NEW, row)
+    ledger.settle(again, Fate.WRITTEN)
+    assert ledger.seen == 1
+    assert ledger.close().count(Fate.CORRUPT) == 0
+
+
+def test_frames_on_their_way_when_the_account_closes_are_lost_not_forgotten() -> None:
+    ledger = Ledger(2)
+    ledger.enter(0)
+    account = ledger.close()
+    assert account.count(Fate.LOST) == 1
+    assert account.count(Fate.TAKEN) == 0
+
+
+def test_unknown_count_grows() -> None:
+    ledger = Ledger()
+    rows = enter_all(ledger, list(range(5000)))
+    assert rows[4999] == 4999
+    account = ledger.close()
+    assert (account.expected, account.row_count, account.missing_count) == (None, 5000, 0)
+
+
+def test_unknown_count_starts_at_the_first_number_seen() -> None:
+    ledger = Ledger()
+    rows = enter_all(ledger, [7, 8, 9])
+    assert rows == {7: 0, 8: 1, 9: 2}
+    assert ledger.close().first == 7
+
+
+def test_with_slack_earlier_numbers_may_follow() -> None:
+    ledger = Ledger()
+    rows = {}
+    for number in (9, 7, 8):
+        entry, row = ledger.enter(number, slack=256)
+        assert entry is Entry.NEW
+        ledger.settle(row, Fate.WRITTEN)
+        rows[number] = row
+    assert final_rows(ledger, rows) == {7: 0, 8: 1, 9: 2}
+
+
+def test_a_proof_of_the_first_number_beats_the_guess() -> None:
+    ledger = Ledger(10)
+    ledger.hint_first(1)
+    rows = enter_all(ledger, list(range(2, 11)))  # frame 1 was lost
+    account = ledger.close()
+    assert account.missing_ranges == ((1, 1),)
+    assert final_rows(ledger, rows)[2] == 1
+
+
+@pytest.mark.parametrize("expected", [None, 10])
+def test_a_damaged_number_allocates_nothing(expected: int | None) -> None:
+    ledger = Ledger(expected)
+    enter_all(ledger, [0, 1])
+    assert ledger.enter(1 + MAX_JUMP + 11)[0] is Entry.UNEXPECTED
+    assert ledger.enter(2**62)[0] is Entry.UNEXPECTED
+    assert ledger.unexpected == 2
+
+
+def test_a_number_before_the_first_is_not_written_over_others() -> None:
+    ledger = Ledger()
+    enter_all(ledger, [100, 101])
+    assert ledger.enter(99)[0] is Entry.UNEXPECTED
+
+
+def test_an_empty_series_has_an_account_too() -> None:
+    account = Ledger(3).close()
+    assert account.missing_ranges == ((0, 2),)
+    assert account.row_count == 0
+    assert Ledger().close().missing_count == 0
+
+
+def test_the_expected_count_may_come_late() -> None:
+    ledger = Ledger()
+    ledger.set_expected(4)
+    enter_all(ledger, [0, 1, 2])
+    assert not ledger.all_seen
+    enter_all(ledger, [3])
+    assert ledger.all_seen
+
+
+def test_fates_are_in_the_order_of_the_rows() -> None:
+    ledger = Ledger(4)
+    for number, fate in ((3, Fate.WRITTEN), (1, Fate.DISCARDED), (4, Fate.CORRUPT)):
+        _, row = ledger.enter(number)
+        ledger.settle(row, fate)
+    account = ledger.close()
+    assert account.first == 1
+    assert np.array_equal(account.fates, [Fate.DISCARDED, Fate.MISSING, Fate.WRITTEN, Fate.CORRUPT])

@@ -1,0 +1,355 @@
+"""Which message belongs, what is stored, when a series is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from maxdaq_tango.model import (
+    Encoding,
+    Frame,
+    FrameFormat,
+    RunRequest,
+    SeriesEnd,
+    SeriesStart,
+    StreamFormat,
+    Verdict,
+)
+from maxdaq_tango.pipeline.ledger import Fate
+from maxdaq_tango.pipeline.series_run import END_MESSAGE_WAIT_S, Phase, SeriesRun
+
+FORMAT = FrameFormat((2, 2), "uint16", Encoding.NONE)
+
+
+def request(**changes: object) -> RunRequest:
+    settings: dict[str, object] = {"sources": ("tcp://127.0.0.1:1",), "stream_format": StreamFormat.DECTRIS_V1}
+    return RunRequest(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def frame(number: int, series: str = "14", msg_number: int | None = None) -> Frame:
+    return Frame(series=series, frame_number=number, format=FORMAT, blobs=(b"\0" * 8,), msg_number=msg_number)
+
+
+def start(series: str = "14", **fields: object) -> SeriesStart:
+    return SeriesStart(series=series, **fields)  # type: ignore[arg-type]
+
+
+class Played:
+    """A run with its clock, fed by hand."""
+
+    def __init__(self, **changes: object) -> None:
+        self.now = 100.0
+        self.run = SeriesRun(request(**changes), self.now)
+
+    def give(self, *events: object) -> Played:
+        for event in events:
+            self.now += 0.001
+            if isinstance(event, SeriesStart):
+                self.run.on_start(event, self.now)
+            elif isinstance(event, SeriesEnd):
+                self.run.on_end(event, self.now)
+            elif isinstance(event, Frame):
+                row = self.run.on_frame(event, self.now)
+                if row is not None:
+                    self.run.settle(row, event, Fate.DISCARDED if event.discard else Fate.WRITTEN)
+        return self
+
+    def wait(self, seconds: float) -> Played:
+        self.now += seconds
+        self.run.on_tick(self.now)
+        return self
+
+
+def frames(*numbers: int, series: str = "14") -> list[Frame]:
+    return [frame(number, series) for number in numbers]
+
+
+def test_a_whole_series_is_complete() -> None:
+    played = Played(expected_frames=3).give(start(), *frames(0, 1, 2), SeriesEnd(series="14"))
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert receipt.reasons == ()
+    assert (receipt.frames_expected, receipt.frames_received, receipt.frames_written) == (3, 3, 3)
+
+
+def test_the_header_tells_how_many_to_expect_unless_the_request_does() -> None:
+    played = Played().give(start(frame_count=2), *frames(0, 1), SeriesEnd(series="14"))
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+    played = Played(expected_frames=2).give(start(frame_count=100_000), *frames(0, 1), SeriesEnd(series="14"))
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_all_frames_without_an_end_message_are_complete_after_a_short_wait() -> None:
+    played = Played(expected_frames=2).give(start(), *frames(0, 1))
+    assert played.run.phase is Phase.ENDING
+    played.wait(END_MESSAGE_WAIT_S + 0.01)
+    assert played.run.is_over
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_an_end_message_that_overtakes_frames_does_not_close_the_series() -> None:
+    played = Played(expected_frames=3).give(start(), *frames(0), SeriesEnd(series="14"))
+    assert played.run.phase is Phase.ENDING
+    played.give(*frames(2, 1))
+    assert played.run.is_over
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_after_the_grace_time_what_has_not_come_is_missing() -> None:
+    played = Played(expected_frames=4, grace_s=2.0).give(start(), *frames(0, 3), SeriesEnd(series="14"))
+    played.wait(1.9)
+    assert not played.run.is_over
+    played.wait(0.2)
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.frames_missing == (1, 2)
+    assert "2 of 4 frames never came" in receipt.reasons[0]
+
+
+def test_frames_of_another_series_are_counted_and_never_stored() -> None:
+    played = Played(expected_frames=1).give(*frames(5, series="13"), start(), *frames(1, series="13"))
+    assert played.run.ledger.seen == 0
+    played.give(*frames(0), SeriesEnd(series="14"))
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert receipt.frames_out_of_series == 2
+
+
+def test_the_end_of_another_series_ends_nothing() -> None:
+    played = Played(expected_frames=1).give(start(), SeriesEnd(series="13"))
+    assert played.run.phase is Phase.TAKING
+    assert played.run.out_of_series == 1
+
+
+def test_two_end_messages_and_two_headers_are_accepted() -> None:
+    played = Played(expected_frames=2).give(start(), start(), *frames(0), SeriesEnd(series="14"))
+    played.give(SeriesEnd(series="14"), *frames(1))
+    _, receipt = played.run.close()
+    assert (receipt.verdict, receipt.frames_out_of_series) == (Verdict.COMPLETE, 0)
+
+
+def test_the_next_header_ends_a_series_whose_end_was_lost() -> None:
+    played = Played(expected_frames=3).give(start(), *frames(0), start(series="15"), *frames(0, series="15"))
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.frames_received == 1
+    assert any("next header" in reason for reason in receipt.reasons)
+
+
+def test_a_header_replaces_one_that_brought_no_frame() -> None:
+    played = Played(expected_frames=1).give(start(series="13"), start(), *frames(0), SeriesEnd(series="14"))
+    assert played.run.close()[1].series == "14"
+
+
+def test_only_the_armed_series_is_taken() -> None:
+    played = Played(expected_frames=1, series="14").give(start(series="13"), *frames(0, series="13"))
+    assert played.run.phase is Phase.WAITING
+    played.give(start(), *frames(0), SeriesEnd(series="14"))
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_expect_turns_away_a_left_over_header_that_came_first() -> None:
+    played = Played(expected_frames=1).give(start(series="13"))
+    played.run.expect("14", 1, played.now)
+    assert played.run.phase is Phase.WAITING
+    played.give(start(), *frames(0), SeriesEnd(series="14"))
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_v2_series_may_be_named_by_either_identity() -> None:
+    played = Played(stream_format=StreamFormat.DECTRIS_V2, series="7", expected_frames=1)
+    played.give(start(series="01ULID", metadata={"series_id": 7}), *frames(0, series="01ULID"))
+    assert played.run.ledger.seen == 1
+
+
+def test_a_series_that_never_starts_fails_and_says_what_came_instead() -> None:
+    played = Played(start_timeout_s=5.0, series="14").give(start(series="13"))
+    played.wait(5.1)
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.FAILED
+    assert "no start message came within 5 s" in receipt.reasons[0]
+    assert "tcp://127.0.0.1:1" in receipt.reasons[0]
+    assert "13" in receipt.reasons[0]
+
+
+def test_the_start_time_out_counts_from_expect() -> None:
+    played = Played(start_timeout_s=5.0).wait(4.0)
+    played.run.expect(None, 3, played.now)
+    played.wait(4.0)
+    assert not played.run.is_over
+    played.wait(1.1)
+    assert played.run.is_over
+
+
+def test_silence_in_the_middle_ends_the_series_with_what_came() -> None:
+    played = Played(expected_frames=5, stall_timeout_s=3.0).give(start(), *frames(0, 1))
+    played.wait(2.9)
+    assert not played.run.is_over
+    played.wait(0.2)
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.frames_missing == (2, 3, 4)
+    assert any("silent for 3 s" in reason for reason in receipt.reasons)
+
+
+def test_a_long_exposure_is_not_silence() -> None:
+    played = Played(expected_frames=5, stall_timeout_s=3.0).give(start(frame_period_s=60.0), *frames(0))
+    played.wait(100.0)
+    assert not played.run.is_over
+    played.wait(90.0)
+    assert played.run.is_over
+
+
+def test_stop_takes_what_still_comes_until_the_end_message() -> None:
+    played = Played(expected_frames=100).give(start(), *frames(0, 1))
+    played.run.stop(played.now)
+    played.give(*frames(2))
+    assert not played.run.is_over
+    played.give(SeriesEnd(series="14"))
+    played.wait(0.001)
+    assert played.run.is_over
+    account, receipt = played.run.close()
+    assert receipt.verdict is Verdict.ABORTED
+    assert receipt.frames_written == 3
+    assert account.row_count == 3
+
+
+def test_stop_without_an_end_message_waits_no_longer_than_the_grace_time() -> None:
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now)
+    assert not played.wait(0.9).run.is_over
+    assert played.wait(0.2).run.is_over
+
+
+def test_stop_before_the_first_message_is_over_at_once() -> None:
+    played = Played()
+    played.run.stop(played.now)
+    assert played.run.is_over
+    assert played.run.close()[1].verdict is Verdict.ABORTED
+
+
+def test_stopping_an_endless_series_is_its_proper_end() -> None:
+    played = Played().give(start(), *frames(0, 1, 2))
+    played.run.stop(played.now)
+    played.give(SeriesEnd(series="14")).wait(0.001)
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("how", ["waiting", "taking", "ending"])
+def test_abort_ends_everything_at_once(how: str) -> None:
+    played = Played(expected_frames=3)
+    if how != "waiting":
+        played.give(start(), *frames(0))
+    if how == "ending":
+        played.give(SeriesEnd(series="14"))
+    played.run.abort("the operator said so")
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.ABORTED
+    assert receipt.reasons[0] == "the operator said so"
+
+
+def test_an_empty_series_that_was_announced_as_empty_is_complete_for_stins() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    played.give(start(series="", msg_number=10), SeriesEnd(series="", msg_number=11))
+    assert played.run.is_over
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_stins_end_tells_how_many_frames_were_sent() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    played.give(start(series="", msg_number=10), frame(0, "", 11), frame(2, "", 13), SeriesEnd(series="", msg_number=14))
+    played.wait(2.1)
+    _, receipt = played.run.close()
+    assert receipt.frames_expected == 3
+    assert receipt.frames_missing == (1,)
+    assert receipt.verdict is Verdict.INCOMPLETE
+
+
+def test_stins_left_overs_of_the_series_before_are_fenced_by_the_header() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    played.give(start(series="", msg_number=20), frame(7, "", 18), SeriesEnd(series="", msg_number=19))
+    assert played.run.phase is Phase.TAKING
+    assert played.run.ledger.seen == 0
+    assert played.run.out_of_series == 2
+
+
+def test_a_stins_sender_that_restarts_from_zero_ends_the_series() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    played.give(start(series="", msg_number=20), frame(0, "", 21), start(series="", msg_number=0), frame(0, "", 1))
+    assert played.run.is_over
+    assert played.run.close()[1].frames_received == 1
+
+
+def test_stins_series_may_be_numbered_from_any_number() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    numbers = [frame(7 + k, "", 101 + k) for k in range(4)]
+    played.give(start(series="", msg_number=100), *numbers, SeriesEnd(series="", msg_number=105))
+    account, receipt = played.run.close()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert account.first == 7
+
+
+def test_stins_knows_that_the_first_frame_was_lost_even_when_numbered_from_one() -> None:
+    played = Played(stream_format=StreamFormat.STINS)
+    played.give(start(series="", msg_number=100), frame(2, "", 102), frame(3, "", 103))
+    played.give(SeriesEnd(series="", msg_number=104)).wait(2.1)
+    _, receipt = played.run.close()
+    assert receipt.frames_missing == (1,)
+
+
+def test_stins_without_msg_number_goes_by_arrival() -> None:
+    played = Played(stream_format=StreamFormat.STINS, expected_frames=2)
+    played.give(frame(9, ""), start(series=""), frame(0, ""), frame(1, ""), SeriesEnd(series=""))
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert receipt.frames_out_of_series == 1
+
+
+def test_duplicates_corrupt_and_unexpected_frames_are_told_apart() -> None:
+    played = Played(expected_frames=3, grace_s=0.5).give(start(), *frames(0, 0, 1))
+    played.run.on_corrupt("part 1 is not JSON", played.now)
+    row = played.run.on_frame(frame(2), played.now)
+    assert row is not None
+    played.run.settle(row, frame(2), Fate.CORRUPT, "frame 2: wrong size")
+    played.give(SeriesEnd(series="14")).wait(1.0)
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.frames_duplicate == 1
+    assert receipt.frames_corrupt == 2
+    assert receipt.frames_corrupt_numbers == (2,)
+    assert receipt.frames_missing == ()
+    assert receipt.frames_received == 2
+
+
+def test_discarded_frames_count_as_received_and_complete_the_series() -> None:
+    played = Played(expected_frames=2)
+    discarded = Frame(series="14", frame_number=0, format=FORMAT, blobs=(b"\0" * 8,), discard=True)
+    played.give(start(), discarded, *frames(1), SeriesEnd(series="14"))
+    _, receipt = played.run.close()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert (receipt.frames_received, receipt.frames_written, receipt.frames_discarded) == (2, 1, 1)
+
+
+def test_a_series_without_count_and_without_end_is_not_called_complete() -> None:
+    played = Played(stall_timeout_s=1.0).give(start(), *frames(0, 1)).wait(1.5)
+    assert played.run.close()[1].verdict is Verdict.INCOMPLETE
+
+
+def test_a_missing_tail_is_kept_as_blank_rows_only_when_the_detector_ended_the_series_itself() -> None:
+    played = Played(expected_frames=4, grace_s=0.1).give(start(), *frames(0, 1, 2), SeriesEnd(series="14")).wait(0.2)
+    assert played.run.close()[0].row_count == 4
+    played = Played(expected_frames=4, stall_timeout_s=0.1).give(start(), *frames(0, 1, 2)).wait(0.2)
+    assert played.run.close()[0].row_count == 3
+
+
+def test_a_receipt_of_a_hugely_short_series_stays_small() -> None:
+    played = Played(expected_frames=2_000_000, grace_s=0.1).give(start(), *frames(0), SeriesEnd(series="14")).wait(0.2)
+    account, receipt = played.run.close()
+    assert len(receipt.frames_missing) == 100_000
+    assert receipt.frames_missing_count == 1_999_999
+    assert receipt.frames_missing_ranges == ((1, 1_999_999),)
+    assert account.row_count == 1
