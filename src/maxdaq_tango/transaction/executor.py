@@ -90,7 +90,8 @@ class Executor:
         # Guards the sequence, the deadlines, the looks and the calls under way; waited on by everyone.
         self._changed = threading.Condition()
         self._deadlines: dict[int, float] = {}
-        self._sights: dict[str, tuple[DetectorReport | None, ReceiverView | None]] = dict.fromkeys(pairs, (None, None))
+        self._reports: dict[str, DetectorReport] = {}
+        self._views: dict[str, ReceiverView] = {}
         self._threads: list[threading.Thread] = []
         self._calls: dict[int, threading.Thread] = {}
         self._closing = False

@@ -352,11 +352,10 @@ class Sequence:
         pairs = self.pairs.values()
         if any(pair.started for pair in pairs) and self.state is AcquisitionState.ARMED:
             self._move(AcquisitionEvent.STARTED)
-        closing = (AcquisitionState.FINALISING, AcquisitionState.IDLE, AcquisitionState.FAULT)
         if all(pair.source_done for pair in pairs):
             if self.state in (AcquisitionState.ARMED, AcquisitionState.ACQUIRING):
                 self._move(AcquisitionEvent.SOURCE_DONE)
-            done = all(pair.receiver_done or pair.receiver_state in closing for pair in pairs)
+            done = all(pair.receiver_done or pair.receiver_state is AcquisitionState.FINALISING for pair in pairs)
             if done and self.state is AcquisitionState.DRAINING:
                 self._move(AcquisitionEvent.DRAINED)
 
