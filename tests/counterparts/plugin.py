@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from counterparts.make_environment import HERE, EnvironmentUnavailable, make_environment
 
 START_TIMEOUT_S = 30.0

@@ -68,7 +68,7 @@ def is_big(key: str) -> bool:
 
 
 def is_threshold_mode(key: str) -> bool:
-    """True for the switch of a threshold or of their difference: each one enabled is an image of its own in stream v2."""
+    """True for the switch of a threshold or of their difference; each enabled one is an image of its own in v2."""
     return key.startswith("threshold/") and key.endswith("/mode")
 
 
