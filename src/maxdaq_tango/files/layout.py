@@ -100,7 +100,10 @@ def _store_value(group: h5py.Group, name: str, value: Any) -> h5py.Dataset:
         try:
             return group.create_dataset(name, data=value)
         except (TypeError, ValueError, OverflowError, UnicodeError):
-            pass  # an integer beyond 64 bits, a string with NUL or lone surrogates: kept as JSON text below
+            # An integer beyond 64 bits, a string with NUL or lone surrogates: kept as JSON text. HDF5 may have made the
+            # dataset before it refused the value.
+            if name in group:
+                del group[name]
     return group.create_dataset(name, data=_as_text(value))
 
 

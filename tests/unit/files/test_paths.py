@@ -1,0 +1,79 @@
+"""Where a file may lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.paths import move_aside, resolve_destination
+
+
+def test_a_path_under_a_root_is_taken_and_nothing_is_made(tmp_path: Path) -> None:
+    destination = resolve_destination(str(tmp_path / "new" / "scan.h5"), [str(tmp_path)])
+    assert destination.final == tmp_path / "new" / "scan.h5"
+    assert destination.part == tmp_path / "new" / ".scan.h5.part"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("", "not a file name"),
+        ("relative.h5", "not absolute"),
+        ("{root}/scan.txt", "unknown suffix"),
+        ("{root}/a\0b.h5", "not a file name"),
+        ("{root}/../outside.h5", "outside the allowed roots"),
+        ("/etc/passwd.h5", "outside the allowed roots"),
+        ("{root}2/scan.h5", "outside the allowed roots"),
+        ("{root}/taken.h5", "exists"),
+        ("{root}/folder.h5", "exists"),
+    ],
+)
+def test_what_is_refused_says_why_and_what_would_be_accepted(tmp_path: Path, path: str, complaint: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "taken.h5").touch()
+    (root / "folder.h5").mkdir()
+    with pytest.raises(FileError, match=complaint) as caught:
+        resolve_destination(path.format(root=root), [str(root)])
+    assert caught.value.accepted
+
+
+def test_a_link_that_leads_out_of_the_root_is_seen_through(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / "door").symlink_to(outside)
+    with pytest.raises(FileError, match="outside the allowed roots"):
+        resolve_destination(str(root / "door" / "scan.h5"), [str(root)])
+
+
+def test_a_root_that_is_a_link_itself_is_fine(tmp_path: Path) -> None:
+    real = tmp_path / "gpfs"
+    real.mkdir()
+    (tmp_path / "data").symlink_to(real)
+    assert resolve_destination(str(tmp_path / "data" / "a.h5"), [str(tmp_path / "data")]).final == real / "a.h5"
+
+
+def test_without_roots_nothing_may_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no roots are configured"):
+        resolve_destination(str(tmp_path / "a.h5"), [])
+
+
+def test_a_dangling_link_of_the_name_counts_as_existing(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileError, match="exists"):
+        resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+
+
+def test_moving_aside_keeps_every_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    for content in ("one", "two"):
+        path.write_text(content)
+        move_aside(path)
+    assert move_aside(path) is None
+    assert sorted((p.name, p.read_text()) for p in tmp_path.iterdir()) == [("a.old1.h5", "one"), ("a.old2.h5", "two")]
+    assert not os.path.lexists(path)
