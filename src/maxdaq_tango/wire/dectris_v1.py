@@ -302,9 +302,8 @@ def encode_end(series: int) -> list[bytes]:
 
 
 def _encoding_name(format: FrameFormat) -> str:
-    if format.encoding is Encoding.BSLZ4:
-        return f"bs{8 * np.dtype(format.dtype).itemsize}-lz4<"
-    names = {Encoding.NONE: "<", Encoding.LZ4_BLOCK: "lz4<"}
+    bits = 8 * np.dtype(format.dtype).itemsize
+    names = {Encoding.NONE: "<", Encoding.LZ4_BLOCK: "lz4<", Encoding.BSLZ4: f"bs{bits}-lz4<"}
     name = names.get(format.encoding)
     if name is None or format.chunk_count != 1:
         raise WireError(
