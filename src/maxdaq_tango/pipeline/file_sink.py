@@ -13,7 +13,6 @@ from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
 from maxdaq_tango.pipeline.transforms import Transform, blank_chunk, choose_transforms
-from maxdaq_tango.wire.blobs import check_blob
 
 NAN = float("nan")
 
@@ -76,11 +75,11 @@ class FileSink:
             self.reserve(start.filename)
 
     def store(self, row: int, frame: Frame, modulus: int | None, received_at: float) -> tuple[Fate, str]:
-        """Write one frame. FileError when the file cannot take it; a frame that does not fit comes back as CORRUPT."""
+        """Write one frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
+
+        FileError when the file cannot take it; a frame that does not fit its series comes back as CORRUPT.
+        """
         format = frame.format
-        problem = _unfit(frame)
-        if problem:
-            return Fate.CORRUPT, problem
         if self._format is None:
             self._begin(format, modulus)
         elif format != self._format:
@@ -158,22 +157,6 @@ class FileSink:
         for transform in self._transforms:
             stored = transform.describe(stored)
         return stored
-
-
-def _unfit(frame: Frame) -> str:
-    """Why the blobs do not fit the frame's own format; "" when they do.
-
-    Must be asked before a direct chunk write: HDF5 takes a chunk of any size without a word and gives back garbage.
-    """
-    format = frame.format
-    if len(frame.blobs) != format.chunk_count:
-        return f"frame {frame.frame_number} has {len(frame.blobs)} blobs, its format needs {format.chunk_count}"
-    try:
-        for blob in frame.blobs:
-            check_blob(format, blob)
-    except WireError as error:
-        return f"frame {frame.frame_number}: {error}"
-    return ""
 
 
 def _name(format: FrameFormat) -> str:

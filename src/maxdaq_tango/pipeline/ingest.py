@@ -21,6 +21,8 @@ Message = Sequence[Buffer]
 COPY_BELOW = 32_768
 """Parts smaller than this are cheaper copied than wrapped (a zero-copy zmq.Frame costs about 5 us of Python)."""
 BATCH = 64
+BATCH_BYTES = 1 << 20
+"""Large frames are handed over one by one: no use in making the collector wait, and a batch counts as a whole."""
 POLL_MS = 100
 
 
@@ -72,6 +74,7 @@ class SourceReader:
         self._thread.join()
 
     def _run(self) -> None:
+        batch_bytes = min(BATCH_BYTES, self._queue.limit_bytes // 4)
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
@@ -84,16 +87,16 @@ class SourceReader:
                 if self._socket not in ready:
                     continue
                 batch: list[tuple[Message, int]] = []
-                while len(batch) < BATCH:
+                in_batch = 0
+                while len(batch) < BATCH and in_batch < batch_bytes:
                     try:
                         message, nbytes = _receive(self._socket, copy)
                     except zmq.Again:
                         break
                     batch.append((message, nbytes))
                     copy = nbytes < COPY_BELOW
-                    self.bytes_received += nbytes
-                    if nbytes > 1 << 20:
-                        break  # large frames are handed over one by one: no use in making the collector wait
+                    in_batch += nbytes
+                self.bytes_received += in_batch
                 self.messages_received += len(batch)
                 if not self._queue.put_many(batch):
                     break
