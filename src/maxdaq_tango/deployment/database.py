@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from maxdaq_tango.deployment.process import ChildProcess
 from maxdaq_tango.deployment.topology import Database, EmbeddedDatabase
 from maxdaq_tango.errors import ConfigurationError, LaunchError
 
-_LISTENING = re.compile(r"Database DS listening on: host=[^,]*, port=(\d+)\.")
+_LISTENING = "Database DS listening on:"
 
 
 def starts_own_database(settings: Database, tango_host: str | None) -> bool:
@@ -47,7 +47,12 @@ def connect_database(tango_host: str) -> tango.Database:
 
 
 class EmbeddedDatabaseService:
-    """A service. The port of the first start is kept for every later one, so that clients find it again."""
+    """A service. The port of the first start is kept for every later one, so that clients find it again.
+
+    omniORB sets SO_REUSEADDR only on a port that it is given. A database started with port 0 could not come back at
+    its port for a minute, for its clients' old connections hold it. So a free port is chosen here, and kept from others
+    by a socket that is bound to it and never listens. Call `close` at the end.
+    """
 
     name = "database"
     ready_timeout_s = 30.0
@@ -55,12 +60,32 @@ class EmbeddedDatabaseService:
     def __init__(self, settings: Database, folder: Path) -> None:
         self._host = settings.host
         self._port = settings.port
+        self._reservation: socket.socket | None = None
+        if self._port == 0:
+            self._reservation = socket.socket()
+            self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                self._reservation.bind((self._host, 0))
+            except OSError as error:
+                self._reservation.close()
+                raise LaunchError(
+                    "find a free port for the Tango database",
+                    of=self._host,
+                    answer=error.strerror or str(error),
+                    accepted="an address of this computer in database.host",
+                ) from None
+            self._port = self._reservation.getsockname()[1]
         self._file = settings.file if settings.file == ":memory:" else str(folder / settings.file)
 
     @property
     def tango_host(self) -> str:
-        """What clients put into TANGO_HOST; known once it is ready."""
+        """What clients put into TANGO_HOST."""
         return f"{self._host}:{self._port}"
+
+    def close(self) -> None:
+        """Give the port back. After the database has stopped."""
+        if self._reservation is not None:
+            self._reservation.close()
 
     def command(self) -> Sequence[str]:
         """The database of pytango-db; instance 2 is what every Tango client expects (sys/database/2)."""
@@ -77,7 +102,7 @@ class EmbeddedDatabaseService:
         """Nothing."""
 
     def ready(self, process: ChildProcess) -> bool:
-        """It has said on which port it listens, and answers there."""
+        """It has said that it listens, and answers."""
         output = process.output()
         if "Failed to bind to address" in output:
             raise LaunchError(
@@ -86,10 +111,8 @@ class EmbeddedDatabaseService:
                 answer="the port is taken",
                 accepted="another port, or 0 for any free one",
             )
-        said = _LISTENING.search(output)
-        if said is None:
+        if _LISTENING not in output:
             return False
-        self._port = int(said[1])
         try:
             tango.Database(self._host, self._port).get_info()
         except tango.DevFailed:

@@ -71,10 +71,15 @@ def sweep(mark: str, patience_s: float = PATIENCE_S) -> list[int]:
     """End everything that still carries the mark, newest first; returns the ids that were found."""
     found: list[int] = []
     end = time.monotonic() + 4 * patience_s
-    while time.monotonic() < end:
+    looks_without_any = 0
+    while looks_without_any < 2 and time.monotonic() < end:
         left = marked_processes(mark)
         if not left:
-            break
+            # Once more: for an instant inside exec a process has no environment at all.
+            looks_without_any += 1
+            select.select([], [], [], 0.02)
+            continue
+        looks_without_any = 0
         found += [pid for pid in left if pid not in found]
         end_process(left[-1], patience_s, mark)
     return found

@@ -107,12 +107,12 @@ def deployed(
             answer=error.strerror or str(error),
             accepted="a folder that can be written, with --directory",
         ) from None
-    with _only_one(folder):
+    with _only_one(folder), contextlib.ExitStack() as afterwards:
         launch = Launch()
         supervisor = Supervisor(launch, logs, interruption, listener)
         try:
             deployment = Deployment(topology, folder, logs, supervisor)
-            _start(deployment, tango_host, listener)
+            _start(deployment, tango_host, listener, afterwards)
             yield deployment
         finally:
             supervisor.stop()
@@ -121,12 +121,16 @@ def deployed(
                 listener(f"{len(left)} processes had outlived their parents and were ended")
 
 
-def _start(deployment: Deployment, tango_host: str | None, listener: Listener) -> None:
+def _start(
+    deployment: Deployment, tango_host: str | None, listener: Listener, afterwards: contextlib.ExitStack
+) -> None:
     topology, supervisor = deployment.topology, deployment.supervisor
     if topology.servers:
         deployment.own_database = starts_own_database(topology.database, tango_host)
         if deployment.own_database:
-            service = EmbeddedDatabaseService(topology.database, deployment.folder)
+            service = afterwards.enter_context(
+                contextlib.closing(EmbeddedDatabaseService(topology.database, deployment.folder))
+            )
             supervisor.start([service])
             deployment.tango_host = service.tango_host
         else:

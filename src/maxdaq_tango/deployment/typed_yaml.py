@@ -20,6 +20,8 @@ from maxdaq_tango.errors import ConfigurationError
 
 T = TypeVar("T")
 Path = tuple[str, ...]
+DEEPEST = 32
+"""Levels of nesting; an anchor of YAML can make a value contain itself."""
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -51,6 +53,8 @@ class Document:
 
     def _note(self, node: yaml.Node, path: Path) -> None:
         self._lines[path] = node.start_mark.line + 1
+        if len(path) > DEEPEST:
+            raise self.error(path[:3], "it contains itself, or is nested without end", f"at most {DEEPEST} levels")
         if isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self._note(item, (*path, str(index)))

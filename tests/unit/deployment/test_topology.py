@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
+from maxdaq_tango.deployment.topology import (
+    EigerSimulator,
+    EmbeddedDatabase,
+    Topology,
+    built_in_topology,
+    load_topology,
+    parse_topology,
+    property_text,
+    substitute,
+)
+from maxdaq_tango.errors import ConfigurationError
+
+SERVER = "name: a\nservers:\n  StreamReceiver:\n    one:\n      StreamReceiver:\n        a/b/c:\n"
+
+
+def test_the_built_in_topology_is_sound() -> None:
+    topology = parse_topology(built_in_topology(), "built in")
+    classes = [placed.class_name for placed in topology.devices()]
+    assert classes == ["EigerDetector", "StreamReceiver", "DAQController"]
+    assert topology.database.embedded is EmbeddedDatabase.AUTO
+    assert topology.host == "127.0.0.1"
+
+
+def test_every_server_of_the_built_in_topology_is_ours() -> None:
+    assert set(parse_topology(built_in_topology(), "built in").servers) <= set(SERVER_MODULES)
+
+
+def test_every_family_that_can_be_described_can_be_started() -> None:
+    assert EigerSimulator.__struct_config__.tag in SIMULATOR_MODULES
+
+
+def test_a_device_may_say_nothing() -> None:
+    (placed,) = parse_topology(SERVER, "a.yaml").devices()
+    assert (placed.server_instance, placed.class_name, placed.name) == ("StreamReceiver/one", "StreamReceiver", "a/b/c")
+    assert placed.device.properties == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "accepted"),
+    [
+        ("name: a/b", "name (of t.yaml, line 1)", "letters, digits"),
+        ("name: ../a", "name", "letters, digits"),
+        ("name: a\nhost: 0.0.0.0", "host (of t.yaml, line 2)", "127.0.0.1"),
+        ("name: a\ndatabase:\n  port: 70000", "database.port (of t.yaml, line 3)", "1 to 65535, or 0"),
+        ("name: a\ndatabase:\n  embedded: yes", "database.embedded (of t.yaml, line 3)", "auto, always, never"),
+        ("name: a\nsimulators:\n  e:\n    family: jungfrau", "simulators.e.family (of t.yaml, line 4)", "one of eiger"),
+        ("name: a\nsimulators:\n  e: {family: eiger, rows: 0}", "simulators.e.rows", "from 1 to 20000"),
+        ("name: a\nsimulators:\n  e f: {family: eiger}", "simulators.e f", "letters, digits"),
+        ("name: a\nprograms:\n  Mine: python", "programs.Mine (of t.yaml, line 3)", "a list of words"),
+        ("name: a\nprograms:\n  Mine: []", "programs.Mine (of t.yaml, line 3)", "a list of words"),
+        ("name: a\nprograms:\n  Mine: ['${pyhton}']", "programs.Mine", "${python}"),
+        ("name: a\nservers: {StreamReciever: {}}", "servers.StreamReciever", "StreamReceiver"),
+        ("name: a\nservers: {StreamReceiver: {a b: {}}}", "servers.StreamReceiver.a b", "letters, digits"),
+        ("name: a\nservers: {StreamReceiver: {1: {}}}", "servers.StreamReceiver.1", "in quotes"),
+        (SERVER.replace("a/b/c", "a/b"), "servers.StreamReceiver.one.StreamReceiver.a/b (of t.yaml, line 6)", "domain"),
+        (SERVER.replace("a/b/c", "a/b/c d"), "a/b/c d", "domain/family/member"),
+        (SERVER + "          property: {}", "a/b/c.property (of t.yaml, line 7)", "properties"),
+        (SERVER + "          properties: {A: {b: c}}", "a/b/c.properties.A (of t.yaml, line 7)", "a list of those"),
+        (SERVER + "          properties: {A: '${eiger.port}'}", "a/b/c.properties.A", "${data}"),
+        (SERVER + "          properties: {A: [x, '${dat}']}", "a/b/c.properties.A", "${data}"),
+        (SERVER + "        A/b/C:\n", "A/b/C (of t.yaml, line 7)", "each device in one server"),
+    ],
+)
+def test_each_kind_of_mistake_is_named_with_its_place(text: str, place: str, accepted: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_topology(text, "t.yaml")
+    assert place in f"{caught.value.asked} (of {caught.value.of})"
+    assert "t.yaml, line" in caught.value.of
+    assert accepted in caught.value.accepted
+
+
+def test_a_reference_may_name_what_the_simulator_answers() -> None:
+    text = SERVER + "          properties: {A: '${eiger-2.port}'}\nsimulators: {eiger-2: {family: eiger}}\n"
+    assert isinstance(parse_topology(text, "t.yaml"), Topology)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("a", ["a"]),
+        (3, ["3"]),
+        (2.5, ["2.5"]),
+        (True, ["true"]),
+        (False, ["false"]),
+        (("a", 1, True), ["a", "1", "true"]),
+        ((), []),
+        ("tcp://${e.host}:${e.port}", ["tcp://h:1"]),
+        ("$data {data}", ["$data {data}"]),
+    ],
+)
+def test_property_values_become_the_text_that_tango_stores(value: object, stored: list[str]) -> None:
+    assert property_text(value, {"e.host": "h", "e.port": "1"}) == stored  # type: ignore[arg-type]
+
+
+def test_a_reference_without_an_answer_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"fill in \$\{x\}.*Accepted: data"):
+        substitute("${x}", {"data": "/d"})
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_topology(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ConfigurationError, match="decode"):
+        load_topology(path)
+
+
+def test_a_folder_is_no_topology(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="directory"):
+        load_topology(tmp_path)
