@@ -1,1 +1,1 @@
-
+"""The StreamReceiver device: the Tango face of a receiver engine."""

@@ -1,1 +1,1 @@
-
+"""What every Tango device of this package shares: events, attributes, states, failures, links to other devices."""

@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.errors import MaxdaqError
-from maxdaq_tango.model import AcquisitionSettings, Orientation, Receipt, RunRequest, StreamDescription, Verdict
+from maxdaq_tango.model import (
+    AcquisitionSettings,
+    Orientation,
+    Receipt,
+    RunRequest,
+    StreamDescription,
+    StreamFormat,
+    Verdict,
+)
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
 from maxdaq_tango.transaction.ports import ReceiverView
 
@@ -55,6 +63,35 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_DEADLINES = Deadlines()
+
+
+class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The part of a RunRequest that a client may choose: the argument of StreamReceiver.Prepare, as JSON.
+
+    Where files may be made, how much memory is used and how long is waited are properties of the receiver.
+    """
+
+    sources: tuple[str, ...]
+    stream_format: StreamFormat
+    destination: str = ""
+    overwrite: bool = False
+    save_raw: bool = True
+    expected_frames: int | None = None
+    series: str | None = None
+    frame_period_s: float | None = None
+    frame_nbytes: int | None = None
+    orientation: Orientation = Orientation()
+    run_id: str = ""
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of_request(cls, request: RunRequest) -> PrepareFields:
+        """The client's part of a request."""
+        return cls(**{name: getattr(request, name) for name in cls.__struct_fields__})
+
+    def request(self, **own: Any) -> RunRequest:
+        """The whole request; `own` are the receiver's fields."""
+        return RunRequest(**msgspec.structs.asdict(self), **own)
 
 
 class ExpectFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

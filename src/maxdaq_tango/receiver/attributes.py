@@ -1,0 +1,157 @@
+"""Everything a StreamReceiver shows, as one table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.model import StreamFormat
+from maxdaq_tango.tango_support.attributes import told
+
+
+def _count(name: str, label: str, doc: str) -> Any:
+    return told(lambda self: getattr(self.counters, name), dtype=int, label=label, unit="frames", format="%d", doc=doc)
+
+
+class ReceiverAttributes:
+    """Attributes of `StreamReceiver`; the functions get the device."""
+
+    Source = told(
+        lambda self: self._source,
+        lambda self, value: self._set("_source", value),
+        dtype=str,
+        label="Source",
+        doc="ZeroMQ endpoints to connect to, separated by commas, such as tcp://10.0.0.1:9999. Used by Prepare('').",
+    )
+    Format = told(
+        lambda self: self._format,
+        lambda self, value: self._set_format(value),
+        dtype=str,
+        label="Stream format",
+        doc="Wire format of the stream: " + ", ".join(StreamFormat) + ". Used by Prepare('').",
+    )
+    DestinationFilename = told(
+        lambda self: self._destination,
+        lambda self, value: self._set("_destination", value),
+        dtype=str,
+        label="Destination file",
+        doc="Absolute path of the next file; empty = live only. Used by Prepare('').",
+    )
+    ExpectedFrames = told(
+        lambda self: self._expected_frames,
+        lambda self, value: self._set("_expected_frames", value),
+        dtype=int,
+        label="Expected frames",
+        unit="frames",
+        format="%d",
+        minimum=0,
+        doc="Frames of the next series; 0 = believe the stream. Used by Prepare('').",
+    )
+    nFramesExpected = told(
+        lambda self: self.counters.frames_expected if self.counters.frames_expected >= 0 else None,
+        dtype=int,
+        label="Frames expected",
+        unit="frames",
+        format="%d",
+        doc="Frames that this run is going to have; invalid when nobody said.",
+    )
+    nFramesReceived = _count("frames_received", "Frames received", "Distinct frames of this run that arrived intact.")
+    nFramesWritten = _count("frames_written", "Frames written", "Frames of this run handed to the disk.")
+    nFramesDiscarded = _count("frames_discarded", "Frames discarded", "Not written on request: discard, or live only.")
+    nFramesMissing = _count("frames_missing", "Frames missing", "Gaps seen so far below the newest frame number.")
+    nFramesDuplicate = _count("frames_duplicate", "Frames duplicate", "Frame numbers that came more than once.")
+    nFramesCorrupt = _count("frames_corrupt", "Frames corrupt", "Messages that could not be decoded.")
+    nFramesOutOfSeries = _count(
+        "frames_out_of_series", "Frames out of series", "Messages of other series; not written."
+    )
+    FrameRate = told(
+        lambda self: self._rates.frames_hz,
+        dtype=float,
+        label="Frame rate",
+        unit="Hz",
+        format="%.1f",
+        doc="Frames received a second, over the last second.",
+    )
+    DataRate = told(
+        lambda self: self._rates.bytes_hz / 1e6,
+        dtype=float,
+        label="Data rate",
+        unit="MB/s",
+        format="%.1f",
+        doc="Received over the last second, as it came over the network, in 10^6 bytes a second.",
+    )
+    QueueFill = told(
+        lambda self: self._queue_fill(),
+        dtype=float,
+        label="Queue fill",
+        unit="%",
+        format="%.1f",
+        minimum=None,
+        doc="How full the memory between socket and disk is. At 100 % the sender has to wait.",
+    )
+    QueueFullCount = told(
+        lambda self: self.counters.queue_full_count,
+        dtype=int,
+        label="Queue full count",
+        format="%d",
+        expert=True,
+        doc="How often the socket was left unread in this run because the memory budget was full.",
+    )
+    MemoryUsed = told(
+        lambda self: self.counters.queue_bytes,
+        dtype=int,
+        label="Memory used",
+        unit="B",
+        format="%d",
+        doc="Bytes of frames between socket and disk.",
+    )
+    WriteLatency = told(
+        lambda self: self.counters.write_latency_us / 1000,
+        dtype=float,
+        label="Write latency",
+        unit="ms",
+        format="%.2f",
+        doc="Longest single write of the last second.",
+    )
+    Verdict = told(
+        lambda self: self._receipt.verdict.value if self._receipt else "",
+        dtype=str,
+        label="Verdict",
+        doc="Of the last finished run: COMPLETE, INCOMPLETE, ABORTED or FAILED.",
+    )
+    LastReceipt = told(
+        lambda self: msgspec.json.encode(self._receipt).decode() if self._receipt else "",
+        dtype=str,
+        label="Last receipt",
+        doc="Account of the last finished run, JSON; the same is in its file.",
+    )
+    AcquisitionState = told(
+        lambda self: self.acquisition_state.value,
+        dtype=str,
+        label="Acquisition state",
+        doc="IDLE, CONFIGURING, ARMED, ACQUIRING, DRAINING, FINALISING or FAULT.",
+    )
+    RunId = told(lambda self: self._run_id, dtype=str, label="Run", expert=True, doc="Id of the run prepared last.")
+    EnginePid = told(
+        lambda self: self._engine.pid or 0,
+        dtype=int,
+        label="Engine process",
+        format="%d",
+        expert=True,
+        doc="Process id of the receiver engine; 0 when none runs.",
+    )
+    View = told(
+        lambda self: self._view(),
+        dtype=str,
+        label="View",
+        expert=True,
+        doc="State, run and counters at one moment, JSON; what DAQController and detector devices look at.",
+    )
+    StepResults = told(
+        lambda self: msgspec.json.encode(self._steps.records()).decode(),
+        dtype=str,
+        label="Step results",
+        expert=True,
+        doc="JSON list of {number, step, done, error} of the last 32 steps; Prepare returns such a number.",
+    )

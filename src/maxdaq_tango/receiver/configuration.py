@@ -1,0 +1,79 @@
+"""What a StreamReceiver is told by its properties, checked once at Init."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.model import FileNaming
+
+
+class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """Properties of one receiver, in our units."""
+
+    roots: tuple[str, ...]
+    detector: str
+    memory_bytes: int
+    naming: FileNaming
+    connect_timeout_s: float
+    start_timeout_s: float
+    stall_timeout_s: float
+    grace_s: float
+    prepare_wait_s: float
+
+    def own_fields(self) -> dict[str, Any]:
+        """The part of a RunRequest that no client may choose."""
+        return {
+            "roots": self.roots,
+            "detector": self.detector,
+            "memory_bytes": self.memory_bytes,
+            "naming": self.naming,
+            "connect_timeout_s": self.connect_timeout_s,
+            "start_timeout_s": self.start_timeout_s,
+            "stall_timeout_s": self.stall_timeout_s,
+            "grace_s": self.grace_s,
+        }
+
+
+MIN_MEMORY_BYTES = 16 << 20
+"""Less than a few large frames cannot work."""
+
+
+def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
+    """The same configuration; ConfigurationError with the property's name when it cannot work."""
+    for root in configuration.roots:
+        if not os.path.isabs(root):
+            raise ConfigurationError(f"set property Roots to '{root}'", answer="not absolute", accepted="/data/...")
+        if not os.path.isdir(root):
+            raise ConfigurationError(
+                f"set property Roots to '{root}'", answer="no such folder here", accepted="folders that exist"
+            )
+    name = configuration.detector
+    if not name or "/" in name or name in (".", ".."):
+        raise ConfigurationError(
+            f"set property DetectorName to '{name}'",
+            answer="not a name inside an HDF5 file",
+            accepted="letters and digits, such as eiger: frames are stored in /entry/instrument/eiger/data",
+        )
+    if configuration.memory_bytes < MIN_MEMORY_BYTES:
+        raise ConfigurationError(
+            f"set property MemoryBudget to {configuration.memory_bytes} bytes", accepted=f"{MIN_MEMORY_BYTES} or more"
+        )
+    for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
+        value = getattr(configuration, name)
+        if not 0 <= value < float("inf"):
+            raise ConfigurationError(f"set {name} to {value} s", accepted="0 s or more")
+    return configuration
+
+
+def naming(text: str) -> FileNaming:
+    """Of property Naming."""
+    try:
+        return FileNaming(text.strip().lower())
+    except ValueError:
+        raise ConfigurationError(
+            f"set property Naming to '{text}'", answer="no such way", accepted=" or ".join(FileNaming)
+        ) from None

@@ -1,0 +1,329 @@
+"""StreamReceiver: takes one detector's stream into a file and accounts for every frame.
+
+The device holds no pixels. It owns an engine process and serves what the engine tells; if the engine dies the device
+says FAULT with the reason, and the next Prepare gets a new engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import msgspec
+import tango
+from tango.server import Device, command, device_property
+from tango.utils import PyTangoThread
+
+from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.protocol import Told
+from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
+from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat
+from maxdaq_tango.model import AcquisitionState as State
+from maxdaq_tango.receiver.attributes import ReceiverAttributes
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, naming
+from maxdaq_tango.receiver.rates import RateMeter
+from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.event_pump import PUMP
+from maxdaq_tango.tango_support.failures import tells_failures
+from maxdaq_tango.tango_support.server import run_server
+from maxdaq_tango.tango_support.state import is_alarming, tango_state
+from maxdaq_tango.tango_support.steps import Steps
+from maxdaq_tango.transaction.ports import ReceiverView
+from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
+
+log = logging.getLogger(__name__)
+
+
+class StreamReceiver(ReceiverAttributes, Device):
+    """Receives one detector's stream, writes the file, and gives a receipt for every run."""
+
+    Roots = device_property(
+        dtype=(str,), default_value=[], doc="Folders under which files may be made. Empty: nothing may be written."
+    )
+    DetectorName = device_property(
+        dtype=str, default_value="detector", doc="<name> in /entry/instrument/<name>/data, where the frames are stored."
+    )
+    MemoryBudget = device_property(
+        dtype="int64", default_value=1 << 30, doc="Bytes for frames between socket and disk. When full, sockets rest."
+    )
+    Naming = device_property(
+        dtype=str,
+        default_value="prepare",
+        doc="prepare: DestinationFilename decides where files go. stream: `filename` and `save_raw` in the header do.",
+    )
+    ConnectTimeout = device_property(
+        dtype=float,
+        default_value=0.0,
+        doc="Prepare fails when a source takes no connection within this, s. 0: later will do.",
+    )
+    StartTimeout = device_property(
+        dtype=float, default_value=0.0, doc="Longest wait for the start message after Expect, s. 0 = for ever."
+    )
+    StallTimeout = device_property(
+        dtype=float,
+        default_value=0.0,
+        doc="Longest silence in a series before it is closed as INCOMPLETE, s. 0: for ever.",
+    )
+    Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
+    PrepareWait = device_property(
+        dtype=float,
+        default_value=2.0,
+        doc="How long command Prepare waits before it returns with the work going on, s.",
+    )
+
+    # ---- life ----
+
+    def init_device(self) -> None:
+        """Read and check the properties; the engine is started in the background."""
+        self._configuration: ReceiverConfiguration | None = None
+        self._trouble = ""
+        self._source, self._format, self._destination, self._expected_frames = "", StreamFormat.DECTRIS_V1.value, "", 0
+        self._rates, self._run_id, self._told_run_id = RateMeter(), "", ""
+        self._failure = ""
+        self._receipt: Receipt | None = None
+        self._starting = True
+        self._steps = Steps(PyTangoThread)
+        self._engine = EngineClient(self.get_name(), self._hear)
+        try:
+            super().init_device()
+            self._configuration = self._read_properties()
+        except (MaxdaqError, tango.DevFailed, ValueError, TypeError) as error:
+            text = error.args[0].desc if isinstance(error, tango.DevFailed) else str(error)
+            self._trouble = f"The properties of this device cannot work: {text}"
+            self._starting = False
+            log.error("%s: %s", self.get_name(), self._trouble)
+        for name, value in (
+            ("Source", ""),
+            ("Format", self._format),
+            ("DestinationFilename", ""),
+            ("ExpectedFrames", 0),
+        ):
+            show_set_point(self, name, value)
+        PUMP.watch(self, self._measure)
+        if self._configuration is not None:
+            self._steps.run("start the engine", self._start_engine, 0.0)
+
+    def delete_device(self) -> None:
+        """End the engine; a run under way is closed in order."""
+        PUMP.forget(self)
+        self._engine.close()
+        self._steps.close()
+
+    def _read_properties(self) -> ReceiverConfiguration:
+        return checked(
+            ReceiverConfiguration(
+                roots=tuple(self.Roots),
+                detector=self.DetectorName,
+                memory_bytes=int(self.MemoryBudget),
+                naming=naming(self.Naming),
+                connect_timeout_s=self.ConnectTimeout,
+                start_timeout_s=self.StartTimeout,
+                stall_timeout_s=self.StallTimeout,
+                grace_s=self.Grace,
+                prepare_wait_s=self.PrepareWait,
+            )
+        )
+
+    def _start_engine(self) -> None:
+        try:
+            self._engine.start()
+        except MaxdaqError as error:
+            self._failure = str(error)
+            raise
+        finally:
+            self._starting = False
+
+    # ---- plain state, read by attributes and by the event pump ----
+
+    @property
+    def counters(self) -> Counters:
+        """The engine's live account, from shared memory."""
+        return self._engine.counters()
+
+    @property
+    def acquisition_state(self) -> State:
+        """The engine's; CONFIGURING while a Prepare is still on its way to it."""
+        state = self._engine.state
+        if self._trouble:
+            return State.FAULT
+        if state not in BUSY_STATES and self._steps.is_running("Prepare"):
+            return State.CONFIGURING
+        return state
+
+    def dev_state(self) -> tango.DevState:
+        """From the table in tango_support/state.py."""
+        verdict = self._receipt.verdict if self._receipt else None
+        return tango_state(self.acquisition_state, starting=self._starting, alarmed=is_alarming(verdict))
+
+    def dev_status(self) -> str:
+        """One sentence, the reasons after it."""
+        if self._trouble:
+            return self._trouble
+        if self._starting:
+            return "Starting the receiver engine"
+        state, message = self.acquisition_state, self._engine.message
+        counters = self.counters
+        if state in BUSY_STATES:
+            expected = f" of {counters.frames_expected}" if counters.frames_expected >= 0 else ""
+            return f"{state.value}: {counters.frames_received}{expected} frames received. {message}".strip()
+        if self._failure:
+            return self._failure
+        if state is State.FAULT:
+            return message or "The receiver engine failed"
+        if self._receipt is None:
+            return "Ready"
+        receipt = self._receipt
+        frames = f"{receipt.frames_received} frames received, {receipt.frames_written} written"
+        head = f"Ready. Last run {receipt.verdict.value}: {frames}"
+        return "\n".join([head, *receipt.reasons])
+
+    def _hear(self, told_: Told) -> None:
+        # From the engine's reader thread: plain Python only, the pump tells Tango.
+        if told_.receipt is not None:
+            self._receipt = told_.receipt
+        self._told_run_id = told_.run_id
+
+    def _measure(self) -> None:
+        self._rates.update(self.counters, time.monotonic())
+
+    def _queue_fill(self) -> float:
+        counters = self.counters
+        return 100.0 * counters.queue_bytes / counters.queue_limit_bytes if counters.queue_limit_bytes else 0.0
+
+    def _view(self) -> str:
+        # State before counters: a run that looks finished then has its final counts.
+        state, message = self.acquisition_state, self._engine.message
+        view = ReceiverView(state=state, run_id=self._run_id, message=message, counters=self.counters)
+        return msgspec.json.encode(view).decode()
+
+    def _set(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def _set_format(self, text: str) -> None:
+        try:
+            self._format = StreamFormat(text.strip().lower()).value
+        except ValueError:
+            raise ConfigurationError(
+                f"set Format to '{text}'", of=self.get_name(), answer="no such format", accepted=", ".join(StreamFormat)
+            ) from None
+
+    # ---- commands ----
+
+    @command(
+        dtype_in=str,
+        doc_in=f"JSON: {', '.join(PrepareFields.__struct_fields__)}. Empty text: take the attributes.",
+        dtype_out="int64",
+        doc_out="Number of the step; its outcome is in StepResults when it takes longer than PrepareWait.",
+    )
+    @tells_failures
+    def Prepare(self, text: str) -> int:
+        """Make the file and connect to the source. When this returns within PrepareWait, both are done."""
+        configuration = self._working()
+        fields = self._fields(text)
+        if self.acquisition_state in BUSY_STATES:
+            raise StateError(
+                "Prepare",
+                of=self.get_name(),
+                answer=f"a run is under way ({self.acquisition_state.value})",
+                accepted="Prepare when State has left RUNNING; Stop or Abort end the run",
+            )
+        request = fields.request(**configuration.own_fields())
+        self._run_id, self._receipt, self._failure = request.run_id, None, ""
+
+        def prepare() -> None:
+            try:
+                self._engine.prepare(request)
+            except MaxdaqError as error:
+                self._failure = str(error)
+                raise
+
+        return self._steps.run("Prepare", prepare, configuration.prepare_wait_s)
+
+    @command(dtype_in=str, doc_in='JSON {"series": text or null, "frames": number or null}')
+    @tells_failures
+    def Expect(self, text: str) -> None:
+        """Tell what the armed detector said it will send."""
+        self._working()
+        try:
+            fields = msgspec.json.decode(text or "{}", type=ExpectFields)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise ConfigurationError(
+                "Expect", of=self.get_name(), answer=str(error), accepted="series, frames"
+            ) from None
+        self._engine.expect(fields.series, fields.frames, timeout_s=2.5)
+
+    @command
+    @tells_failures
+    def Stop(self) -> None:
+        """The source has been stopped: take what still comes, then close the file. Harmless when idle."""
+        self._engine.stop(timeout_s=2.5)
+
+    @command(dtype_in=str, doc_in="The reason; it goes into the receipt. May be empty.")
+    @tells_failures
+    def Abort(self, reason: str) -> None:
+        """Close the file now with what is there. Harmless when idle."""
+        self._engine.abort(reason or "Abort was asked of the receiver", timeout_s=2.5)
+
+    @command
+    @tells_failures
+    def Reset(self) -> None:
+        """Acknowledge a failure."""
+        self._working()
+        if self.acquisition_state in BUSY_STATES:
+            raise StateError("Reset", of=self.get_name(), answer="a run is under way", accepted="Stop or Abort first")
+        self._failure, self._receipt = "", None
+        self._engine.reset()
+
+    @command(display_level=tango.DispLevel.EXPERT)
+    @tells_failures
+    def RestartEngine(self) -> None:
+        """Kill the engine process and start another: the way out of a hang. A run under way is lost as it stands."""
+        self._working()
+        self._engine.kill()
+        self._failure = ""
+        self._starting = True
+        self._steps.run("restart the engine", self._restart, 0.0)
+
+    def _restart(self) -> None:
+        deadline_s = time.monotonic() + 5.0
+        while self._engine.is_alive and time.monotonic() < deadline_s:
+            self._engine.wait_idle(0.1)
+        self._start_engine()
+        self._engine.reset()
+
+    def _working(self) -> ReceiverConfiguration:
+        if self._configuration is None:
+            raise ConfigurationError(
+                "use the receiver", of=self.get_name(), answer=self._trouble, accepted="Init after that"
+            )
+        return self._configuration
+
+    def _fields(self, text: str) -> PrepareFields:
+        if not text.strip():
+            sources = tuple(part.strip() for part in self._source.split(",") if part.strip())
+            if not sources:
+                raise ConfigurationError(
+                    "Prepare", of=self.get_name(), answer="Source is empty", accepted="set Source first"
+                )
+            return PrepareFields(
+                sources=sources,
+                stream_format=StreamFormat(self._format),
+                destination=self._destination,
+                expected_frames=self._expected_frames or None,
+                run_id=f"prepared-{time.time_ns()}",
+            )
+        try:
+            return msgspec.json.decode(text, type=PrepareFields)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            accepted = ", ".join(PrepareFields.__struct_fields__)
+            raise ConfigurationError("Prepare", of=self.get_name(), answer=str(error), accepted=accepted) from None
+
+
+def main() -> None:
+    """Entry point of the server."""
+    run_server(StreamReceiver)
+
+
+if __name__ == "__main__":
+    main()

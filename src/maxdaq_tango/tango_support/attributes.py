@@ -1,0 +1,105 @@
+"""Attributes that tell: each has a label, a unit, a doc, plain Python behind it, and change events from the event pump.
+
+`told(...)` makes one; `told_values(device)` looks at all of a device, which is what the pump compares from round to
+round. A read function gets the device and returns the value, or None for "not known", which clients see as INVALID.
+It may touch nothing but plain Python state: Tango holds the device while it runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tango
+from tango.server import Device, attribute
+
+from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.tango_support.failures import throw
+
+Read = Callable[[Any], Any]
+Write = Callable[[Any, Any], None]
+
+BLANKS: dict[Any, Any] = {float: 0.0, int: 0, bool: False, str: ""}
+
+
+def told(
+    read: Read,
+    write: Write | None = None,
+    *,
+    dtype: Any,
+    label: str,
+    doc: str,
+    unit: str = "",
+    format: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    expert: bool = False,
+    memorized: bool = False,
+    max_dim_x: int = 1,
+) -> attribute:
+    """An attribute of a device class; `write` raises a MaxdaqError to refuse a value.
+
+    `memorized` costs a database write of 5 ms for each write: for settings of operators, not for set-points of a scan.
+    """
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "label": label,
+        "doc": doc,
+        "change_event_implemented": True,
+        "change_event_detect": False,
+        "display_level": tango.DispLevel.EXPERT if expert else tango.DispLevel.OPERATOR,
+    }
+    options |= {"unit": unit} if unit else {}
+    options |= {"format": format} if format else {}
+    options |= {"min_value": minimum} if minimum is not None else {}
+    options |= {"max_value": maximum} if maximum is not None else {}
+    options |= {"memorized": True, "hw_memorized": True} if memorized else {}
+    spectrum = isinstance(dtype, tuple)
+    options |= {"max_dim_x": max_dim_x} if spectrum else {}
+    blank = [] if spectrum else BLANKS[dtype]
+
+    def fget(self: Device) -> Any:
+        value = read(self)
+        return (blank, time.time(), tango.AttrQuality.ATTR_INVALID) if value is None else value
+
+    def fset(self: Device, value: Any) -> None:
+        assert write is not None
+        try:
+            write(self, value)
+        except MaxdaqError as error:
+            throw(error, f"{self.get_name()}/{label}")
+
+    made = attribute(
+        fget=fget,
+        fset=fset if write is not None else None,
+        access=tango.AttrWriteType.READ if write is None else tango.AttrWriteType.READ_WRITE,
+        **options,
+    )
+    made.told_read = read
+    made.told_blank = blank
+    return made
+
+
+def told_attributes(device_class: type) -> dict[str, attribute]:
+    """Name > attribute, of a device class and its bases."""
+    found: dict[str, attribute] = {}
+    for part in reversed(device_class.__mro__):
+        found |= {name: item for name, item in vars(part).items() if hasattr(item, "told_read")}
+    return found
+
+
+def told_values(device: Device) -> dict[str, Any]:
+    """Every told attribute of a device as it is now, None where it is not known; State and Status as well."""
+    values = {name: item.told_read(device) for name, item in told_attributes(type(device)).items()}
+    return {"State": device.dev_state(), "Status": device.dev_status(), **values}
+
+
+def blank_of(device: Device, name: str) -> Any:
+    """What is sent in place of a value that is not known."""
+    return told_attributes(type(device))[name].told_blank
+
+
+def show_set_point(device: Device, name: str, value: Any) -> None:
+    """Make the set-point of an attribute read as `value`: Tango shows 0 until somebody writes."""
+    device.get_device_attr().get_w_attr_by_name(name).set_write_value(value)

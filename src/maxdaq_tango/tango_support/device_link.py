@@ -1,0 +1,91 @@
+"""A link to another Tango device: what fails there is one of our errors here, in one clear sentence."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import msgspec
+import tango
+
+from maxdaq_tango.errors import EngineError, MaxdaqError
+from maxdaq_tango.tango_support.failures import error_of, unpack
+from maxdaq_tango.tango_support.steps import StepRecord
+
+STEP_LOOK_S = 0.02
+STEP_LOST_S = 10.0
+"""How long a device may be out of reach while one of its steps is awaited."""
+
+_RECORDS = msgspec.json.Decoder(list[StepRecord])
+
+
+class DeviceLink:
+    """One device by name. Thread-safe; connects when first used, and again after a failure."""
+
+    def __init__(self, name: str, *, offline: type[MaxdaqError] = EngineError, timeout_s: float = 3.0) -> None:
+        self.name = name
+        self._offline = offline
+        self._timeout_ms = int(timeout_s * 1000)
+        self._lock = threading.Lock()  # guards the making of the proxy
+        self._proxy: tango.DeviceProxy | None = None
+
+    def command(self, name: str, argument: Any = None) -> Any:
+        """Run a command. A MaxdaqError of the other side comes out as itself."""
+        try:
+            proxy = self._connected()
+            return proxy.command_inout(name) if argument is None else proxy.command_inout(name, argument)
+        except tango.DevFailed as failed:
+            raise error_of(failed, asked=name, of=self.name, otherwise=self._offline) from None
+
+    def read(self, *names: str) -> list[Any]:
+        """Read several attributes in one call; None where one is not known."""
+        try:
+            return [item.value for item in self._connected().read_attributes(list(names))]
+        except tango.DevFailed as failed:
+            asked = f"read {', '.join(names)}"
+            raise error_of(failed, asked=asked, of=self.name, otherwise=self._offline) from None
+
+    def step(self, name: str, argument: Any = None) -> None:
+        """Run a command that starts a step, and wait for that step, however long it takes.
+
+        The other side has its own deadlines; whoever cannot wait calls from a thread that nobody waits for.
+        """
+        number = int(self.command(name, argument))
+        pause = threading.Event()
+        lost_since_s: float | None = None
+        while True:
+            try:
+                records = {record.number: record for record in _RECORDS.decode(self.read("StepResults")[0])}
+            except MaxdaqError:
+                now_s = time.monotonic()
+                lost_since_s = lost_since_s if lost_since_s is not None else now_s
+                if now_s - lost_since_s > STEP_LOST_S:
+                    raise
+                pause.wait(0.5)
+                continue
+            lost_since_s = None
+            record = records.get(number)
+            if record is None:
+                raise self._offline(name, of=self.name, answer="the device was restarted while it was at it")
+            if record.done:
+                if record.error is not None:
+                    raise unpack(record.error)
+                return
+            pause.wait(STEP_LOOK_S)
+
+    def property(self, name: str) -> str:
+        """The first value of a property in the database, "" when it is not set."""
+        try:
+            values = self._connected().get_property(name)[name]
+        except tango.DevFailed as failed:
+            raise error_of(failed, asked=f"read property {name}", of=self.name, otherwise=self._offline) from None
+        return str(values[0]) if values else ""
+
+    def _connected(self) -> tango.DeviceProxy:
+        with self._lock:
+            if self._proxy is None:
+                proxy = tango.DeviceProxy(self.name)
+                proxy.set_timeout_millis(self._timeout_ms)
+                self._proxy = proxy
+            return self._proxy
