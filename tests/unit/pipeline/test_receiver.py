@@ -128,6 +128,14 @@ class Harness:
         self.over.clear()
         self.receiver.prepare(self.request(**changes))
 
+    def wait_written(self, count: int) -> None:
+        pause = threading.Event()
+        for _ in range(500):
+            if self.counters and self.counters[-1].frames_written >= count:
+                return
+            pause.wait(0.01)
+        raise AssertionError(f"{count} frames were not written: {self.counters[-1:]}")
+
     def wait_state(self, state: AcquisitionState) -> None:
         with self.states:
             assert self.states.wait_for(lambda: self.receiver.state is state, WAIT_S), self.receiver.state
@@ -464,7 +472,7 @@ class TestEnded:
         harness.prepare(expected_frames=100)
         harness.sender.header()
         harness.sender.image(0)
-        harness.wait_state(AcquisitionState.ACQUIRING)
+        harness.wait_written(1)
         harness.receiver.abort("the operator said so")
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.ABORTED
@@ -499,7 +507,7 @@ class TestEnded:
         harness.prepare(expected_frames=100)
         harness.sender.header()
         harness.sender.image(0)
-        harness.wait_state(AcquisitionState.ACQUIRING)
+        harness.wait_written(1)
         harness.receiver.close()
         assert harness.receipt().verdict is Verdict.ABORTED
         assert check_file(harness.folder / "a.h5").ok

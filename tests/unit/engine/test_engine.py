@@ -1,0 +1,238 @@
+"""The engine as a process: runs, refusals, deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.counters import CountersMemory, create_counters_file
+from maxdaq_tango.engine.protocol import ErrorText, Told
+from maxdaq_tango.errors import ConfigurationError, EngineError, FileError, StateError
+from maxdaq_tango.files import check_file
+from maxdaq_tango.model import (
+    AcquisitionState,
+    Counters,
+    Encoding,
+    Frame,
+    FrameFormat,
+    RunRequest,
+    StreamFormat,
+    Verdict,
+)
+from maxdaq_tango.wire import stins
+
+WAIT_S = 20.0
+FORMAT = FrameFormat((8, 8), "uint16", Encoding.NONE)
+
+
+class Owner:
+    """An engine, a sender and what was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told: list[Told] = []
+        self.changed = threading.Condition()
+        self.engine = EngineClient("test engine", self._hear)
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.socket = self.context.socket(zmq.PUSH)
+        self.socket.linger = 0
+        self.socket.bind("tcp://127.0.0.1:*")
+        self.endpoint: str = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.number = 0
+
+    def _hear(self, told: Told) -> None:
+        with self.changed:
+            self.told.append(told)
+            self.changed.notify_all()
+
+    def request(self, name: str = "a.h5", **changes: Any) -> RunRequest:
+        settings: dict[str, Any] = {
+            "sources": (self.endpoint,),
+            "stream_format": StreamFormat.STINS,
+            "destination": str(self.folder / name),
+            "roots": (str(self.folder),),
+            "connect_timeout_s": WAIT_S,
+            "grace_s": 0.2,
+            "run_id": name,
+        }
+        return RunRequest(**{**settings, **changes})
+
+    def send(self, first: int = 0, count: int = 3, *, header: bool = True, end: bool = True) -> None:
+        if header:
+            self.socket.send_multipart(stins.encode_header(self._next(), "", {}))
+        for number in range(first, first + count):
+            frame = Frame(series="", frame_number=number, format=FORMAT, blobs=(bytes([number % 256]) * 128,))
+            self.socket.send_multipart(stins.encode_image(self._next(), frame))
+        if end:
+            self.socket.send_multipart(stins.encode_end(self._next()))
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number - 1
+
+    def wait(self, met: Any) -> None:
+        with self.changed:
+            assert self.changed.wait_for(met, WAIT_S), self.told
+
+    def wait_written(self, count: int) -> None:
+        pause = threading.Event()
+        for _ in range(1000):
+            if self.engine.counters().frames_written >= count:
+                return
+            pause.wait(0.01)
+        raise AssertionError(self.engine.counters())
+
+    def close(self) -> None:
+        self.engine.close()
+        self.context.destroy(0)
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    owner = Owner(tmp_path)
+    yield owner
+    pid = owner.engine.pid
+    owner.close()
+    if pid is not None:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_run_through_another_process(owner: Owner) -> None:
+    owner.engine.prepare(owner.request())
+    assert owner.engine.state is AcquisitionState.ARMED
+    owner.engine.expect(None, 3)
+    owner.send()
+    assert owner.engine.wait_idle(WAIT_S)
+    receipt = owner.engine.last_receipt
+    assert receipt is not None
+    assert (receipt.verdict, receipt.frames_written, receipt.run_id) == (Verdict.COMPLETE, 3, "a.h5")
+    assert owner.engine.counters().frames_written == 3
+    assert check_file(receipt.file).problems == []
+
+
+def test_one_engine_takes_many_runs(owner: Owner) -> None:
+    pids = set()
+    for number in range(3):
+        owner.engine.prepare(owner.request(f"{number}.h5"))
+        pids.add(owner.engine.pid)
+        owner.send()
+        assert owner.engine.wait_idle(WAIT_S)
+    assert len(pids) == 1
+    assert owner.engine.counters().run_number == 3
+
+
+def test_errors_keep_their_type_and_their_words(owner: Owner) -> None:
+    with pytest.raises(FileError, match="outside the allowed roots") as caught:
+        owner.engine.prepare(owner.request(destination="/etc/a.h5"))
+    assert str(owner.folder) in caught.value.accepted
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        owner.engine.prepare(owner.request(sources=("nonsense",)))
+    owner.engine.prepare(owner.request())
+    with pytest.raises(StateError, match="ARMED"):
+        owner.engine.prepare(owner.request("b.h5"))
+    owner.engine.abort("enough")
+    assert owner.engine.wait_idle(WAIT_S)
+
+
+def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(owner: Owner) -> None:
+    owner.engine.prepare(owner.request(expected_frames=100))
+    owner.send(count=5, end=False)
+    owner.wait_written(5)
+    first = owner.engine.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
+    assert "killed by signal 9" in owner.told[-1].message
+    assert owner.told[-1].run_id == "a.h5"
+    with pytest.raises(EngineError):
+        owner.engine.expect("1", 2)
+    owner.engine.prepare(owner.request("b.h5"))
+    assert owner.engine.pid != first
+    owner.send()
+    assert owner.engine.wait_idle(WAIT_S)
+    assert owner.engine.last_receipt is not None
+    assert owner.engine.last_receipt.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("how", ["term", "close"])
+def test_an_engine_told_to_go_finishes_its_file(owner: Owner, how: str) -> None:
+    owner.engine.prepare(owner.request(expected_frames=100))
+    owner.send(count=5, end=False)
+    owner.wait_written(5)
+    pid = owner.engine.pid
+    assert pid is not None
+    if how == "term":
+        os.kill(pid, signal.SIGTERM)
+        owner.wait(lambda: any("ended with status 0" in told.message for told in owner.told))
+    else:
+        owner.engine.close()
+    result = check_file(owner.folder / "a.h5")
+    assert result.problems == []
+    assert result.frames_valid == 5
+    assert result.verdict is Verdict.ABORTED
+
+
+def test_stop_abort_reset_and_close_are_harmless_without_a_process(tmp_path: Path) -> None:
+    engine = EngineClient("never started")
+    engine.stop()
+    engine.abort("nothing")
+    engine.reset()
+    assert engine.counters() == Counters()
+    assert not engine.is_alive
+    engine.close()
+    engine.close()
+
+
+def test_reset_leaves_the_fault_of_a_dead_engine(owner: Owner) -> None:
+    owner.engine.start()
+    owner.engine.kill()
+    owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
+    owner.engine.reset()
+    assert owner.engine.state is AcquisitionState.IDLE
+
+
+def test_a_failed_run_leaves_fault_by_reset_or_by_the_next_run(owner: Owner) -> None:
+    owner.engine.prepare(owner.request(start_timeout_s=0.1))
+    assert owner.engine.wait_idle(WAIT_S)
+    assert owner.engine.state is AcquisitionState.FAULT
+    assert "no start message" in owner.engine.message
+    owner.engine.reset()
+    owner.wait(lambda: owner.engine.state is AcquisitionState.IDLE)
+
+
+def test_counters_are_read_whole_while_they_are_written() -> None:
+    handle = create_counters_file()
+    writer, reader = CountersMemory(handle), CountersMemory(handle)
+    os.close(handle)
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            writer.write(Counters(frames_received=number, frames_written=number, bytes_received=number))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(3000):
+            seen = reader.read()
+            assert seen.frames_received == seen.frames_written == seen.bytes_received
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_an_unknown_error_from_the_other_side_is_not_lost() -> None:
+    error = ErrorText("SomethingNew", "do it", "it", "no", "yes").to_error()
+    assert isinstance(error, EngineError)
+    assert str(error) == "do it (of it): no. Accepted: yes"
