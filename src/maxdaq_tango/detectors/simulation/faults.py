@@ -20,8 +20,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A reason: the detector goes to its error state and stays there until it is initialised again."""
     refuse_arm: str = ""
     """A reason: every arm is refused with it."""
-    refuse_connections: bool = False
-    """The server hangs up on every new control connection (but keeps the address of these faults reachable)."""
+    offline_s: float = 0.0
+    """The control address refuses connections for this long and then works again; everything else goes on."""
     failing_keys: tuple[str, ...] = ()
     """Parameters or commands that answer with an internal error (HTTP 500)."""
     arm_delay_s: float = 0.0
@@ -49,7 +49,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if not 0 <= self.drop_fraction <= 1:
             raise ConfigurationError(f"set drop_fraction to {self.drop_fraction}", accepted="0 to 1")
-        for name in ("arm_delay_s", "initialise_delay_s"):
+        for name in ("arm_delay_s", "initialise_delay_s", "offline_s"):
             if not 0 <= getattr(self, name) < 3600:
                 raise ConfigurationError(f"set {name} to {getattr(self, name)}", accepted="0 to 3600 s")
         if self.stop_after is not None and self.stop_after < 0:

@@ -1,0 +1,260 @@
+"""The simulated Eiger on the network: HTTP and two ZeroMQ PUSH ports, as a context manager and as a program.
+
+    python -m maxdaq_tango.detectors.eiger.simulator_server --port 0 --stream-port 0 --cbor-port 0
+
+prints one line of JSON with the real ports when it is ready, and ends on SIGTERM, SIGINT, or (with --exit-with-parent)
+when its standard input is closed. Do not give the two stream ports to more than one receiver: PUSH deals messages out.
+
+Threads: one accepts HTTP, one serves each HTTP connection, one makes exposures, two send (one a port, so that a port
+nobody reads holds up nothing else). One lock guards the simulator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from maxdaq_tango.detectors.eiger.parameters import MODELS
+from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
+from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOptions
+from maxdaq_tango.detectors.eiger.simulator_controls import PREFIX, handle_control
+from maxdaq_tango.detectors.eiger.simulator_http import Reply, Request, refused
+from maxdaq_tango.detectors.eiger.simulator_listener import HttpListener
+from maxdaq_tango.detectors.eiger.simulator_stream import Message
+from maxdaq_tango.errors import ConfigurationError
+
+SEND_HIGH_WATER = 16
+"""Messages inside ZeroMQ. Small, so that the simulator's own queue is the one that fills, and counts what it drops."""
+POLL_MS = 50
+ZERO_COPY_BYTES = 1 << 15
+
+
+class EigerSimulatorServer:
+    """A running simulated detector. `with EigerSimulatorServer(options) as server: ... server.http_port ...`
+
+    Port 0 takes a free one. `simulator` may be looked into from outside only while holding `lock`.
+    """
+
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int = 0,
+        stream_port: int = 0,
+        cbor_port: int = 0,
+    ) -> None:
+        self.simulator = EigerSimulator(options)
+        self.host = host
+        self.http_port, self.stream_port, self.cbor_port = http_port, stream_port, cbor_port
+        self.lock = threading.Lock()
+        self._changed = threading.Condition(self.lock)
+        self._queued = threading.Condition(self.lock)
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._listener: HttpListener | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where HTTP is served."""
+        return f"http://{self.host}:{self.http_port}"
+
+    def ports(self) -> dict[str, int]:
+        """The real ports: http, stream (v1) and cbor (v2)."""
+        return {"http": self.http_port, "stream": self.stream_port, "cbor": self.cbor_port}
+
+    def close(self) -> None:
+        """Stop, hang up, join every thread. May be called twice."""
+        self._stopping.set()
+        with self.lock:
+            self._changed.notify_all()
+            self._queued.notify_all()
+        if self._listener:
+            self._listener.close()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        for socket in self._sockets.values():
+            socket.close(linger=0)
+        self._sockets.clear()
+        if self._context:
+            self._context.term()
+            self._context = None
+
+    def _start(self) -> None:
+        self._context = zmq.Context()
+        self.stream_port = self._bind("legacy", self.stream_port)
+        self.cbor_port = self._bind("cbor", self.cbor_port)
+        self._listener = HttpListener(self.host, self.http_port, self._serve)
+        self.http_port = self._listener.port
+        for name in self._sockets:
+            self._launch(f"eiger-sim-send-{name}", self._send, name)
+        self._launch("eiger-sim-exposures", self._expose)
+        self._listener.start()
+
+    def _bind(self, name: str, port: int) -> int:
+        assert self._context is not None
+        socket = self._context.socket(zmq.PUSH)
+        self._sockets[name] = socket
+        socket.sndhwm = SEND_HIGH_WATER
+        socket.linger = 0
+        socket.bind(f"tcp://{self.host}:{port or '*'}")
+        return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
+
+    def _launch(self, name: str, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, name=name, args=arguments)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    # --- HTTP --------------------------------------------------------------------------------------------------------
+
+    def _serve(self, request: Request) -> Reply:
+        """One request, in the thread of its connection; blocks for as long as the detector would."""
+        resolved = threading.Event()
+        with self.lock:
+            now = time.monotonic()
+            if request.path.startswith(PREFIX):
+                answer = handle_control(self.simulator, request, now)
+                outage = self.simulator.acquisition.faults.offline_s if request.path == PREFIX + "faults" else 0.0
+                if outage and request.method == "POST" and self._listener:
+                    self._listener.take_offline(outage)
+            else:
+                answer = self.simulator.handle(request, now)
+            answer.when_resolved(resolved.set)
+            if request.method != "GET" or answer.reply is None:
+                self._changed.notify_all()
+        while not resolved.wait(0.5):
+            if self._stopping.is_set():
+                return refused(503, "The simulator is shutting down")
+        assert answer.reply is not None
+        return answer.reply
+
+    # --- exposures ---------------------------------------------------------------------------------------------------
+
+    def _expose(self) -> None:
+        while not self._stopping.is_set():
+            with self.lock:
+                now = time.monotonic()
+                work = self.simulator.step(now)
+                if work is None:
+                    due = self.simulator.next_due()
+                    wait_s = 1.0 if due is None else min(due - now, 1.0)
+                    if wait_s > 0 and not self._stopping.is_set():
+                        self._changed.wait(wait_s)
+                    continue
+            result = self.simulator.perform(work, now)
+            with self.lock:
+                self.simulator.deliver(work, result, time.monotonic())
+                self._queued.notify_all()
+
+    # --- ZeroMQ ------------------------------------------------------------------------------------------------------
+
+    def _send(self, name: str) -> None:
+        socket, queue = self._sockets[name], self.simulator.queues.by_format[name]
+        while not self._stopping.is_set():
+            with self.lock:
+                message = queue.take()
+                if message is None:
+                    if not self._stopping.is_set():
+                        self._queued.wait(1.0)
+                    continue
+            self._push(socket, message)
+
+    def _push(self, socket: zmq.Socket[bytes], message: Message) -> None:
+        """Wait for a peer with room; only the end of the simulator gives up a message."""
+        large = message.nbytes > ZERO_COPY_BYTES
+        while not self._stopping.is_set():
+            if socket.poll(POLL_MS, zmq.POLLOUT):
+                try:
+                    socket.send_multipart(message.parts, zmq.NOBLOCK, copy=not large)
+                except zmq.Again:
+                    continue
+                return
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one simulated detector until it is told to end."""
+    parser = argparse.ArgumentParser(prog="simulated-eiger", description="A simulated Eiger that speaks SIMPLON.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="HTTP; 0 = any free port")
+    parser.add_argument("--stream-port", type=int, default=0, help="stream v1; 0 = any free port")
+    parser.add_argument("--cbor-port", type=int, default=0, help="stream v2; 0 = any free port")
+    parser.add_argument("--model", type=str.lower, choices=sorted(MODELS), default="eiger2")
+    parser.add_argument("--api", choices=API_VERSIONS, default="1.8.0")
+    parser.add_argument("--rows", type=int, default=1065)
+    parser.add_argument("--columns", type=int, default=1030)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bit-depth", type=int, choices=(8, 16, 32), default=None)
+    parser.add_argument("--initialise-time", type=float, default=0.2, help="seconds")
+    parser.add_argument("--arm-time", type=float, default=0.0, help="seconds")
+    parser.add_argument("--queue-mib", type=int, default=512, help="room for messages that nobody reads")
+    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
+    given = parser.parse_args(arguments)
+    try:
+        options = SimulatorOptions(
+            model=given.model,
+            api_version=given.api,
+            rows=given.rows,
+            columns=given.columns,
+            seed=given.seed,
+            bit_depth=given.bit_depth,
+            initialise_time_s=given.initialise_time,
+            arm_time_s=given.arm_time,
+            queue_bytes=given.queue_mib << 20,
+        )
+    except ConfigurationError as error:
+        parser.error(str(error))
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        server = EigerSimulatorServer(
+            options, host=given.host, http_port=given.port, stream_port=given.stream_port, cbor_port=given.cbor_port
+        )
+        with server:
+            if given.exit_with_parent:
+                # Daemon: nothing can wake a thread that reads standard input, and it holds nothing.
+                threading.Thread(
+                    target=_wait_for_end_of_input, args=(ended,), name="eiger-sim-parent", daemon=True
+                ).start()
+            print(
+                json.dumps({**server.ports(), "host": given.host, "api": given.api, "model": given.model}), flush=True
+            )
+            ended.wait()
+    except (OSError, zmq.ZMQError) as error:
+        print(f"simulated-eiger: cannot serve on {given.host}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _wait_for_end_of_input(ended: threading.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    ended.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
