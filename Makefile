@@ -1,0 +1,91 @@
+# maxdaq-tango: everything from a fresh clone, with git, make and Python 3.11 or newer.
+#
+#   make demo        take a series with a simulated Eiger and check every pixel
+#   make up          the same devices, kept running for Jive, Taurus, Sardana or your script
+#   make test        the tests
+#   make check       lint, types, contracts, test: what continuous integration runs
+#
+# PYTHON=python3.12 chooses another Python, VENV=path another place for the environment.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help demo up install test test-slow lint types contracts check format counterparts clean
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/installed
+	@$(BIN)/maxdaq demo $(ARGS)
+
+up: $(VENV)/installed
+	@$(BIN)/maxdaq up $(ARGS)
+
+install: $(VENV)/installed
+
+test: $(VENV)/installed-dev counterparts
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/installed-dev counterparts
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+check: lint types contracts test
+
+# Simulators and clients that other people wrote, each in an environment of its own. Without a package index they
+# cannot be made; the tests that need one then say so and are skipped.
+counterparts: $(VENV)/installed-dev
+	@for file in tests/counterparts/*.txt; do \
+		name=$$(basename $$file .txt); \
+		$(BIN)/python tests/counterparts/make_environment.py $$name \
+			|| echo "$$name cannot be made here: the tests against it will be skipped"; \
+	done
+
+clean:
+	rm -rf $(VENV) .counterparts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- the environment ----
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or newer found. On Debian: apt install python3 python3-venv"; exit 1; fi
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
+
+# pip's own words go into a log; a person sees which package is on its way, and the log when something went wrong.
+define install
+	@echo "Installing maxdaq-tango $(if $(1),and what its development needs )into $(VENV): once, about a minute"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '.$(1)' 2>&1 \
+		| tee $(VENV)/install.log \
+		| awk -v terminal=$$([ -t 1 ] && echo 1 || echo 0) \
+			XX\
+			END { if (terminal) printf "\r\033[K"; printf "  %d packages\n", n }' \
+		|| { tail -n 15 $(VENV)/install.log; echo "The installation failed; all of it is in $(VENV)/install.log"; exit 1; }
+	@touch $@
+endef
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(call install)
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(call install,[dev])
+	@touch $(VENV)/installed
