@@ -53,7 +53,7 @@ def frame_format(
     Cached, because every frame of a series says the same; the same object comes back.
     """
     if dtype not in ITEM_NBYTES:
-        raise WireError("read a pixel type", answer=repr(dtype), accepted=", ".join(ITEM_NBYTES))
+        raise WireError("read a pixel type", answer=repr(dtype[:60]), accepted=", ".join(ITEM_NBYTES))
     if not 2 <= len(shape) <= 3 or min(shape) < 1:
         raise WireError(
             "read a frame shape", answer=str(shape), accepted="(rows, columns) or (n, rows, columns), all >= 1"

@@ -58,6 +58,9 @@ ENCODINGS = {"bslz4": Encoding.BSLZ4, "lz4": Encoding.LZ4_HDF5, "bszstd": Encodi
 """Algorithms of tag 56500. `lz4` is HDF5 framing here, not the bare block of stream v1."""
 
 
+_MOST_AXES = 8
+
+
 class _Compressed(NamedTuple):
     encoding: Encoding
     item_nbytes: int
@@ -132,13 +135,15 @@ def _compressed(value: Any, immutable: bool) -> _Compressed:
 
 def _shaped(column_major: bool, value: Any, immutable: bool) -> WireArray:
     match value:
-        case [[*shape], WireArray() as data] if shape and all(type(n) is int and n >= 1 for n in shape):
+        case [[*shape], WireArray() as data] if (
+            len(shape) <= _MOST_AXES and shape and all(type(n) is int and n >= 1 for n in shape)
+        ):
             pass
         case _:
             raise WireError(
                 "read a multi-dimensional array (tag 40)",
                 answer=_describe(value),
-                accepted="[[sizes >= 1], typed array]",
+                accepted=f"[[1 to {_MOST_AXES} sizes >= 1], typed array]",
             )
     elements = math.prod(shape)
     if elements >= CHUNK_LIMIT_NBYTES or (data.encoding is Encoding.NONE and data.shape != (elements,)):

@@ -73,15 +73,6 @@ def load_map(part: Buffer) -> Mapping[Any, Any]:
     return message
 
 
-def shown(value: Any) -> str:
-    """A value from outside for an error message: never long, never failing."""
-    if isinstance(value, (str, bytes)):
-        return repr(value[:60])
-    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() < 128):
-        return repr(value)
-    return type(value).__name__
-
-
 class PlainValues:
     """Makes a message's values plain; collects the arrays it meets on the way."""
 

@@ -25,11 +25,19 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import ITEM_NBYTES, check_blob, frame_format
 from maxdaq_tango.wire.hints import appendix_hints, appendix_value, positive_seconds, whole_number
-from maxdaq_tango.wire.json_parts import field_names, json_object, lenient_object, typed, unknown_keys
+from maxdaq_tango.wire.json_parts import (
+    Count,
+    Size,
+    encode_part,
+    field_names,
+    json_object,
+    lenient_object,
+    shown,
+    typed,
+    unknown_keys,
+)
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-_Size = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
-_ShapeXY = Annotated[tuple[_Size, ...], msgspec.Meta(min_length=2, max_length=3)]
+_ShapeXY = Annotated[tuple[Size, ...], msgspec.Meta(min_length=2, max_length=3)]
 
 _NS_PER_S = 1e9
 
@@ -51,7 +59,7 @@ ARRAY_NAMES = {"flatfield": "flatfield", "pixelmask": "pixel_mask", "countrate_t
 
 class _Header(msgspec.Struct):
     htype: str
-    series: _Count
+    series: Count
     header_detail: HeaderDetail
 
 
@@ -63,8 +71,8 @@ class _Array(msgspec.Struct):
 
 class _Image(msgspec.Struct):
     htype: str
-    series: _Count
-    frame: _Count
+    series: Count
+    frame: Count
     hash: str | None = None
 
 
@@ -73,19 +81,19 @@ class _ImageData(msgspec.Struct):
     shape: _ShapeXY
     type: str
     encoding: str
-    size: _Count | None = None
+    size: Count | None = None
 
 
 class _Times(msgspec.Struct):
     htype: str
-    start_time: _Count | None = None
-    stop_time: _Count | None = None
-    real_time: _Count | None = None
+    start_time: Count | None = None
+    stop_time: Count | None = None
+    real_time: Count | None = None
 
 
 class _End(msgspec.Struct):
     htype: str
-    series: _Count
+    series: Count
 
 
 # What goes into Frame fields; everything else of an image's three JSON parts is kept in `extras`.
@@ -111,7 +119,7 @@ class DectrisV1Decoder:
         if htype == "dseries_end-1.0":
             return SeriesEnd(series=str(typed(_End, raw, "Dectris v1 series end").series))
         raise WireError(
-            "read Dectris v1 htype", answer=repr(htype), accepted="dheader-1.0, dimage-1.0, dseries_end-1.0"
+            "read Dectris v1 htype", answer=shown(htype), accepted="dheader-1.0, dimage-1.0, dseries_end-1.0"
         )
 
 
@@ -149,7 +157,7 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
         series=str(header.series),
         filename=hints.filename,
         save_raw=hints.save_raw,
-        frame_count=images * triggers if images and triggers else None,
+        frame_count=whole_number(images * triggers) if images and triggers else None,
         frame_period_s=positive_seconds(metadata.get("frame_time")),
         rotate=hints.rotate,
         metadata=metadata,
@@ -165,7 +173,7 @@ def _array(head: Buffer, blob: Buffer) -> tuple[str, npt.NDArray[Any]]:
     if name is None:
         raise WireError(
             "read a Dectris v1 header array",
-            answer=f"htype {array.htype!r}",
+            answer=f"htype {shown(array.htype)}",
             accepted=", ".join(f"d{name}-1.0" for name in ARRAY_NAMES),
         )
     shape = array.shape[::-1]
@@ -191,7 +199,7 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
     if data.htype != "dimage_d-1.0" or times.htype != "dconfig-1.0":
         raise WireError(
             f"read Dectris v1 image {image.frame}",
-            answer=f"htypes {data.htype!r} and {times.htype!r}",
+            answer=f"htypes {shown(data.htype)} and {shown(times.htype)}",
             accepted="dimage_d-1.0 and dconfig-1.0",
         )
     format = _format(data.shape, data.type, data.encoding)
@@ -229,7 +237,9 @@ def _format(shape_xy: tuple[int, ...], type: str, encoding: str) -> FrameFormat:
         packing = Encoding.BSLZ4
     else:
         raise WireError(
-            "read Dectris v1 encoding", answer=f"{encoding!r} of {type}", accepted="<, lz4<, bs<bits of the type>-lz4<"
+            "read Dectris v1 encoding",
+            answer=f"{shown(encoding)} of {shown(type)}",
+            accepted="<, lz4<, bs<bits of the type>-lz4<",
         )
     return frame_format(shape_xy[::-1], type, packing)
 
@@ -249,15 +259,15 @@ def encode_header(
     appendix: str | None = None,
 ) -> list[bytes]:
     """A header. `config` is sent with BASIC and ALL, the arrays (rows, columns) with ALL; None leaves an array out."""
-    parts = [_encode({"header_detail": detail.value, "htype": "dheader-1.0", "series": series})]
+    parts = [encode_part({"header_detail": detail.value, "htype": "dheader-1.0", "series": series})]
     if detail is not HeaderDetail.NONE:
-        parts.append(_encode(config))
+        parts.append(encode_part(config))
     if detail is HeaderDetail.ALL:
         arrays = {"flatfield": flatfield, "pixelmask": pixel_mask, "countrate_table": countrate_table}
         for name, array in arrays.items():
             if array is not None:
                 head = {"htype": f"d{name}-1.0", "shape": array.shape[::-1], "type": array.dtype.name}
-                parts += [_encode(head), array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()]
+                parts += [encode_part(head), array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()]
     if appendix is not None:
         parts.append(appendix.encode())
     return parts
@@ -275,7 +285,7 @@ def encode_image(
     appendix: str | None = None,
 ) -> list[Buffer]:
     """An image of four parts, five with an appendix. The blob is put into the message as it is."""
-    data = _encode(
+    data = encode_part(
         {
             "encoding": _encoding_name(format),
             "htype": "dimage_d-1.0",
@@ -286,10 +296,10 @@ def encode_image(
     )
     text_hash = hashlib.md5(data, usedforsecurity=False).hexdigest()
     parts: list[Buffer] = [
-        _encode({"frame": frame_number, "hash": text_hash, "htype": "dimage-1.0", "series": series}),
+        encode_part({"frame": frame_number, "hash": text_hash, "htype": "dimage-1.0", "series": series}),
         data,
         blob,
-        _encode({"htype": "dconfig-1.0", "real_time": real_ns, "start_time": start_ns, "stop_time": stop_ns}),
+        encode_part({"htype": "dconfig-1.0", "real_time": real_ns, "start_time": start_ns, "stop_time": stop_ns}),
     ]
     if appendix is not None:
         parts.append(appendix.encode())
@@ -298,7 +308,7 @@ def encode_image(
 
 def encode_end(series: int) -> list[bytes]:
     """The end of a series; the detector sends it after cancel, abort and disarm as well."""
-    return [_encode({"htype": "dseries_end-1.0", "series": series})]
+    return [encode_part({"htype": "dseries_end-1.0", "series": series})]
 
 
 def _encoding_name(format: FrameFormat) -> str:
@@ -312,10 +322,3 @@ def _encoding_name(format: FrameFormat) -> str:
             accepted="none, lz4-block, bslz4 in one",
         )
     return name
-
-
-def _encode(value: Mapping[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise WireError("write a Dectris v1 part", answer=str(error), accepted="JSON values") from error

@@ -18,8 +18,9 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import check_blob, frame_format
 from maxdaq_tango.wire.cbor_arrays import TAG_SELF_DESCRIBE, WireArray, packed_array_tag, with_array_tags
-from maxdaq_tango.wire.cbor_values import MAP_TYPES, PlainValues, load_map, shown
+from maxdaq_tango.wire.cbor_values import MAP_TYPES, PlainValues, load_map
 from maxdaq_tango.wire.hints import appendix_hints, appendix_value, positive_seconds, whole_number
+from maxdaq_tango.wire.json_parts import shown
 
 _IDENTITY_KEYS = frozenset({"type", "series_unique_id"})
 _IMAGE_KEYS = _IDENTITY_KEYS | {"image_id", "start_time", "stop_time", "real_time", "data", "user_data"}
@@ -87,7 +88,7 @@ def _image(message: Mapping[Any, Any]) -> Frame:
         raise WireError(
             f"read Dectris v2 image {image_id}",
             answer="channels "
-            + ", ".join(f"{n}: {a.shape} {a.dtype} {a.encoding}" for n, a in zip(names, arrays, strict=True)),
+            + ", ".join(f"{shown(n)}: {a.shape} {a.dtype} {a.encoding}" for n, a in zip(names, arrays, strict=True)),
             accepted="one shape, type and compression for all",
         )
     if len(first.shape) != 2:

@@ -12,7 +12,7 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer
-from maxdaq_tango.wire.json_parts import json_value
+from maxdaq_tango.wire.json_parts import lenient_value
 
 _LONGEST_S = 1e9
 """Thirty years: nobody exposes that long."""
@@ -66,6 +66,6 @@ def appendix_value(part: Buffer | str) -> Any:
     """An appendix as JSON where it is JSON, else as text: people put anything into it."""
     data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
     try:
-        return json_value(data, "an appendix")
+        return lenient_value(data, "an appendix")
     except WireError:
         return part if isinstance(part, str) else bytes(part).decode("utf-8", "replace")

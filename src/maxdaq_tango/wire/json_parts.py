@@ -7,7 +7,8 @@ Struct, so that no wrong type gets past the door. The second step costs about a 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -15,6 +16,12 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer
 
 _T = TypeVar("_T")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A number that counts from 0; above 2**62 nothing counts."""
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+"""One side of a shape."""
 
 _decoder = msgspec.json.Decoder()
 # Strict: `true` is not 1 and "5" is not 5. What comes from outside is either right or refused.
@@ -30,27 +37,30 @@ def json_value(part: Buffer, what: str) -> Any:
 
 def json_object(part: Buffer, what: str) -> dict[str, Any]:
     """The JSON object in `part`; any other JSON value is refused."""
-    value = json_value(part, what)
-    if type(value) is not dict:
-        raise WireError(f"read {what}", answer=f"JSON {type(value).__name__}", accepted="a JSON object")
-    return value
+    return _object(json_value(part, what), what)
 
 
-def lenient_object(part: Buffer, what: str) -> dict[str, Any]:
-    """The JSON object in `part`, with the NaN and Infinity that Python's json module emits.
+def lenient_value(part: Buffer, what: str) -> Any:
+    """The JSON value in `part`, with the NaN and Infinity that Python's json module emits.
 
-    For headers only: a beamline value that is NaN must not cost the whole series.
+    For headers and appendices only: a beamline value that is NaN must not cost the whole series.
     """
     try:
-        return json_object(part, what)
+        return json_value(part, what)
     except WireError:
         try:
             value = json.loads(bytes(part))
+            msgspec.json.encode(value)  # json takes lone surrogates, which nobody after us could write
         except (ValueError, RecursionError, BufferError):
             value = None
-        if type(value) is not dict:
+        if value is None:
             raise
         return value
+
+
+def lenient_object(part: Buffer, what: str) -> dict[str, Any]:
+    """The JSON object in `part`, read like `lenient_value`; any other JSON value is refused."""
+    return _object(lenient_value(part, what), what)
 
 
 def typed(kind: type[_T], raw: dict[str, Any], what: str) -> _T:
@@ -69,6 +79,29 @@ def unknown_keys(raw: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
 def field_names(kind: type[msgspec.Struct]) -> frozenset[str]:
     """The wire names of a Struct's fields."""
     return frozenset(kind.__struct_encode_fields__)
+
+
+def encode_part(value: Mapping[str, Any]) -> bytes:
+    """A part of an outgoing message; what JSON cannot say is a WireError, as on the way in."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WireError("write a JSON part", answer=str(error), accepted="JSON values") from error
+
+
+def shown(value: Any) -> str:
+    """A value from outside for an error message: never long, never failing."""
+    if isinstance(value, (str, bytes)):
+        return repr(value[:60])
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() < 128):
+        return repr(value)
+    return type(value).__name__
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise WireError(f"read {what}", answer=f"JSON {type(value).__name__}", accepted="a JSON object")
+    return value
 
 
 def _fields_text(kind: Any) -> str:

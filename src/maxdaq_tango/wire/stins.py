@@ -17,11 +17,19 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import check_blob, frame_format
 from maxdaq_tango.wire.hints import positive_seconds, wants_saving
-from maxdaq_tango.wire.json_parts import field_names, json_object, lenient_object, typed, unknown_keys
+from maxdaq_tango.wire.json_parts import (
+    Count,
+    Size,
+    encode_part,
+    field_names,
+    json_object,
+    lenient_object,
+    shown,
+    typed,
+    unknown_keys,
+)
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-_Size = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
-_Shape = Annotated[tuple[_Size, ...], msgspec.Meta(min_length=2, max_length=3)]
+_Shape = Annotated[tuple[Size, ...], msgspec.Meta(min_length=2, max_length=3)]
 
 ENCODINGS = {
     "none": Encoding.NONE,
@@ -40,17 +48,17 @@ _MONO12P = "mono12p"
 
 class _Header(msgspec.Struct):
     htype: str
-    msg_number: _Count | None = None
+    msg_number: Count | None = None
     filename: str | None = None
 
 
 class _Image(msgspec.Struct):
     htype: str
-    frame: _Count
+    frame: Count
     shape: _Shape
     type: str
     compression: str = "none"
-    msg_number: _Count | None = None
+    msg_number: Count | None = None
     chunks: _Shape | None = None
     discard: bool = False
     exposure_time: float | None = None
@@ -62,7 +70,7 @@ class _Image(msgspec.Struct):
 
 class _End(msgspec.Struct):
     htype: str
-    msg_number: _Count | None = None
+    msg_number: Count | None = None
 
 
 _HEADER_KEYS = field_names(_Header)
@@ -84,7 +92,7 @@ class StinsDecoder:
             return _header(raw, parts)
         if htype == "series_end":
             return SeriesEnd(series="", msg_number=typed(_End, raw, "STINS series_end").msg_number)
-        raise WireError("read STINS htype", answer=repr(htype), accepted="header, image, series_end")
+        raise WireError("read STINS htype", answer=shown(htype), accepted="header, image, series_end")
 
 
 def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
@@ -92,7 +100,7 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
     if len(parts) > 2:
         raise WireError("read a STINS header", answer=f"{len(parts)} parts", accepted="1 or 2")
     metadata = unknown_keys(raw, _HEADER_KEYS)
-    if len(parts) == 2 and bytes(parts[1][:5]) not in (b"", b"null"):
+    if len(parts) == 2 and bytes(parts[1]) not in (b"", b"null"):
         metadata |= lenient_object(parts[1], "STINS header metadata")
     return SeriesStart(
         series="",
@@ -136,7 +144,9 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
 def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> FrameFormat:
     encoding = ENCODINGS.get(compression)
     if encoding is None:
-        raise WireError("read STINS compression", answer=repr(compression), accepted=", ".join(filter(None, ENCODINGS)))
+        raise WireError(
+            "read STINS compression", answer=shown(compression), accepted=", ".join(filter(None, ENCODINGS))
+        )
     if type == _MONO12P:
         if encoding is not Encoding.NONE:
             raise WireError("read a mono12p image", answer=f"compression {compression!r}", accepted="none")
@@ -149,9 +159,9 @@ def encode_header(
 ) -> list[bytes]:
     """A header. `metadata` None = no second part; `extra` goes into part 0; None for a number or name leaves it out."""
     known = {"htype": "header", **_given(msg_number=msg_number, filename=filename)}
-    parts = [_encode(known | unknown_keys(extra, _HEADER_KEYS))]
+    parts = [encode_part(known | unknown_keys(extra, _HEADER_KEYS))]
     if metadata is not None:
-        parts.append(_encode(metadata))
+        parts.append(encode_part(metadata))
     return parts
 
 
@@ -175,12 +185,12 @@ def encode_image(msg_number: int | None, frame: Frame) -> list[Buffer]:
     }
     if frame.extras:
         part0 = {**part0, **unknown_keys(frame.extras, _IMAGE_KEYS)}
-    return [_encode(part0), *frame.blobs]
+    return [encode_part(part0), *frame.blobs]
 
 
 def encode_end(msg_number: int | None) -> list[bytes]:
     """The end of a series; a compatible sender sends exactly one."""
-    return [_encode({"htype": "series_end", **_given(msg_number=msg_number)})]
+    return [encode_part({"htype": "series_end", **_given(msg_number=msg_number)})]
 
 
 def _type_and_compression(format: FrameFormat) -> dict[str, str]:
@@ -191,10 +201,3 @@ def _type_and_compression(format: FrameFormat) -> dict[str, str]:
 
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _encode(value: Mapping[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise WireError("write a STINS part", answer=str(error), accepted="JSON values") from error

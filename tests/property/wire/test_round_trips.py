@@ -20,10 +20,8 @@ from maxdaq_tango.wire.blobs import check_blob, lz4_block_to_hdf5
 from maxdaq_tango.wire.capture import CaptureWriter, read_capture
 
 STINS, V1, V2 = stins.StinsDecoder(), dectris_v1.DectrisV1Decoder(), dectris_v2.DectrisV2Decoder()
-IMAGE_KEYS = frozenset(
-    ("htype", "msg_number", "frame", "shape", "type", "compression", "chunks", "discard")
-    + ("exposure_time", "start_time_s", "stop_time_s", "real_time_s")
-)
+IMAGE_KEYS = frozenset({"htype", "msg_number", "frame", "shape", "type", "compression", "chunks", "discard"})
+IMAGE_KEYS |= {"exposure_time", "start_time_s", "stop_time_s", "real_time_s"}
 ONE_PLANE = (Encoding.NONE, Encoding.LZ4_BLOCK, Encoding.BSLZ4)
 NS = st.integers(0, 2**53)
 

@@ -115,6 +115,11 @@ def test_an_appendix_that_is_no_text_is_kept_as_far_as_it_can_be_read() -> None:
     assert start.metadata["header_appendix"] == "ab\ufffd"
 
 
+def test_nan_in_the_appendix_does_not_cost_the_file_name() -> None:
+    start = start_of(header(appendix='{"filename": "/a.h5", "energy": NaN}'))
+    assert start.filename == "/a.h5"
+
+
 def test_the_appendix_may_forbid_saving() -> None:
     assert not start_of(header(appendix='{"filename": "/a.h5", "save_raw": false}')).save_raw
 
@@ -130,6 +135,7 @@ def test_the_appendix_may_forbid_saving() -> None:
         ({"nimages": True}, None),
         ({"nimages": "10"}, None),
         ({"nimages": HUGE}, None),
+        ({"nimages": 2**52, "ntrigger": 2**52}, None),
         ({"ntrigger": None}, None),
     ],
 )

@@ -104,6 +104,11 @@ def test_nan_in_the_metadata_does_not_cost_the_series() -> None:
     assert start.metadata["energy"] != start.metadata["energy"]
 
 
+def test_text_that_nobody_could_write_again_is_refused() -> None:
+    with pytest.raises(WireError):
+        decode([*header(), b'{"a": "\\ud800"}'])
+
+
 @pytest.mark.parametrize("fields", [{"filename": 5}, {"filename": ["x"]}, {"msg_number": -1}, {"msg_number": "1"}])
 def test_wrong_types_in_a_header_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(WireError, match="STINS header"):
@@ -222,7 +227,7 @@ def test_everything_else_is_kept_in_extras() -> None:
         ("chunks", [[0, 6], [4], [3, 6], "all", 5, [True, 6], []]),
         ("discard", [1, "yes", None, []]),
         ("exposure_time", ["0.5", True, [], {}]),
-        ("htype", ["Image", "", 5, None, [], {}, ...]),
+        ("htype", ["Image", "", 5, None, HUGE, [], {}, "x" * 10**6, ...]),
     ],
 )
 def test_wrong_values_are_refused(key: str, values: list[Any]) -> None:
