@@ -6,7 +6,8 @@ byte. Where frame number, series and `msg_number` stand is told by the reference
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cbor2
@@ -84,14 +85,29 @@ def _changed_json(parts: Sequence[Buffer], **numbers: int | None) -> list[Buffer
 
 
 def _changed_cbor(parts: Sequence[Buffer], series_shift: int, new_frame: int | None) -> list[Buffer]:
-    loaded: Any = cbor2.loads(bytes(parts[0]), tag_hook=lambda tag, immutable: tag)
-    message: dict[str, Any] = dict(loaded.value if isinstance(loaded, cbor2.CBORTag) else loaded)
-    message["series_id"] = message["series_id"] + series_shift
-    if message.get("series_unique_id"):
-        message["series_unique_id"] = _shifted_identity(message["series_unique_id"], series_shift)
+    """Numbers are changed in place, not by decoding and encoding: all other bytes stay the recorded ones.
+
+    In DECTRIS' messages these keys come before the pixels, so the first match is the key and no accident of the data.
+    """
+    message = bytes(parts[0])
+    if series_shift:
+        message = _changed_item(message, "series_id", lambda old: old + series_shift)
+        message = _changed_item(message, "series_unique_id", lambda old: _shifted_identity(old, series_shift))
     if new_frame is not None:
-        message["image_id"] = new_frame
-    return [cbor2.dumps(cbor2.CBORTag(55799, message))]
+        message = _changed_item(message, "image_id", lambda old: new_frame)
+    return [message]
+
+
+def _changed_item(message: bytes, key: str, change: Callable[[Any], Any]) -> bytes:
+    """The CBOR map with another value at `key`, or the same map where it has no such key."""
+    mark = cbor2.dumps(key)
+    at = message.find(mark)
+    if at < 0:
+        return message
+    stream = io.BytesIO(message)
+    stream.seek(at + len(mark))
+    old = cbor2.CBORDecoder(stream, read_size=1).decode()
+    return message[: at + len(mark)] + cbor2.dumps(change(old)) + message[stream.tell() :]
 
 
 def _shifted_identity(identity: str, series_shift: int) -> str:

@@ -102,7 +102,9 @@ class Harness:
         self.receiver = Receiver(self._hear, self.counters.append, software="tests")
 
     def add_sender(self) -> Sender:
-        self.senders.append(Sender(self.context))  # kept, so that the context closes it and not the collector of garbage
+        self.senders.append(
+            Sender(self.context)
+        )  # kept, so that the context closes it and not the collector of garbage
         return self.senders[-1]
 
     def _hear(self, report: RunReport) -> None:
@@ -240,7 +242,9 @@ def send_v1(sender: Sender, numbers: list[int], *, encoding: Encoding = Encoding
     sender.send(dectris_v1.encode_header(7, detail=dectris_v1.HeaderDetail.BASIC, config=config, appendix=None))
     for number in numbers:
         data = pixels(number)
-        blob = compress_bslz4(data) if encoding is Encoding.BSLZ4 else lz4.block.compress(data.tobytes(), store_size=False)
+        blob = (
+            compress_bslz4(data) if encoding is Encoding.BSLZ4 else lz4.block.compress(data.tobytes(), store_size=False)
+        )
         format = FrameFormat(SHAPE, "uint16", encoding)
         sender.send(
             dectris_v1.encode_image(7, number, format, blob, start_ns=number * 10**9, stop_ns=10**9, real_ns=10**8)
@@ -429,9 +433,7 @@ class TestHostile:
         sender = harness.sender
         sender.header()
         sender.image(0)
-        other = Frame(
-            series="", frame_number=1, format=FrameFormat((3, 3), "uint8", Encoding.NONE), blobs=(b"\0" * 9,)
-        )
+        other = Frame(series="", frame_number=1, format=FrameFormat((3, 3), "uint8", Encoding.NONE), blobs=(b"\0" * 9,))
         sender.send(stins.encode_image(sender._next(), other))
         sender.end()
         receipt = harness.receipt()

@@ -261,7 +261,9 @@ def test_an_empty_series_that_was_announced_as_empty_is_complete_for_stins() -> 
 
 def test_stins_end_tells_how_many_frames_were_sent() -> None:
     played = Played(stream_format=StreamFormat.STINS)
-    played.give(start(series="", msg_number=10), frame(0, "", 11), frame(2, "", 13), SeriesEnd(series="", msg_number=14))
+    played.give(
+        start(series="", msg_number=10), frame(0, "", 11), frame(2, "", 13), SeriesEnd(series="", msg_number=14)
+    )
     played.wait(2.1)
     _, receipt = played.run.close()
     assert receipt.frames_expected == 3
