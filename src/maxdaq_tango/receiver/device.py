@@ -79,7 +79,7 @@ class StreamReceiver(ReceiverAttributes, Device):
         self._configuration: ReceiverConfiguration | None = None
         self._trouble = ""
         self._source, self._format, self._destination, self._expected_frames = "", StreamFormat.DECTRIS_V1.value, "", 0
-        self._rates, self._run_id, self._told_run_id = RateMeter(), "", ""
+        self._rates, self._run_id = RateMeter(), ""
         self._failure = ""
         self._receipt: Receipt | None = None
         self._starting = True
@@ -153,8 +153,8 @@ class StreamReceiver(ReceiverAttributes, Device):
 
     def dev_state(self) -> tango.DevState:
         """From the table in tango_support/state.py."""
-        verdict = self._receipt.verdict if self._receipt else None
-        return tango_state(self.acquisition_state, starting=self._starting, alarmed=is_alarming(verdict))
+        alarmed = bool(self._failure) or is_alarming(self._receipt.verdict if self._receipt else None)
+        return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed)
 
     def dev_status(self) -> str:
         """One sentence, the reasons after it."""
@@ -182,7 +182,6 @@ class StreamReceiver(ReceiverAttributes, Device):
         # From the engine's reader thread: plain Python only, the pump tells Tango.
         if told_.receipt is not None:
             self._receipt = told_.receipt
-        self._told_run_id = told_.run_id
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())

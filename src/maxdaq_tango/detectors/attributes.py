@@ -1,0 +1,239 @@
+"""What every detector device shows, as one table; the spelling is MAX IV's. Families add their own beside it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.model import TriggerMode
+from maxdaq_tango.tango_support.attributes import told
+from maxdaq_tango.transaction.set_points import trigger_mode
+
+
+def _set(name: str):  # type: ignore[no-untyped-def]
+    return lambda self, value: setattr(self.set_points, name, value)
+
+
+def _set_destination(self, value: str) -> None:  # type: ignore[no-untyped-def]
+    text = value.strip()
+    if text and not text.startswith("/"):
+        raise ConfigurationError(
+            f"set DestinationFilename to '{value}'",
+            of=self.get_name(),
+            answer="not an absolute path",
+            accepted="a path that begins with /, or empty text for live only",
+        )
+    self.set_points.destination = text
+
+
+def _set_rotation(self, value: int) -> None:  # type: ignore[no-untyped-def]
+    self.set_points.rotation = value % 4
+
+
+class DetectorAttributes:
+    """Attributes of every detector device; the functions get the device."""
+
+    ExposureTime = told(
+        lambda self: self.set_points.exposure_time_s,
+        _set("exposure_time_s"),
+        dtype=float,
+        label="Exposure time",
+        unit="s",
+        format="%.6f",
+        minimum=1e-9,
+        doc="Exposure of one frame. Limits come from the detector.",
+    )
+    LatencyTime = told(
+        lambda self: self.set_points.latency,
+        lambda self, value: self.set_points.set_latency(value),
+        dtype=float,
+        label="Latency time",
+        unit="s",
+        format="%.6f",
+        minimum=0.0,
+        doc="Dead time between two exposures of a burst; 0 = as short as the detector can.",
+    )
+    FrameTime = told(
+        lambda self: self.set_points.frame_time,
+        _set("frame_time_s"),
+        dtype=float,
+        label="Frame time",
+        unit="s",
+        format="%.6f",
+        minimum=1e-9,
+        doc="Start to start of two frames of a burst. Writing it replaces LatencyTime until that is written again.",
+    )
+    nTriggers = told(
+        lambda self: self.set_points.trigger_count,
+        _set("trigger_count"),
+        dtype=int,
+        label="Triggers",
+        format="%d",
+        minimum=1,
+        doc="Triggers of one acquisition; it has nTriggers x nFramesPerTrigger frames.",
+    )
+    nFramesPerTrigger = told(
+        lambda self: self.set_points.frames_per_trigger,
+        _set("frames_per_trigger"),
+        dtype=int,
+        label="Frames per trigger",
+        unit="frames",
+        format="%d",
+        minimum=1,
+        doc="Frames that each trigger starts.",
+    )
+    TriggerMode = told(
+        lambda self: self.set_points.trigger_mode.value,
+        lambda self, value: setattr(self.set_points, "trigger_mode", trigger_mode(value)),
+        dtype=str,
+        label="Trigger mode",
+        doc="One of " + ", ".join(TriggerMode) + ".",
+    )
+    DestinationFilename = told(
+        lambda self: self.set_points.destination,
+        _set_destination,
+        dtype=str,
+        label="Destination file",
+        doc="Absolute path of the next file, under the receiver's Roots; empty = live only, nothing is written.",
+    )
+    DestinationFileOverwritable = told(
+        lambda self: self.set_points.overwrite,
+        _set("overwrite"),
+        dtype=bool,
+        label="Destination may exist",
+        doc="True: an existing file of that name is moved aside. False: Arm is refused.",
+    )
+    SaveRaw = told(
+        lambda self: self.set_points.save_raw,
+        _set("save_raw"),
+        dtype=bool,
+        label="Save raw frames",
+        memorized=True,
+        doc="False: frames are received and forwarded, but not written.",
+    )
+    Rotation = told(
+        lambda self: self.set_points.rotation,
+        _set_rotation,
+        dtype=int,
+        label="Rotation",
+        unit="quarter turns",
+        format="%d",
+        minimum=-3,
+        maximum=3,
+        memorized=True,
+        doc="Quarter turns counter-clockwise before frames are stored, as numpy.rot90 counts.",
+    )
+    Fliplr = told(
+        lambda self: self.set_points.fliplr,
+        _set("fliplr"),
+        dtype=bool,
+        label="Flip left-right",
+        memorized=True,
+        doc="Mirror frames left to right before they are stored, after Rotation.",
+    )
+    Flipud = told(
+        lambda self: self.set_points.flipud,
+        _set("flipud"),
+        dtype=bool,
+        label="Flip up-down",
+        memorized=True,
+        doc="Mirror frames top to bottom before they are stored, after Rotation.",
+    )
+    nFramesAcquired = told(
+        lambda self: self.session.frames_acquired,
+        dtype=int,
+        label="Frames acquired",
+        unit="frames",
+        format="%d",
+        doc="Since Arm, by the detector, or by the receiver where it does not count. Kept until the next Arm.",
+    )
+    nFramesReceived = told(
+        lambda self: self.session.frames_received,
+        dtype=int,
+        label="Frames received",
+        unit="frames",
+        format="%d",
+        doc="Since Arm, by the receiver. Kept until the next Arm.",
+    )
+    ReadyForSwTrigger = told(
+        lambda self: self.session.ready_for_trigger,
+        dtype=bool,
+        label="Ready for trigger",
+        doc="SoftwareTrigger given now would start an exposure.",
+    )
+    ReadoutTime = told(
+        lambda self: self.session.hardware.readout_time_s,
+        dtype=float,
+        label="Readout time",
+        unit="s",
+        format="%.9f",
+        doc="Shortest dead time between two frames. Invalid before the detector was reached.",
+    )
+    AcquisitionState = told(
+        lambda self: self.session.state.value,
+        dtype=str,
+        label="Acquisition state",
+        doc="IDLE, CONFIGURING, ARMED, ACQUIRING, DRAINING, FINALISING or FAULT.",
+    )
+    HardwareState = told(
+        lambda self: self.session.hardware.last_report.state.value,
+        dtype=str,
+        label="Hardware state",
+        doc="What the detector says of itself: OFFLINE, NOT_INITIALISED, IDLE, CONFIGURING, ARMED, ACQUIRING or ERROR.",
+    )
+    SimulatedHardware = told(
+        lambda self: self.is_simulated,
+        dtype=bool,
+        label="Simulated hardware",
+        doc="The detector at the other end says that it is a simulation.",
+    )
+    Verdict = told(
+        lambda self: self.verdict,
+        dtype=str,
+        label="Verdict",
+        doc="Of the last acquisition of this device: COMPLETE, INCOMPLETE, ABORTED or FAILED.",
+    )
+    LastReceipt = told(
+        lambda self: msgspec.json.encode(self.session.receipt).decode() if self.session.receipt else "",
+        dtype=str,
+        label="Last receipt",
+        doc="The receiver's account of the last acquisition of this device, JSON.",
+    )
+    ReceiverName = told(
+        lambda self: self.session.receiver.name if self.session.receiver else "",
+        dtype=str,
+        label="Receiver",
+        doc="The StreamReceiver device of this detector's stream; a DAQController pairs them by it.",
+    )
+    StreamDescription = told(
+        lambda self: _json(self.session.description),
+        dtype=str,
+        label="Stream description",
+        expert=True,
+        doc="Result of Configure, JSON: what the detector is going to send.",
+    )
+    ArmedSeries = told(
+        lambda self: _json(self.session.series),
+        dtype=str,
+        label="Armed series",
+        expert=True,
+        doc="Result of ArmHardware, JSON: series id and frame count.",
+    )
+    HardwareReport = told(
+        lambda self: _json(self.session.hardware.last_report),
+        dtype=str,
+        label="Hardware report",
+        expert=True,
+        doc="The last look at the detector, JSON.",
+    )
+    StepResults = told(
+        lambda self: _json(self.session.steps.records()),
+        dtype=str,
+        label="Step results",
+        expert=True,
+        doc="JSON list of {number, step, done, error} of the last 32 expert steps.",
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode() if value is not None else ""

@@ -1,0 +1,144 @@
+"""EigerDetector: Eiger, Eiger2 and Pilatus4 over SIMPLON. Only what differs from every other detector."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tango.server import device_property
+
+from maxdaq_tango.detectors.base_device import DetectorDevice
+from maxdaq_tango.detectors.eiger.attributes import FAMILY, EigerAttributes, FamilyAttribute
+from maxdaq_tango.detectors.eiger.driver import EigerDriver
+from maxdaq_tango.errors import ConfigurationError, DetectorOffline, DetectorRefused, MaxdaqError, StateError
+from maxdaq_tango.model import StreamFormat
+from maxdaq_tango.tango_support.server import run_server
+
+FAMILY_LOOK_S = 2.0
+BUSY_FAMILY_LOOK_S = 15.0
+"""In a series the control unit has other things to do."""
+WRITE_WAIT_S = 2.0
+"""A new energy takes seconds; the write then returns, State says RUNNING, and the value reads back when it is done."""
+
+
+class EigerDetector(EigerAttributes, DetectorDevice):
+    """A DECTRIS detector with the SIMPLON interface: Eiger, Eiger2, Pilatus4."""
+
+    Host = device_property(dtype=str, default_value="", doc="Address of the detector control unit (DCU).")
+    Port = device_property(dtype=int, default_value=80, doc="Its HTTP port.")
+    ApiVersion = device_property(
+        dtype=str, default_value="auto", doc="SIMPLON version, 1.6.0 or 1.8.0; auto asks for it."
+    )
+    StreamFormat = device_property(
+        dtype=str, default_value="auto", doc="dectris-v1, dectris-v2, or auto: v2 where the detector has it."
+    )
+    StreamHost = device_property(
+        dtype=str, default_value="", doc="Address of the stream as the receiver sees it. Empty: Host."
+    )
+    StreamPort = device_property(dtype=int, default_value=9999, doc="ZeroMQ port of stream v1.")
+    CborPort = device_property(dtype=int, default_value=31001, doc="ZeroMQ port of stream v2.")
+    HeaderDetail = device_property(
+        dtype=str,
+        default_value="all",
+        doc="How much the start message holds: all (with flat field and mask), basic, none.",
+    )
+    TrustSeriesId = device_property(
+        dtype=bool, default_value=True, doc="False: believe the first series that comes, not the id that arm answers."
+    )
+
+    def init_device(self) -> None:
+        """See the base; family values are empty until the detector was reached."""
+        self.family_values: dict[str, Any] = {}
+        self._absent: set[str] = set()
+        self._next_family_look_s = 0.0
+        super().init_device()
+
+    def make_driver(self) -> EigerDriver:
+        """From the properties."""
+        if not self.Host.strip():
+            raise ConfigurationError(
+                "connect to the detector", answer="property Host is empty", accepted="the DCU's address"
+            )
+        for name in ("Port", "StreamPort", "CborPort"):
+            if not 0 < getattr(self, name) < 65536:
+                raise ConfigurationError(f"set property {name} to {getattr(self, name)}", accepted="1 to 65535")
+        formats = ("auto", StreamFormat.DECTRIS_V1, StreamFormat.DECTRIS_V2)
+        if self.StreamFormat not in formats:
+            raise ConfigurationError(f"set property StreamFormat to '{self.StreamFormat}'", accepted=", ".join(formats))
+        return EigerDriver(
+            self.Host.strip(),
+            self.Port,
+            api_version=self.ApiVersion,
+            stream_format=self.StreamFormat,
+            stream_host=self.StreamHost.strip(),
+            legacy_port=self.StreamPort,
+            cbor_port=self.CborPort,
+            header_detail=self.HeaderDetail,
+            trust_series_id=self.TrustSeriesId,
+        )
+
+    @property
+    def simplon_state(self) -> str | None:
+        """The vendor's word; None when nothing answers."""
+        hardware = self.session.hardware
+        return hardware.last_report.message.split(":")[0] if hardware.reachable else None
+
+    @property
+    def driver(self) -> EigerDriver:
+        """Of this device."""
+        driver = self.session.hardware.driver
+        assert isinstance(driver, EigerDriver)
+        return driver
+
+    def look_at_family(self, busy: bool) -> None:
+        """Every few seconds; a key that the model refuses is not asked for again until Init."""
+        now_s = time.monotonic()
+        if now_s < self._next_family_look_s:
+            return
+        self._next_family_look_s = now_s + (BUSY_FAMILY_LOOK_S if busy else FAMILY_LOOK_S)
+        for item in FAMILY:
+            if item.name not in self._absent:
+                self._look_at(item)
+
+    def _look_at(self, item: FamilyAttribute) -> None:
+        try:
+            found = self.driver.status(item.key) if item.status else self.driver.parameter(item.key)
+            self.family_values[item.name] = item.dtype(found.value)
+        except DetectorRefused:
+            self._absent.add(item.name)
+        except (TypeError, ValueError):
+            self.family_values.pop(item.name, None)
+        except MaxdaqError:
+            self.family_values.pop(item.name, None)
+            raise
+
+    def set_family(self, item: FamilyAttribute, value: Any) -> None:
+        """Write one setting. Waits a moment for the detector's opinion; a slow one follows in the read value."""
+        session = self.session
+        if session.busy:
+            raise StateError(
+                f"set {item.name} to {value}",
+                of=self.get_name(),
+                answer="an acquisition is under way",
+                accepted="set it when State has left RUNNING",
+            )
+        if not session.hardware.reachable:
+            raise DetectorOffline(
+                f"set {item.name} to {value}", of=self.get_name(), answer=session.hardware.last_report.message
+            )
+
+        def write() -> None:
+            self.family_values[item.name] = item.dtype(self.driver.set_parameter(item.key, value))
+            self._next_family_look_s = 0.0  # others may have followed it
+            session.hardware.refresh()
+
+        session.steps.run(f"set {item.name}", write, WRITE_WAIT_S)
+
+
+def main() -> None:
+    """Entry point of the server."""
+    run_server(EigerDetector)
+
+
+if __name__ == "__main__":
+    main()

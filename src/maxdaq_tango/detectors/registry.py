@@ -1,0 +1,38 @@
+"""Every detector family in one table: adding one is adding a folder and a line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maxdaq_tango.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where the parts of a detector family are. Modules by name: a family may need an optional package."""
+
+    device_class: str
+    """Tango class, and name of its server."""
+    device_module: str
+    driver: str
+    """`module:class` that fulfils `detectors.contract.DetectorDriver`."""
+    simulator_module: str
+    """Prints one line of JSON with its addresses when it is ready."""
+
+
+FAMILIES: dict[str, Family] = {
+    "eiger": Family(
+        device_class="EigerDetector",
+        device_module="maxdaq_tango.detectors.eiger.device",
+        driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
+        simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
+    ),
+}
+
+
+def family(name: str) -> Family:
+    """By name; an unknown one is a ConfigurationError with the names there are."""
+    try:
+        return FAMILIES[name]
+    except KeyError:
+        raise ConfigurationError(f"find detector family '{name}'", accepted=", ".join(sorted(FAMILIES))) from None
