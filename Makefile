@@ -76,9 +76,9 @@ define install
 	@echo "Installing maxdaq-tango $(if $(1),and what its development needs )into $(VENV): once, about a minute"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -e '.$(1)' 2>&1 \
 		| tee $(VENV)/install.log \
-		| awk -v terminal=$$([ -t 1 ] && echo 1 || echo 0) \
-			XX\
-			END { if (terminal) printf "\r\033[K"; printf "  %d packages\n", n }' \
+		| awk -v terminal=$$([ -t 2 ] && echo 1 || echo 0) \
+			'terminal && /^(Collecting|Installing)/ { printf "\r\033[K  %s %s", $$1, substr($$2, 1, 50); fflush() } \
+			/^Successfully installed/ { if (terminal) printf "\r\033[K"; printf "  %d packages\n", NF - 2 }' \
 		|| { tail -n 15 $(VENV)/install.log; echo "The installation failed; all of it is in $(VENV)/install.log"; exit 1; }
 	@touch $@
 endef

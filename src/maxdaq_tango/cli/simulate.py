@@ -21,15 +21,18 @@ def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="SIMPLON (HTTP); 0 = any free port.")] = 0,
     stream_port: Annotated[int, typer.Option(min=0, max=65535, help="Stream v1; 0 = any free port.")] = 0,
     cbor_port: Annotated[int, typer.Option(min=0, max=65535, help="Stream v2 (CBOR); 0 = any free port.")] = 0,
-    rows: Annotated[int, typer.Option(min=1, max=20000, help="Pixels of a frame, vertically.")] = 1065,
-    columns: Annotated[int, typer.Option(min=1, max=20000, help="Pixels of a frame, horizontally.")] = 1030,
+    rows: Annotated[int, typer.Option(min=1, max=16384, help="Pixels of a frame, vertically.")] = 1065,
+    columns: Annotated[int, typer.Option(min=1, max=16384, help="Pixels of a frame, horizontally.")] = 1030,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pixels.")] = 1,
+    model: Annotated[str, typer.Option(help="eiger or eiger2.")] = "eiger2",
+    api: Annotated[str, typer.Option(help="Version of SIMPLON.")] = "1.8.0",
     json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
 ) -> None:
     """Start one simulated detector and keep it until Ctrl-C.
 
     It speaks the vendor's own protocol, so a driver cannot tell it from a detector.
     """
+    import shutil
     import tempfile
 
     from maxdaq_tango.cli.terminal import people, program
@@ -38,14 +41,24 @@ def simulate(
     from maxdaq_tango.deployment.topology import EigerSimulator, Topology
 
     settings = EigerSimulator(
-        host=host, port=port, stream_port=stream_port, cbor_port=cbor_port, rows=rows, columns=columns, seed=seed
+        host=host,
+        port=port,
+        stream_port=stream_port,
+        cbor_port=cbor_port,
+        rows=rows,
+        columns=columns,
+        seed=seed,
+        model=model,
+        api=api,
     )
     topology = Topology(name=f"simulate-{family.value}", simulators={family.value: settings})
     interruption = Interruption()
     console = people(json)
-    with interruption.catch_signals(), tempfile.TemporaryDirectory(prefix="maxdaq-") as folder:
+    # Kept when something goes wrong, for the log is in it.
+    folder = Path(tempfile.mkdtemp(prefix="maxdaq-"))
+    with interruption.catch_signals():
         try:
-            with deployed(topology, Path(folder), interruption=interruption) as deployment:
+            with deployed(topology, folder, interruption=interruption) as deployment:
                 prefix = f"{family.value}."
                 answers = {k.removeprefix(prefix): v for k, v in deployment.answers.items() if k.startswith(prefix)}
                 if json:
@@ -60,3 +73,4 @@ def simulate(
                     deployment.supervisor.check_alive()
         except Interrupted:
             console.print("Ended.")  # the way this command is meant to end
+            shutil.rmtree(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from time import monotonic
 from maxdaq_tango.deployment import guard
 from maxdaq_tango.errors import LaunchError
 
-LOG_TAIL_BYTES = 8192
+LOG_TAIL_BYTES = 1 << 16
 """How much of a log is read to find the last words of a process."""
+
+_EXCEPTION = re.compile(r"(?:desc = )?((?:\w+\.)*\w+(?:Error|Exception)\b: .*)")
 
 
 class Launch:
@@ -117,9 +120,11 @@ class ChildProcess:
             return file.read().decode(errors="replace")
 
     def last_words(self) -> str:
-        """The line of the log that most likely tells why it ended."""
+        """The line of the log that most likely tells why it ended: the last exception, otherwise the last line."""
         lines = [line.strip() for line in self.output().splitlines() if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+        # PyTango writes half a page of traceback and then a parting word.
+        errors = [match[1] for line in lines if (match := _EXCEPTION.match(line))]
+        return (errors or lines or ["it said nothing"])[-1]
 
     def how_it_ended(self) -> str:
         """'ended with status 1', 'was killed by SIGKILL' or 'is running'."""

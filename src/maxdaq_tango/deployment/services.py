@@ -49,7 +49,10 @@ class SimulatorService:
                     said = json.loads(line)
                 except ValueError:
                     return False  # half a line: the rest is on its way
-                self.answers = {key: str(said[key]) for key in SIMULATOR_ANSWERS if key in said}
+                missing = [word for word in SIMULATOR_ANSWERS.values() if word not in said]
+                if missing:
+                    raise LaunchError(f"start {self.name}", answer=f"it told no {missing[0]}: {line}")
+                self.answers = {key: str(said[word]) for key, word in SIMULATOR_ANSWERS.items()}
                 return True
         return False
 

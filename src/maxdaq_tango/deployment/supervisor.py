@@ -162,8 +162,7 @@ class Supervisor:
         if not came:
             raise LaunchError(
                 f"start {service.name}",
-                answer=f"not ready after {service.ready_timeout_s:.0f} s; its last words: {process.last_words()}",
-                accepted=f"see {process.log}",
+                answer=f"not ready after {service.ready_timeout_s:.0f} s; {_last_words(process)}",
             )
         supervised.enter(ServiceState.READY)
         self._listener(f"{service.name} is ready")
@@ -172,8 +171,7 @@ class Supervisor:
         process = supervised.process
         return LaunchError(
             f"{asked} {supervised.service.name}",
-            answer=f"it {process.how_it_ended()}; its last words: {process.last_words()}",
-            accepted=f"see {process.log}",
+            answer=f"it {process.how_it_ended()}; {_last_words(process)}",
         )
 
     def _note_death(self, supervised: Supervised) -> None:
@@ -204,3 +202,7 @@ class Supervisor:
         elif monotonic() - supervised.since > service.ready_timeout_s:
             supervised.process.stop()
             self._wait_and_start_again(supervised, 0.0, f"was not ready within {service.ready_timeout_s:.0f} s")
+
+
+def _last_words(process: ChildProcess) -> str:
+    return f"its last words: {process.last_words()} (all of them: {process.log})"

@@ -33,7 +33,7 @@ from maxdaq_tango.deployment.typed_yaml import Described, Document, nearest
 from maxdaq_tango.errors import ConfigurationError
 
 Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
-Pixels = Annotated[int, Meta(ge=1, le=20_000), Described("a whole number of pixels from 1 to 20000")]
+Pixels = Annotated[int, Meta(ge=1, le=16_384), Described("a whole number of pixels from 1 to 16384")]
 Text = Annotated[str, Meta(min_length=1), Described("text that is not empty")]
 Value = str | int | float | bool
 """A property value as YAML gives it. Tango stores text; `property_text` turns one into the other."""
@@ -70,13 +70,16 @@ class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     columns: Pixels = 1030
     seed: Annotated[int, Meta(ge=0), Described("a whole number from 0")] = 1
     """The same seed makes the same pixels."""
+    model: Text = "eiger2"
+    api: Text = "1.8.0"
+    """Version of SIMPLON that it speaks."""
 
 
 Simulator = EigerSimulator
 """All families that can be simulated; a second one makes this a union, told apart by `family`."""
 
-SIMULATOR_ANSWERS = ("host", "port", "stream_port", "cbor_port")
-"""What `${simulator.…}` may name."""
+SIMULATOR_ANSWERS = {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"}
+"""What `${simulator.…}` may name, and what the simulator itself calls it."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
