@@ -10,7 +10,7 @@ and must add up before it is called.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import bitshuffle
@@ -34,20 +34,27 @@ _LZ4_MOST_GROWTH = 255
 def compress_bslz4(array: npt.NDArray[Any]) -> bytes:
     """An array as a chunk of HDF5 filter 32008, options (0, 2): header and blocks. Releases the GIL."""
     _check_packable(array)
-    blocks = bitshuffle.compress_lz4(_little_endian(array), BLOCK_NBYTES // array.dtype.itemsize)
+    return _bitshuffled(array, bitshuffle.compress_lz4)
+
+
+def _bitshuffled(array: npt.NDArray[Any], compress: Callable[[npt.NDArray[Any], int], npt.NDArray[np.uint8]]) -> bytes:
+    blocks: Any = compress(_little_endian(array), BLOCK_NBYTES // array.dtype.itemsize)
     header = array.nbytes.to_bytes(8, "big") + BLOCK_NBYTES.to_bytes(4, "big")
     return b"".join((header, blocks))
 
 
 def encode_pixels(array: npt.NDArray[Any], encoding: Encoding) -> bytes:
-    """An array packed as one blob: none, bslz4, lz4-block or lz4."""
+    """An array packed as one blob: none, bslz4, bszstd, lz4-block or lz4."""
     _check_packable(array)
     if encoding is Encoding.NONE:
         return _little_endian(array).tobytes()
     if encoding is Encoding.BSLZ4:
         return compress_bslz4(array)
+    if encoding is Encoding.BSZSTD:
+        return _bitshuffled(array, bitshuffle.compress_zstd)
     if encoding not in (Encoding.LZ4_BLOCK, Encoding.LZ4_HDF5):
-        raise WireError("pack pixels", answer=f"no encoder for {encoding} here", accepted="none, bslz4, lz4-block, lz4")
+        accepted = "none, bslz4, bszstd, lz4-block, lz4"
+        raise WireError("pack pixels", answer=f"no encoder for {encoding} here", accepted=accepted)
     pixels = _little_endian(array).reshape(-1).view(np.uint8)
     if pixels.nbytes > _LZ4_MAX_NBYTES:
         raise WireError(

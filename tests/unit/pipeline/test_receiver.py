@@ -16,7 +16,7 @@ import zmq
 
 from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError, StateError
 from maxdaq_tango.files import SeriesFile, check_file
-from maxdaq_tango.kernels.compression import compress_bslz4
+from maxdaq_tango.kernels.compression import compress_bslz4, encode_pixels
 from maxdaq_tango.model import (
     AcquisitionState,
     Counters,
@@ -269,6 +269,22 @@ def test_detector_times_are_kept(harness: Harness) -> None:
     with h5py.File(harness.receipt().file, "r") as file:
         assert file["entry/instrument/eiger/start_time"][...].tolist() == [0.0, 1.0]
         assert file["entry/instrument/eiger/real_time"][...].tolist() == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("encoding", [Encoding.NONE, Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5])
+def test_every_packing_of_v2_is_stored_as_it_came_and_read_back(harness: Harness, encoding: Encoding) -> None:
+    harness.prepare(stream_format=StreamFormat.DECTRIS_V2, expected_frames=3)
+    harness.sender.send(dectris_v2.encode_start(3, "01X", {"number_of_images": 3}))
+    times = {"start_time": (0, 1), "stop_time": (1, 1), "real_time": (1, 1)}
+    for number in (0, 2):  # the blank row in between must have the same packing
+        channels = {"threshold_1": (FrameFormat(SHAPE, "uint16", encoding), encode_pixels(pixels(number), encoding))}
+        harness.sender.send(dectris_v2.encode_image(3, "01X", number, channels, series_date="", **times))
+    harness.sender.send(dectris_v2.encode_end(3, "01X"))
+    receipt = harness.receipt()
+    assert (receipt.frames_missing, receipt.encoding) == ((1,), encoding.value)
+    assert np.array_equal(stored(receipt)[[0, 2]], [pixels(0), pixels(2)])
+    assert np.all(stored(receipt)[1] == 65535)
+    assert check_file(receipt.file).problems == []
 
 
 def test_threshold_channels_are_stored_side_by_side(harness: Harness) -> None:
