@@ -3,8 +3,13 @@
 Prints one JSON line, `{"http": port, "legacy": port, "cbor": port}`, once all three answer, and ends when its standard
 input is closed, so that it cannot outlive whoever started it.
 
-One defect is cured from outside: tickit 0.4.3 opens its PUSH socket with connect *and* bind on the same address, so
-that half of the messages go to itself. Here the socket binds only. Everything else is as published.
+Two defects of its transport are cured from outside; everything else is as published:
+
+- tickit 0.4.3 opens its PUSH socket with connect *and* bind on the same address, so that half of the messages go to
+  itself. Here the socket binds only.
+- tickit-devices 0.4.1 sends everything that was buffered since its last update as one multipart message, so that a
+  trigger or abort at once after arm puts start and image, or start and end, into one message, which no detector does.
+  Here each message goes by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ import zmq
 from tickit.adapters.io.http_io import HttpIo
 from tickit.adapters.io.zeromq_push_io import ZeroMqPushIo
 from tickit.core.simulation import build_simulation
+from tickit_devices.eiger.data.schema import AcquisitionSeriesFooter, AcquisitionSeriesHeader, ImageHeader
+from tickit_devices.eiger.eiger_adapters import EigerZMQAdapter
 
 CONFIG = """
 - type: tickit_devices.eiger.Eiger
@@ -34,6 +41,9 @@ CONFIG = """
 """
 STREAM_NAMES = ("legacy", "cbor")
 """In the order in which tickit_devices.eiger.Eiger makes its stream adapters."""
+
+FIRST_PARTS = (AcquisitionSeriesHeader, ImageHeader, AcquisitionSeriesFooter)
+"""What a message of stream v1 begins with; a message of v2 is one part of bytes."""
 
 ports: dict[str, int] = {}
 streams: list[ZeroMqPushIo] = []
@@ -70,6 +80,22 @@ def cure_push_socket() -> None:
     ZeroMqPushIo.__init__, ZeroMqPushIo._ensure_socket = __init__, ensure_socket
 
 
+def cure_message_boundaries() -> None:
+    """One multipart message for each message of the stream."""
+
+    def after_update(self: EigerZMQAdapter) -> None:
+        messages: list[list[object]] = []
+        is_cbor = self.stream.__class__.__name__ == "EigerStream2"
+        for part in self.stream.consume_data():
+            if is_cbor or isinstance(part, FIRST_PARTS):
+                messages.append([])
+            messages[-1].append(part)
+        for message in messages:
+            self.add_message_to_stream(message)
+
+    EigerZMQAdapter.after_update = after_update
+
+
 def tell_http_port() -> None:
     """Tell the port that the system gave the HTTP server."""
     start = HttpIo._start_server
@@ -90,6 +116,7 @@ def end_with_parent() -> None:
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
     cure_push_socket()
+    cure_message_boundaries()
     tell_http_port()
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "w") as config:

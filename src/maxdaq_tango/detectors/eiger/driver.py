@@ -237,7 +237,7 @@ class EigerDriver:
         self._ended.set()
         frame_time_s = self._configuration.number("frame_time")
         if state == State.ACQUIRE:
-            self._client.command(DetectorCommand.CANCEL)
+            self._end(DetectorCommand.CANCEL)
             self._wait_while_acquiring("stop", time.monotonic() + frame_time_s + protocol.TRIGGER_MARGIN_S)
         self._finish(frame_time_s + TRIGGER_GRACE_S)
 
@@ -247,7 +247,7 @@ class EigerDriver:
         if not self._has_series(state) and state != State.ERROR:
             return
         self._ended.set()
-        self._client.command(DetectorCommand.ABORT)
+        self._end(DetectorCommand.ABORT)
         self._finish(TRIGGER_GRACE_S)
 
     def _has_series(self, state: str) -> bool:
@@ -255,10 +255,18 @@ class EigerDriver:
             return self._armed
         return state in protocol.BUSY_STATES
 
+    def _end(self, command: DetectorCommand) -> None:
+        """Give the command. A refusal does not matter when the series has ended meanwhile, by itself or otherwise."""
+        try:
+            self._client.command(command)
+        except DetectorRefused:
+            if self._has_series(self._client.state()):
+                raise
+
     def _finish(self, patience_s: float) -> None:
         """Disarm what cancel or abort left armed, and see to it that a waiting trigger comes back."""
         if self._client.state() in protocol.BUSY_STATES:
-            self._client.command(DetectorCommand.DISARM)
+            self._end(DetectorCommand.DISARM)
         self._armed = False
         if self._trigger_free.acquire(timeout=patience_s):
             self._trigger_free.release()
