@@ -1,1 +1,1 @@
-
+"""The DAQController device: any number of detector + receiver pairs, armed, triggered and stopped as one."""

@@ -2,107 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
-from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import TriggerMode
 from maxdaq_tango.tango_support.attributes import told
-from maxdaq_tango.transaction.set_points import trigger_mode
+from maxdaq_tango.transaction.attributes import ArmAttributes
 
 
-def _set(name: str):  # type: ignore[no-untyped-def]
+def _set(name: str) -> Callable[[Any, Any], None]:
     return lambda self, value: setattr(self.set_points, name, value)
 
 
-def _set_destination(self, value: str) -> None:  # type: ignore[no-untyped-def]
-    text = value.strip()
-    if text and not text.startswith("/"):
-        raise ConfigurationError(
-            f"set DestinationFilename to '{value}'",
-            of=self.get_name(),
-            answer="not an absolute path",
-            accepted="a path that begins with /, or empty text for live only",
-        )
-    self.set_points.destination = text
-
-
-def _set_rotation(self, value: int) -> None:  # type: ignore[no-untyped-def]
+def _set_rotation(self: Any, value: int) -> None:
     self.set_points.rotation = value % 4
 
 
-class DetectorAttributes:
+class DetectorAttributes(ArmAttributes):
     """Attributes of every detector device; the functions get the device."""
 
-    ExposureTime = told(
-        lambda self: self.set_points.exposure_time_s,
-        _set("exposure_time_s"),
-        dtype=float,
-        label="Exposure time",
-        unit="s",
-        format="%.6f",
-        minimum=1e-9,
-        doc="Exposure of one frame. Limits come from the detector.",
-    )
-    LatencyTime = told(
-        lambda self: self.set_points.latency,
-        lambda self, value: self.set_points.set_latency(value),
-        dtype=float,
-        label="Latency time",
-        unit="s",
-        format="%.6f",
-        minimum=0.0,
-        doc="Dead time between two exposures of a burst; 0 = as short as the detector can.",
-    )
-    FrameTime = told(
-        lambda self: self.set_points.frame_time,
-        _set("frame_time_s"),
-        dtype=float,
-        label="Frame time",
-        unit="s",
-        format="%.6f",
-        minimum=1e-9,
-        doc="Start to start of two frames of a burst. Writing it replaces LatencyTime until that is written again.",
-    )
-    nTriggers = told(
-        lambda self: self.set_points.trigger_count,
-        _set("trigger_count"),
-        dtype=int,
-        label="Triggers",
-        format="%d",
-        minimum=1,
-        doc="Triggers of one acquisition; it has nTriggers x nFramesPerTrigger frames.",
-    )
-    nFramesPerTrigger = told(
-        lambda self: self.set_points.frames_per_trigger,
-        _set("frames_per_trigger"),
-        dtype=int,
-        label="Frames per trigger",
-        unit="frames",
-        format="%d",
-        minimum=1,
-        doc="Frames that each trigger starts.",
-    )
-    TriggerMode = told(
-        lambda self: self.set_points.trigger_mode.value,
-        lambda self, value: setattr(self.set_points, "trigger_mode", trigger_mode(value)),
-        dtype=str,
-        label="Trigger mode",
-        doc="One of " + ", ".join(TriggerMode) + ".",
-    )
-    DestinationFilename = told(
-        lambda self: self.set_points.destination,
-        _set_destination,
-        dtype=str,
-        label="Destination file",
-        doc="Absolute path of the next file, under the receiver's Roots; empty = live only, nothing is written.",
-    )
-    DestinationFileOverwritable = told(
-        lambda self: self.set_points.overwrite,
-        _set("overwrite"),
-        dtype=bool,
-        label="Destination may exist",
-        doc="True: an existing file of that name is moved aside. False: Arm is refused.",
-    )
     SaveRaw = told(
         lambda self: self.set_points.save_raw,
         _set("save_raw"),

@@ -125,7 +125,8 @@ class DetectorDevice(DetectorAttributes, Device):
             thread=PyTangoThread,
         )
         self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, thread=PyTangoThread)
-        self._show_set_points()
+        self.show_set_points()
+        show_set_point(self, "SaveRaw", self.set_points.save_raw)
         PUMP.watch(self, self._show_limits)
         self.session.start()
         if not self._trouble:
@@ -179,21 +180,6 @@ class DetectorDevice(DetectorAttributes, Device):
         elif session.hardware.reachable or session.executor.busy or session.executor.outcome is not None:
             lines.append(session.executor.message)
         return "\n".join(lines)
-
-    def _show_set_points(self) -> None:
-        points = self.set_points
-        for name, value in {
-            "ExposureTime": points.exposure_time_s,
-            "LatencyTime": points.latency,
-            "FrameTime": points.frame_time,
-            "nTriggers": points.trigger_count,
-            "nFramesPerTrigger": points.frames_per_trigger,
-            "TriggerMode": points.trigger_mode.value,
-            "DestinationFilename": points.destination,
-            "DestinationFileOverwritable": points.overwrite,
-            "SaveRaw": points.save_raw,
-        }.items():
-            show_set_point(self, name, value)
 
     def _show_limits(self) -> None:
         # In the pump's thread: changing an attribute's configuration pushes an event as well.

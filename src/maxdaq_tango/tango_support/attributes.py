@@ -37,10 +37,12 @@ def told(
     expert: bool = False,
     memorized: bool = False,
     max_dim_x: int = 1,
+    name: str = "",
 ) -> attribute:
     """An attribute of a device class; `write` raises a MaxdaqError to refuse a value.
 
     `memorized` costs a database write of 5 ms for each write: for settings of operators, not for set-points of a scan.
+    `name` is for an attribute that shares its name with a property.
     """
     options: dict[str, Any] = {
         "dtype": dtype,
@@ -55,6 +57,7 @@ def told(
     options |= {"min_value": minimum} if minimum is not None else {}
     options |= {"max_value": maximum} if maximum is not None else {}
     options |= {"memorized": True, "hw_memorized": True} if memorized else {}
+    options |= {"name": name} if name else {}
     spectrum = isinstance(dtype, tuple)
     options |= {"max_dim_x": max_dim_x} if spectrum else {}
     blank = [] if spectrum else BLANKS[dtype]
@@ -77,6 +80,7 @@ def told(
         **options,
     )
     made.told_read = read
+    made.told_name = name
     made.told_blank = blank
     return made
 
@@ -85,7 +89,7 @@ def told_attributes(device_class: type) -> dict[str, attribute]:
     """Name > attribute, of a device class and its bases."""
     found: dict[str, attribute] = {}
     for part in reversed(device_class.__mro__):
-        found |= {name: item for name, item in vars(part).items() if hasattr(item, "told_read")}
+        found |= {item.told_name or name: item for name, item in vars(part).items() if hasattr(item, "told_read")}
     return found
 
 
@@ -100,6 +104,6 @@ def blank_of(device: Device, name: str) -> Any:
     return told_attributes(type(device))[name].told_blank
 
 
-def show_set_point(device: Device, name: str, value: Any) -> None:
+def show_set_point(device: Any, name: str, value: Any) -> None:
     """Make the set-point of an attribute read as `value`: Tango shows 0 until somebody writes."""
     device.get_device_attr().get_w_attr_by_name(name).set_write_value(value)

@@ -1,0 +1,398 @@
+"""DAQController: arms, triggers and stops any number of detector + receiver pairs as one transaction."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import tango
+from tango.server import Device, command, device_property
+from tango.utils import PyTangoThread
+
+from maxdaq_tango.controller.attributes import ControllerAttributes
+from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
+from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
+from maxdaq_tango.model import AcquisitionState as State
+from maxdaq_tango.model.hardware import HardwareState
+from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.device_link import DeviceLink
+from maxdaq_tango.tango_support.event_pump import PUMP
+from maxdaq_tango.tango_support.failures import tells_failures
+from maxdaq_tango.tango_support.server import run_server
+from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
+from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
+from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
+from maxdaq_tango.transaction.set_points import SetPoints
+from maxdaq_tango.transaction.words import PairPlan
+
+log = logging.getLogger(__name__)
+
+MAX_ARM_WAIT_S = 2.5
+FIND_AGAIN_S = 3.0
+CLOSE_S = 5.0
+
+
+class DAQController(ControllerAttributes, Device):
+    """Detectors and their receivers as one: settings once, one Arm, one verdict."""
+
+    Detectors = device_property(
+        dtype=(str,),
+        default_value=[],
+        doc="Detector devices, one a line. Each names its StreamReceiver in property Receiver.",
+    )
+    ArmWait = device_property(
+        dtype=float,
+        default_value=2.0,
+        doc="How long Arm waits for ARMED before it returns with the work going on, s; at most 2.5.",
+    )
+    IdleState = device_property(
+        dtype=str, default_value="ON", doc="Tango state when idle: ON, or STANDBY for clients that want that."
+    )
+    AlarmAfterBadRun = device_property(
+        dtype=bool,
+        default_value=True,
+        doc="ALARM after an incomplete run or a failed Arm, until Reset or the next Arm. False: IdleState.",
+    )
+
+    # ---- life ----
+
+    def init_device(self) -> None:
+        """Read the properties; receivers are looked up in the background."""
+        self._trouble = ""
+        self._idle = tango.DevState.ON
+        self._arm_wait_s = 2.0
+        self.set_points, self.destinations = SetPoints(), Destinations()
+        self.detectors: tuple[str, ...] = ()
+        self.enabled: tuple[str, ...] = ()
+        self.metadata_text = "{}"
+        self._metadata: dict[str, Any] = {}
+        self._acquired = 0
+        self._executor: Executor | None = None
+        self._missing = "looking for the receivers of the detectors"
+        self._closing = threading.Event()
+        self._finder: threading.Thread | None = None
+        try:
+            super().init_device()
+            self._read_properties()
+        except (MaxdaqError, tango.DevFailed, ValueError, TypeError) as error:
+            text = error.args[0].desc if isinstance(error, tango.DevFailed) else str(error)
+            self._trouble = f"The properties of this device cannot work: {text}"
+            log.error("%s: %s", self.get_name(), self._trouble)
+        self.show_set_points()
+        for name, value in {
+            "DestinationDirectory": "",
+            "FilePattern": DEFAULT_PATTERN,
+            "ScanNumber": 1,
+            "Metadata": "{}",
+            "EnabledDetectors": list(self.enabled),
+        }.items():
+            show_set_point(self, name, value)
+        PUMP.watch(self)
+        if not self._trouble:
+            self._finder = PyTangoThread(target=self._find_pairs, name="find receivers", daemon=True)
+            self._finder.start()
+
+    def delete_device(self) -> None:
+        """Abort what is running."""
+        PUMP.forget(self)
+        self._closing.set()
+        if self._finder is not None:
+            self._finder.join(CLOSE_S)
+        if self._executor is not None:
+            self._executor.close()
+
+    def _read_properties(self) -> None:
+        self._idle = idle_state(self.IdleState)
+        if not 0 <= self.ArmWait <= MAX_ARM_WAIT_S:
+            raise ConfigurationError(f"set property ArmWait to {self.ArmWait} s", accepted=f"0 to {MAX_ARM_WAIT_S} s")
+        self._arm_wait_s = self.ArmWait
+        names = tuple(name.strip().lower() for name in self.Detectors if name.strip())
+        if not names:
+            raise ConfigurationError(
+                "read property Detectors", answer="it is empty", accepted="names of detector devices"
+            )
+        for name in names:
+            if name.count("/") != 2:
+                raise ConfigurationError(
+                    f"use detector '{name}'",
+                    of="property Detectors",
+                    answer="no device name",
+                    accepted="domain/family/member",
+                )
+        if len(set(names)) < len(names):
+            raise ConfigurationError("read property Detectors", answer="a detector is named twice")
+        self.detectors = self.enabled = names
+
+    def _find_pairs(self) -> None:
+        while not self._closing.is_set():
+            try:
+                pairs = {name: self._pair(name) for name in self.detectors}
+                executor = Executor(pairs, thread=PyTangoThread)
+                executor.start()
+                self._executor, self._missing = executor, ""
+                return
+            except MaxdaqError as error:
+                self._missing = str(error)
+            except Exception as error:  # the root of a thread: an odd answer must not end the looking
+                log.exception("find receivers")
+                self._missing = f"{type(error).__name__}: {error}"
+            self._closing.wait(FIND_AGAIN_S)
+
+    def _pair(self, detector: str) -> Pair:
+        receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()
+        if not receiver:
+            raise ConfigurationError(
+                f"use detector {detector}",
+                answer="its property Receiver is empty",
+                accepted="the name of a StreamReceiver device",
+            )
+        return Pair(TangoDetector(detector), TangoReceiver(receiver, turned_by=detector))
+
+    # ---- plain state ----
+
+    @property
+    def acquisition_state(self) -> State:
+        """Of all detectors together."""
+        if self._trouble:
+            return State.FAULT
+        return self._executor.state if self._executor is not None else State.IDLE
+
+    def dev_state(self) -> tango.DevState:
+        """From the table in tango_support/state.py."""
+        outcome = self._executor.outcome if self._executor is not None else None
+        bad = outcome is not None and is_alarming(outcome.verdict, armed=outcome.armed)
+        return tango_state(
+            self.acquisition_state,
+            reachable=not self._missing and not self._unreachable(),
+            alarmed=bad and self.AlarmAfterBadRun,
+            idle=self._idle,
+        )
+
+    def dev_status(self) -> str:
+        """What is going on, or went wrong, or who cannot be reached."""
+        if self._trouble:
+            return self._trouble
+        if self._executor is None:
+            return f"The detectors cannot be used yet: {self._missing}"
+        lines = [] if self._executor.busy else self._unreachable()
+        return "\n".join([*lines, self._executor.message])
+
+    def _unreachable(self) -> list[str]:
+        lines = []
+        for name in self.enabled:
+            sight = self._sight(name)
+            if sight is None:
+                continue
+            if sight.report is not None and sight.report.state is HardwareState.OFFLINE:
+                lines.append(f"{name} cannot be reached: {sight.report.message}")
+            if sight.view is not None and not sight.view.reachable:
+                lines.append(f"the receiver of {name} cannot be reached: {sight.view.message}")
+        return lines
+
+    def _sight(self, name: str) -> PairSight | None:
+        return self._executor.sight(name) if self._executor is not None else None
+
+    def detector_state(self, name: str) -> str:
+        """Hardware state of one detector."""
+        sight = self._sight(name)
+        return (
+            sight.report.state.value if sight is not None and sight.report is not None else HardwareState.OFFLINE.value
+        )
+
+    def receiver_state(self, name: str) -> str:
+        """State of one receiver."""
+        sight = self._sight(name)
+        if sight is None or sight.view is None or not sight.view.reachable:
+            return "OFFLINE"
+        return sight.view.state.value
+
+    def counter(self, name: str, counter: str) -> int:
+        """One counter of one receiver."""
+        sight = self._sight(name)
+        return int(getattr(sight.view.counters, counter)) if sight is not None and sight.view is not None else 0
+
+    @property
+    def frames_received(self) -> list[int]:
+        """For each enabled detector, since Arm."""
+        sights = [self._sight(name) for name in self.enabled]
+        return [sight.frames_received if sight is not None else 0 for sight in sights]
+
+    @property
+    def frames_acquired(self) -> int:
+        """Of the detector with fewest; what was received where a detector does not count. Never falls before Arm."""
+        counts = []
+        for name in self.enabled:
+            sight = self._sight(name)
+            counted = sight.report.frames_acquired if sight is not None and sight.report is not None else None
+            counts.append(counted if counted is not None else sight.frames_received if sight is not None else 0)
+        self._acquired = max(self._acquired, min(counts, default=0))
+        return self._acquired
+
+    @property
+    def ready_for_trigger(self) -> bool:
+        """Of all enabled detectors."""
+        sights = [self._sight(name) for name in self.enabled]
+        return bool(sights) and all(sight is not None and sight.ready_for_trigger for sight in sights)
+
+    @property
+    def progress(self) -> float:
+        """Percent."""
+        received, wanted = self._executor.progress() if self._executor is not None else (0, 0)
+        return min(100.0, 100.0 * received / wanted) if wanted else 0.0
+
+    @property
+    def verdict(self) -> str:
+        """Of the last acquisition."""
+        outcome = self._executor.outcome if self._executor is not None else None
+        return outcome.verdict.value if outcome is not None else ""
+
+    @property
+    def last_report(self) -> str:
+        """JSON of the last acquisition."""
+        outcome = self._executor.outcome if self._executor is not None else None
+        if outcome is None:
+            return ""
+        report = {
+            "run_id": outcome.run_id,
+            "verdict": outcome.verdict,
+            "armed": outcome.armed,
+            "reasons": outcome.reasons,
+            "receipts": outcome.receipts,
+        }
+        return msgspec.json.encode(report).decode()
+
+    def file_names(self) -> list[str]:
+        """Of the next acquisition; empty where they cannot be told."""
+        try:
+            return list(self.destinations.of(self.enabled).values())
+        except MaxdaqError:
+            return ["" for _ in self.enabled]
+
+    # ---- set-points ----
+
+    def destination_was_set(self) -> None:
+        """DestinationFilename was written."""
+        self.destinations.set_filename(self.set_points.destination)
+
+    def enable(self, names: Sequence[str]) -> None:
+        """EnabledDetectors was written; names in full or their last part."""
+        if self._executor is not None and self._executor.busy:
+            raise ConfigurationError(
+                "set EnabledDetectors", answer="an acquisition is under way", accepted="when it is over"
+            )
+        by_name = {short_name(name): name for name in self.detectors} | {name: name for name in self.detectors}
+        chosen = []
+        for name in names:
+            full = by_name.get(name.strip().lower())
+            if full is None:
+                raise ConfigurationError(
+                    f"enable detector '{name}'",
+                    of=self.get_name(),
+                    answer="not known",
+                    accepted=", ".join(self.detectors),
+                )
+            chosen.append(full)
+        if not chosen:
+            raise ConfigurationError("enable no detector", of=self.get_name(), accepted=", ".join(self.detectors))
+        self.enabled = tuple(name for name in self.detectors if name in chosen)
+
+    def set_metadata(self, text: str) -> None:
+        """Metadata was written."""
+        try:
+            self._metadata = msgspec.json.decode(text or "{}", type=dict)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise ConfigurationError(
+                "set Metadata",
+                of=self.get_name(),
+                answer=str(error),
+                accepted='a JSON object, such as {"sample": "A1"}',
+            ) from None
+        self.metadata_text = text
+
+    # ---- commands ----
+
+    @command
+    @tells_failures
+    def Arm(self) -> None:
+        """Arm every enabled detector with its receiver. Returns when armed, or after ArmWait with State RUNNING."""
+        paths = self.destinations.of(self.enabled)
+        self._arm({name: self._plan(self.set_points.plan(paths[name])) for name in self.enabled})
+
+    @command
+    @tells_failures
+    def Live(self) -> None:
+        """Free running for the live view: no files, at most one frame a second, until Stop."""
+        self._arm({name: self.set_points.live_plan() for name in self.enabled})
+
+    @command
+    @tells_failures
+    def SoftwareTrigger(self) -> None:
+        """Start one burst on every enabled detector. Returns at once; nFramesAcquired and State follow."""
+        self._working("SoftwareTrigger").trigger()
+
+    @command
+    @tells_failures
+    def Trigger(self) -> None:
+        """The same as SoftwareTrigger."""
+        self._working("Trigger").trigger()
+
+    @command
+    @tells_failures
+    def Stop(self) -> None:
+        """End the acquisition in order: detectors first, then files. Returns at once; harmless when idle."""
+        if self._executor is not None:
+            self._executor.stop()
+
+    @command
+    @tells_failures
+    def Abort(self) -> None:
+        """End the acquisition at once; what was received is readable. Returns at once; harmless when idle."""
+        if self._executor is not None:
+            self._executor.abort("Abort was asked of the controller")
+
+    @command
+    @tells_failures
+    def Reset(self) -> None:
+        """Acknowledge what went wrong."""
+        self._working("Reset").reset()
+
+    def _arm(self, plans: dict[str, PairPlan]) -> None:
+        executor = self._working("Arm")
+        if not executor.busy and (lines := self._unreachable()):
+            raise DetectorOffline(
+                "Arm", of=self.get_name(), answer="; ".join(lines), accepted="all enabled devices in reach"
+            )
+        executor.arm(plans)
+        self._acquired = 0
+        executor.wait_armed(self._arm_wait_s)
+
+    def _plan(self, plan: PairPlan) -> PairPlan:
+        return PairPlan(
+            settings=plan.settings,
+            destination=plan.destination,
+            overwrite=plan.overwrite,
+            metadata=dict(self._metadata),
+        )
+
+    def _working(self, asked: str) -> Executor:
+        if self._trouble:
+            raise ConfigurationError(
+                asked, of=self.get_name(), answer=self._trouble, accepted="Init after that is mended"
+            )
+        if self._executor is None:
+            raise DetectorOffline(
+                asked, of=self.get_name(), answer=self._missing, accepted="all detectors in the database"
+            )
+        return self._executor
+
+
+def main() -> None:
+    """Entry point of the server."""
+    run_server(DAQController)
+
+
+if __name__ == "__main__":
+    main()
