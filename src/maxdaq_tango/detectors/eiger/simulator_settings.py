@@ -224,12 +224,12 @@ class DetectorSettings(Settings):
         self.values[key] = self.rounded(spec, value)
 
     def _count_time(self, value: float) -> None:
-        shortest = value + self.model.readout_time_s
+        shortest = value + self.model.gap_s
         if self.values["frame_time"] < shortest:
             self._set("frame_time", max(shortest, self.specs["frame_time"].minimum or 0.0))
 
     def _frame_time(self, value: float) -> None:
-        longest = value - self.model.readout_time_s
+        longest = value - self.model.gap_s
         if self.values["count_time"] > longest:
             self._set("count_time", longest)
 
