@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from maxdaq_tango.deployment.launcher import Deployment
     from maxdaq_tango.deployment.topology import Topology
-
-LOOK_EVERY_S = 1.0
 
 
 def up(
@@ -42,6 +36,7 @@ def up(
     """
     import os
 
+    from maxdaq_tango.cli.status import introduce, supervise
     from maxdaq_tango.cli.terminal import people, program
     from maxdaq_tango.deployment.interruption import Interrupted, Interruption
     from maxdaq_tango.deployment.launcher import deployed
@@ -72,58 +67,10 @@ def up(
             ) as deployment:
                 if json:
                     program(_description(deployment))
-                _introduce(deployment, console)
-                _supervise(deployment, console, interruption.wait)
+                introduce(deployment, console)
+                supervise(deployment, console, interruption.wait)
         except Interrupted:
             console.print("Everything is stopped.")  # the way this command is meant to end
-
-
-def _introduce(deployment: Deployment, console: Console) -> None:
-    console.print()
-    if deployment.tango_host:
-        whose = "embedded" if deployment.own_database else "the facility's"
-        console.print(f"[bold]export TANGO_HOST={deployment.tango_host}[/bold]   ({whose} database)")
-    console.print(f"data {deployment.folder}", markup=False, soft_wrap=True)
-    console.print(f"logs {deployment.logs}", markup=False, soft_wrap=True)
-    console.print("Ctrl-C stops everything.\n")
-
-
-def _supervise(deployment: Deployment, console: Console, wait: Callable[[float], None]) -> None:
-    """For ever. On a terminal the table stays up to date; elsewhere it is printed whenever it changes."""
-    from rich.live import Live
-
-    if console.is_terminal:
-        with Live(status_table(deployment), console=console, auto_refresh=False) as live:
-            while True:
-                wait(LOOK_EVERY_S)
-                deployment.supervisor.watch()
-                live.update(status_table(deployment), refresh=True)
-    shown = None
-    while True:
-        rows = deployment.statuses()
-        if [(row.device, row.state) for row in rows] != shown:
-            shown = [(row.device, row.state) for row in rows]
-            console.print(status_table(deployment))
-        wait(LOOK_EVERY_S)
-        deployment.supervisor.watch()
-
-
-def status_table(deployment: Deployment) -> Table:
-    """Every device with its state, and every process that is not well."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("device", "class", "state", "status", title=deployment.topology.name, title_justify="left")
-    colours = {"ON": "green", "RUNNING": "blue", "FAULT": "red", "ALARM": "yellow", "UNKNOWN": "magenta", "-": "red"}
-    for row in deployment.statuses():
-        colour = colours.get(row.state, "white")
-        table.add_row(row.device, row.class_name, f"[{colour}]{row.state}[/{colour}]", escape(row.status))
-    for supervised in deployment.processes:
-        if supervised.state != "READY":
-            table.add_row(
-                f"process {supervised.service.name}", "", f"[red]{supervised.state}[/red]", escape(supervised.message)
-            )
-    return table
 
 
 def _description(deployment: Deployment) -> dict[str, object]:

@@ -19,7 +19,7 @@ from maxdaq_tango.errors import LaunchError
 LOG_TAIL_BYTES = 1 << 16
 """How much of a log is read to find the last words of a process."""
 
-_EXCEPTION = re.compile(r"(?:desc = )?((?:\w+\.)*\w+(?:Error|Exception)\b: .*)")
+_EXCEPTION = re.compile(r"desc = (.+)|((?:\w+\.)*\w+(?:Error|Exception)\b: .*)")
 
 
 class Launch:
@@ -123,7 +123,7 @@ class ChildProcess:
         """The line of the log that most likely tells why it ended: the last exception, otherwise the last line."""
         lines = [line.strip() for line in self.output().splitlines() if line.strip()]
         # PyTango writes half a page of traceback and then a parting word.
-        errors = [match[1] for line in lines if (match := _EXCEPTION.match(line))]
+        errors = [match[1] or match[2] for line in lines if (match := _EXCEPTION.match(line))]
         return (errors or lines or ["it said nothing"])[-1]
 
     def how_it_ended(self) -> str:
