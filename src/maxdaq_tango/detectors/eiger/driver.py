@@ -88,7 +88,10 @@ class EigerDriver:
     # --- getting to know it -------------------------------------------------------------------------------------------
 
     def connect(self) -> DetectorIdentity:
-        """Find the API version, initialise if the state is `na` (up to minutes), and switch on the stream alone."""
+        """Find the API version, initialise if the state is `na` (up to minutes), and switch on the stream alone.
+
+        A series under way goes on, but a `trigger` that waits for it in another thread is broken off.
+        """
         self._client.connect()
         try:
             if self._client.state() == State.NA:
