@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN
 from maxdaq_tango.tango_support.attributes import told
-from maxdaq_tango.transaction.attributes import ArmAttributes
 
 MOST_DETECTORS = 64
 
 
-class ControllerAttributes(ArmAttributes):
+class ControllerAttributes:
     """Attributes of `DAQController`; the functions get the device. Spectra are in the order of EnabledDetectors."""
 
     AllDetectors = told(

@@ -23,6 +23,7 @@ from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
+from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
 from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
 from maxdaq_tango.transaction.set_points import SetPoints
@@ -35,7 +36,7 @@ FIND_AGAIN_S = 3.0
 CLOSE_S = 5.0
 
 
-class DAQController(ControllerAttributes, Device):
+class DAQController(ControllerAttributes, ArmAttributes, Device):
     """Detectors and their receivers as one: settings once, one Arm, one verdict."""
 
     Detectors = device_property(

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.tango_support.attributes import told
-from maxdaq_tango.transaction.attributes import ArmAttributes
 
 
 def _set(name: str) -> Callable[[Any, Any], None]:
@@ -19,7 +18,7 @@ def _set_rotation(self: Any, value: int) -> None:
     self.set_points.rotation = value % 4
 
 
-class DetectorAttributes(ArmAttributes):
+class DetectorAttributes:
     """Attributes of every detector device; the functions get the device."""
 
     SaveRaw = told(

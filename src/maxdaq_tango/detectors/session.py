@@ -19,6 +19,7 @@ from maxdaq_tango.detectors.hardware import Hardware
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, StateError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, Receipt, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, HardwareState
+from maxdaq_tango.model.state import BUSY_STATES
 from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
 from maxdaq_tango.transaction.over_tango import TangoReceiver
@@ -223,8 +224,10 @@ class Session:
     @property
     def busy(self) -> bool:
         """A series is under way, whoever began it."""
-        held = self.held
-        self.executor.look_closely = held
+        held, view = self.held, self.sight.view
+        # The receiver of a controller's series is looked at until it has closed the file.
+        draining = not self._counts_own_run and view is not None and view.state in BUSY_STATES
+        self.executor.look_closely(held or draining)
         return held or self.executor.busy
 
     @property

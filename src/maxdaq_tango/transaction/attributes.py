@@ -29,7 +29,10 @@ def _set_destination(self: Any, value: str) -> None:
 
 
 class ArmAttributes:
-    """Attributes of a device with `set_points`; the functions get the device."""
+    """Attributes of a device with `set_points`; the functions get the device.
+
+    A device class names this among its own bases: PyTango takes attributes from direct bases alone.
+    """
 
     set_points: SetPoints
 

@@ -95,8 +95,7 @@ class Executor:
         self._threads: list[threading.Thread] = []
         self._calls: dict[int, threading.Thread] = {}
         self._closing = False
-        self.look_closely = False
-        """Set while somebody else drives these pairs: looks are as frequent as in a run of our own."""
+        self._closely = False
 
     # ---- life ----
 
@@ -163,6 +162,13 @@ class Executor:
         self._ask(ResetAsked())
 
     # ---- looks ----
+
+    def look_closely(self, closely: bool) -> None:
+        """While somebody else drives these pairs: looks are as frequent as in a run of our own."""
+        with self._changed:
+            if self._closely is not closely:
+                self._closely = closely
+                self._changed.notify_all()
 
     @property
     def state(self) -> AcquisitionState:
@@ -295,14 +301,14 @@ class Executor:
                     self._views[name] = seen.view
                 self._handle(seen)
                 # The next round, or at once when the phase changes: a new run wants fresh looks.
-                phase = self._sequence.phase
-                pause_s = BUSY_LOOK_S if self.busy or self.look_closely else self._idle_look_s
-                self._changed.wait_for(partial(self._is_over, phase), pause_s)
+                phase, closely = self._sequence.phase, self._closely
+                pause_s = BUSY_LOOK_S if self.busy or self._closely else self._idle_look_s
+                self._changed.wait_for(partial(self._is_over, phase, closely), pause_s)
                 if self._closing:
                     return
 
-    def _is_over(self, phase: Phase) -> bool:
-        return self._closing or self._sequence.phase is not phase
+    def _is_over(self, phase: Phase, closely: bool) -> bool:
+        return self._closing or self._sequence.phase is not phase or self._closely is not closely
 
     def _look_at_source(self, name: str, tick: int) -> SourceSeen:
         try:

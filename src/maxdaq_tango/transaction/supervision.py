@@ -72,7 +72,7 @@ def receiver_seen(pair: PairRun, view: ReceiverView, sequence: Sequence, at_s: f
         if moved != before:
             pair.progress_s = at_s
         pair.counters = view.counters
-    if view.state is AcquisitionState.ACQUIRING or view.counters.frames_received > 0:
+    if view.counters.frames_received > 0:  # a header alone is no frame: many detectors send it when they are armed
         pair.started = True
     if ended:
         pair.receipt, pair.receiver_done_s = receipt, at_s

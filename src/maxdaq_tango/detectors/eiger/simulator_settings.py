@@ -113,6 +113,9 @@ class DetectorSettings(Settings):
         self.model = model
         self.shape = (rows, columns)
         self._default_mask = mask
+        self._default_flatfield = np.broadcast_to(np.float32(1), (rows, columns))
+        self._excluded: dict[str, int] = {}
+        """Masked pixels by mask, counted when needed: 16 million pixels at each PUT would be felt."""
         self._pinned_bit_depth = bit_depth
         self._arrays: dict[str, Array] = {}
         self._couplings: Mapping[str, Callable[[Any], None]] = {
@@ -132,6 +135,7 @@ class DetectorSettings(Settings):
         """Everything as after initialize, uploaded arrays gone."""
         super().reset()
         self._arrays = {}
+        self._excluded.clear()
         self._derive()
 
     # --- arrays ---
@@ -144,7 +148,7 @@ class DetectorSettings(Settings):
             return self._arrays[name]
         if name == "countrate_correction_table":
             return _countrate_table(self.model.cutoff_rate_hz)
-        return self._default_mask if "pixel_mask" in name else np.ones(self.shape, dtype=np.float32)
+        return self._default_mask if "pixel_mask" in name else self._default_flatfield
 
     def delete(self, key: str) -> list[str]:
         """DELETE: an uploaded mask or flatfield gives way to the default."""
@@ -152,6 +156,7 @@ class DetectorSettings(Settings):
         if spec.value_type != "darray" or "w" not in spec.access:
             raise Refusal(400, f"Parameter {key} cannot be deleted", "a pixel mask or a flatfield")
         self._arrays.pop(_array_name(key), None)
+        self._excluded.clear()
         self._derive()
         return self._changed(key)
 
@@ -167,6 +172,7 @@ class DetectorSettings(Settings):
             raise Refusal(400, f"Parameter {key}: type {array.dtype}", "<u4 for a mask, <f4 for a flatfield")
         array.flags.writeable = False
         self._arrays[_array_name(key)] = array
+        self._excluded.clear()
 
     # --- writes ---
 
@@ -187,6 +193,7 @@ class DetectorSettings(Settings):
             self._derive()
         except Refusal:
             self.values, self._arrays = before
+            self._excluded.clear()
             raise
         return self._changed(key)
 
@@ -285,15 +292,20 @@ class DetectorSettings(Settings):
         values["frame_count_time"] = self.rounded(self.specs["frame_count_time"], count_time / subframes)
         values["bit_depth_image"] = bits = self._bit_depth(subframes)
         values["countrate_correction_count_cutoff"] = min(int(count_time * self.model.cutoff_rate_hz), 2**bits - 3)
-        values["number_of_excluded_pixels"] = int(np.count_nonzero(self.array("pixel_mask")))
+        values["number_of_excluded_pixels"] = self._excluded_in("pixel_mask")
         for n in range(1, self.model.thresholds + 1):
             key = f"threshold/{n}/number_of_excluded_pixels"
             if key in self.specs:
-                values[key] = int(np.count_nonzero(self.array(f"threshold/{n}/pixel_mask")))
+                values[key] = self._excluded_in(f"threshold/{n}/pixel_mask")
         if "threshold/difference/mode" in values and not all(
             values[f"threshold/{n}/mode"] == "enabled" for n in range(1, self.model.thresholds + 1)
         ):
             values["threshold/difference/mode"] = "disabled"
+
+    def _excluded_in(self, key: str) -> int:
+        if key not in self._excluded:
+            self._excluded[key] = int(np.count_nonzero(self.array(key)))
+        return self._excluded[key]
 
     @property
     def subframes(self) -> int:

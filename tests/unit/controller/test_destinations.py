@@ -1,0 +1,71 @@
+"""Names of files."""
+
+from __future__ import annotations
+
+import pytest
+
+from maxdaq_tango.controller.destinations import Destinations
+from maxdaq_tango.errors import ConfigurationError
+
+TWO = ("b311a/dia/eiger", "b311a/dia/pilatus")
+
+
+def test_directory_pattern_and_scan_number_make_one_file_a_detector():
+    made = Destinations(scan_number=42)
+    made.set_directory("/data/raw")
+    assert made.of(TWO) == {TWO[0]: "/data/raw/000042_eiger.h5", TWO[1]: "/data/raw/000042_pilatus.h5"}
+
+
+def test_nothing_set_or_an_empty_directory_is_live_only():
+    made = Destinations()
+    assert set(made.of(TWO).values()) == {""}
+    made.set_directory("/data")
+    made.set_directory("")
+    assert set(made.of(TWO).values()) == {""}
+
+
+def test_one_path_is_for_the_first_detector_and_the_others_stand_beside_it():
+    made = Destinations()
+    made.set_directory("/data/old")
+    made.set_filename("/data/scan_7.hdf5")
+    assert list(made.of(TWO).values()) == ["/data/scan_7.hdf5", "/data/scan_7_pilatus.hdf5"]
+    made.set_filename("")
+    assert set(made.of(TWO).values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part"),
+    [
+        ("{scan:06d}_{detectr}.h5", "detectr"),
+        ("{scan:06", "unmatched"),
+        ("../{scan}.h5", "leads out"),
+        ("/x.h5", "leads out"),
+    ],
+)
+def test_a_bad_pattern_is_refused_when_it_is_set(pattern, part):
+    made = Destinations()
+    with pytest.raises(ConfigurationError, match=part):
+        made.set_pattern(pattern)
+    assert made.pattern == "{scan:06d}_{detector}.h5"
+
+
+def test_two_detectors_in_one_file_are_refused():
+    made = Destinations()
+    made.set_directory("/data")
+    made.set_pattern("{scan}.h5")
+    with pytest.raises(ConfigurationError, match="cannot share a file"):
+        made.of(TWO)
+    with pytest.raises(ConfigurationError, match="cannot share a file"):
+        Destinations(directory="/data", by_directory=True).of(("a/b/eiger", "c/d/eiger"))
+
+
+def test_detectors_of_one_name_are_told_apart_by_device():
+    made = Destinations(scan_number=3)
+    made.set_directory("/data")
+    made.set_pattern("{device}/{scan:04d}.h5")
+    assert list(made.of(("a/b/eiger", "c/d/eiger")).values()) == ["/data/a-b-eiger/0003.h5", "/data/c-d-eiger/0003.h5"]
+
+
+def test_a_relative_directory_is_refused():
+    with pytest.raises(ConfigurationError, match="not an absolute path"):
+        Destinations().set_directory("raw")

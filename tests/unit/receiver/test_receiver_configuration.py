@@ -1,0 +1,66 @@
+"""Properties of a receiver that cannot work are named; rates come from counters."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.model import Counters, FileNaming
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, naming
+from maxdaq_tango.receiver.rates import RateMeter
+
+
+@pytest.fixture
+def good(tmp_path):
+    return ReceiverConfiguration(
+        roots=(str(tmp_path),),
+        detector="eiger",
+        memory_bytes=1 << 30,
+        naming=FileNaming.PREPARE,
+        connect_timeout_s=0,
+        start_timeout_s=0,
+        stall_timeout_s=0,
+        grace_s=2,
+        prepare_wait_s=2,
+    )
+
+
+def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
+    assert checked(good) is good
+    assert checked(msgspec.structs.replace(good, roots=())).own_fields()["roots"] == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"roots": ("data",)}, "Roots.*not absolute"),
+        ({"roots": ("/no/such/folder",)}, "Roots.*no such folder"),
+        ({"detector": "a/b"}, "DetectorName"),
+        ({"detector": ""}, "DetectorName"),
+        ({"memory_bytes": 1000}, "MemoryBudget.*16777216"),
+        ({"grace_s": -1.0}, "grace_s"),
+        ({"stall_timeout_s": float("nan")}, "stall_timeout_s"),
+    ],
+)
+def test_a_bad_one_is_refused_with_the_property_named(good, change, named):
+    with pytest.raises(ConfigurationError, match=named):
+        checked(msgspec.structs.replace(good, **change))
+
+
+def test_naming_takes_two_words():
+    assert naming("Stream") is FileNaming.STREAM
+    with pytest.raises(ConfigurationError, match="prepare or stream"):
+        naming("both")
+
+
+def test_rates_are_over_the_last_second_and_start_anew_with_a_run():
+    meter = RateMeter()
+    for tenth in range(31):
+        meter.update(Counters(run_number=1, frames_received=tenth * 10, bytes_received=tenth * 1000), tenth / 10)
+    assert meter.frames_hz == pytest.approx(100)
+    assert meter.bytes_hz == pytest.approx(10_000)
+    meter.update(Counters(run_number=2, frames_received=0), 3.1)
+    assert meter.frames_hz == 0
+    meter.update(Counters(run_number=2, frames_received=0), 3.1)
+    assert meter.frames_hz == 0
