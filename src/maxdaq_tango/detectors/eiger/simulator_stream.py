@@ -264,7 +264,12 @@ class SeriesStream:
             "saturation_value": config["countrate_correction_count_cutoff"],
             "sensor_material": config["sensor_material"],
             "sensor_thickness": config["sensor_thickness"],
-            "threshold_energy": {f"threshold_{n}": config[f"threshold/{n}/energy"] for n in thresholds},
+            # Of all thresholds, enabled or not: so sent the EIGER2 16M of the tickit-devices wheel.
+            "threshold_energy": {
+                f"threshold_{n}": config[f"threshold/{n}/energy"]
+                for n in range(1, 5)
+                if f"threshold/{n}/energy" in config
+            },
             "virtual_pixel_interpolation_enabled": config["virtual_pixel_correction_applied"],
         }
         if plan.header_appendix:
