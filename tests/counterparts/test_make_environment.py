@@ -9,7 +9,6 @@ import pytest
 from counterparts import make_environment as module
 from counterparts.make_environment import EnvironmentUnavailable, main, make_environment
 
-
 FAKE_PYTHON = """#!/bin/sh
 # Called as `python -m venv FOLDER`, and as FOLDER/bin/python -m pip install ... -r REQUIREMENTS.
 for last; do :; done

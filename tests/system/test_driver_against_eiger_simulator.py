@@ -168,6 +168,8 @@ def test_a_running_series_is_ended_and_the_next_one_is_whole(driver: EigerDriver
         while json.loads(probe.message()[0])["htype"] != "dimage-1.0":  # it says 'ready' even while acquiring
             pass
         assert not driver.report().ready_for_trigger
+        with pytest.raises(DetectorRefused, match="a trigger is running"):
+            driver.configure(burst())
         started = time.monotonic()
         getattr(driver, ending)()
         trigger.join(5)

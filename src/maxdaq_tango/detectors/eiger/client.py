@@ -1,8 +1,8 @@
 """Speaks SIMPLON over HTTP: reads, writes, commands, and turns every answer into a value or one of our errors.
 
-Two connections: one for questions and settings, one for what may block (arm, trigger, initialize, slow settings), so
-that `abort` and a look at the state pass while a trigger lasts. Methods may be called from any thread; requests on one
-connection wait for each other. Only status 200 is success, and no answer is parsed that nothing specifies.
+One connection is for what may block (arm, trigger, initialize, slow settings): those wait for each other. All else has
+a few of its own, so that `abort` and a look at the state pass while a trigger, or a `cancel` in another thread, lasts;
+used by one thread they are one. Only status 200 is success, and no answer is parsed that nothing specifies.
 
 A client remembers configuration values. What a write changed, as the detector tells in its answer, is forgotten and
 read again when next wanted; what *other* clients of the same detector change is not noticed before `forget`.
@@ -28,6 +28,7 @@ CONNECT_TIMEOUT_S = 3.0
 KEEP_ALIVE_S = 2.0
 """Shorter than any server's (uvicorn: 5 s), so that a request rarely meets a connection which is just being closed."""
 BLOCKING_COMMANDS = frozenset({DetectorCommand.INITIALIZE, DetectorCommand.ARM, DetectorCommand.TRIGGER})
+QUICK_CONNECTIONS = 4
 ANSWER_SHOWN = 300
 """Characters of a refusal that go into an error; a web server's page of HTML helps nobody."""
 
@@ -55,10 +56,10 @@ class SimplonClient:
     # --- connection ---------------------------------------------------------------------------------------------------
 
     def connect(self) -> str:
-        """Open the connections, find the API version and return it. May be called again, also after `close`."""
+        """Connect, find the API version and return it. May be called again, also after `close`."""
         self.close()
-        self._quick = self._new_connection()
-        self._blocking = self._new_connection()
+        self._quick = self._new_connections(QUICK_CONNECTIONS)
+        self._blocking = self._new_connections(1)
         try:
             self._version = self._find_version()
         except BaseException:
@@ -67,7 +68,7 @@ class SimplonClient:
         return self._version
 
     def close(self) -> None:
-        """Let go of both connections and of everything remembered. A command in flight ends with an error."""
+        """Let go of all connections and of everything remembered. A command in flight ends with an error."""
         self.interrupt()
         quick, blocking, self._quick, self._blocking = self._quick, self._blocking, None, None
         for connection in (quick, blocking):
@@ -101,10 +102,10 @@ class SimplonClient:
             with contextlib.suppress(OSError):  # the other thread may have closed it a moment ago
                 waiting.shutdown(socket.SHUT_RDWR)
 
-    def _new_connection(self) -> httpx.Client:
+    def _new_connections(self, most: int) -> httpx.Client:
         # trust_env off: a beamline computer's web proxy has no business between us and a detector.
-        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE_S)
-        return httpx.Client(base_url=self.base_url, limits=one, trust_env=False)
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE_S)
+        return httpx.Client(base_url=self.base_url, limits=limits, trust_env=False)
 
     def _find_version(self) -> str:
         if self._wanted_version != "auto":

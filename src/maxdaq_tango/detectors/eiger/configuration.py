@@ -166,7 +166,7 @@ class EigerConfiguration:
         return frame_time
 
     def limits(self) -> dict[str, Range]:
-        """Limits by our names, as the detector states them now; some depend on other settings."""
+        """Limits by our names, from memory where nothing changed them; some depend on other settings."""
         found = {}
         for name in acceptance.COMMON_NAMES:
             module, key = self.resolve(name)

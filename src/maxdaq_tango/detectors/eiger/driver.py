@@ -42,6 +42,8 @@ HARDWARE_STATES: dict[str, HardwareState] = {
     State.ERROR: HardwareState.ERROR,
 }
 
+_FREE = "state 'idle': stop or abort first, connect when it is 'na'"
+
 
 class EigerDriver:
     """One SIMPLON detector at one address; fulfils `DetectorDriver`.
@@ -80,6 +82,7 @@ class EigerDriver:
         self._monitor = monitor
         self._trust_series_id = trust_series_id
         self._ready_means_idle = False
+        self._arming = False
         self._armed = False
         self._triggers_left = 0
         self._ended = threading.Event()  # somebody ended the armed series; the next arm clears it
@@ -121,7 +124,7 @@ class EigerDriver:
         self._client.close()
 
     def limits(self) -> dict[str, Range]:
-        """Limits by our names, as the detector states them now; some depend on other settings."""
+        """Limits by our names, as the detector stated them when they were last read or changed."""
         return self._configuration.limits()
 
     def readout_time_s(self) -> float:
@@ -170,26 +173,33 @@ class EigerDriver:
         )
 
     def _leave_ready(self) -> None:
+        if self._trigger_free.locked():  # the one thing that eiger-simulator's state does not show
+            raise DetectorRefused("configure", of=self._client.base_url, answer="a trigger is running", accepted=_FREE)
         state = self._client.state()
         if state == State.READY:
             self._client.command(DetectorCommand.DISARM)
             self._armed = False
             state = self._client.state()
             self._ready_means_idle = state == State.READY
-        if state != State.IDLE and not self._ready_means_idle:
-            raise self._wrong_state("configure", state, "'idle': stop or abort first, connect when 'na'")
+        if state != State.IDLE and not (state == State.READY and self._ready_means_idle):
+            raise self._wrong_state("configure", state, _FREE)
 
     def arm(self) -> ArmedSeries:
         """Arm; the start message leaves before this returns. Refused while a series is under way."""
         state = self._client.state()
         if state != State.IDLE and not (state == State.READY and self._ready_means_idle and not self._armed):
-            raise self._wrong_state("arm", state, "'idle': stop or abort first, connect when 'na'")
+            raise self._wrong_state("arm", state, _FREE)
         nimages, ntrigger = (round(self._configuration.number(key)) for key in ("nimages", "ntrigger"))
         self._ended.clear()
-        answer = self._client.command(DetectorCommand.ARM)
+        self._arming = True
+        try:
+            answer = self._client.command(DetectorCommand.ARM)
+            self._armed, self._triggers_left = True, ntrigger
+        finally:
+            self._arming = False
         if self._ended.is_set():
+            self._finish(0)  # the detector may have taken the abort before the arm
             raise DetectorRefused("arm", of=self._client.base_url, answer="ended meanwhile", accepted="arm again")
-        self._armed, self._triggers_left = True, ntrigger
         return ArmedSeries(series=self._series(answer), frame_count=nimages * ntrigger)
 
     def _series(self, answer: bytes) -> str | None:
@@ -235,7 +245,7 @@ class EigerDriver:
     def stop(self) -> None:
         """End after the running frame; returns when the detector has finished with it. Harmless when idle."""
         state = self._client.state()
-        if not self._has_series(state):
+        if not self._has_series(state) and not self._arming:
             return
         self._ended.set()
         frame_time_s = self._configuration.number("frame_time")
@@ -247,7 +257,7 @@ class EigerDriver:
     def abort(self) -> None:
         """End at once, whatever the detector is doing. Harmless when idle."""
         state = self._client.state()
-        if not self._has_series(state) and state != State.ERROR:
+        if not self._has_series(state) and not self._arming and state != State.ERROR:
             return
         self._ended.set()
         self._end(DetectorCommand.ABORT)

@@ -332,8 +332,10 @@ def test_an_answer_that_names_no_keys_makes_the_whole_module_unknown(
 
 
 @contextmanager
-def blocked_trigger(detector: Detector, client: SimplonClient) -> Iterator[list[BaseException]]:
-    """A trigger that the detector does not answer before the end of the block; its error is collected."""
+def blocked_trigger(
+    detector: Detector, client: SimplonClient, command: DetectorCommand = DetectorCommand.TRIGGER
+) -> Iterator[list[BaseException]]:
+    """A command that the detector does not answer before the end of the block; its error is collected."""
     entered, release, errors = threading.Event(), threading.Event(), []
 
     def block(body: bytes) -> Answer:
@@ -343,11 +345,11 @@ def blocked_trigger(detector: Detector, client: SimplonClient) -> Iterator[list[
 
     def trigger() -> None:
         try:
-            client.command(DetectorCommand.TRIGGER, timeout_s=10)
+            client.command(command, timeout_s=10)
         except Exception as error:
             errors.append(error)
 
-    detector.on_put(COMMAND + "trigger", block)
+    detector.on_put(COMMAND + command, block)
     thread = threading.Thread(target=trigger, name="trigger")
     thread.start()
     assert entered.wait(5)
@@ -364,6 +366,13 @@ def test_state_and_abort_pass_while_a_trigger_blocks(detector: Detector, client:
         assert client.state() == "idle"
         assert client.command(DetectorCommand.ABORT) == b'{"sequence id": 1}'
     assert errors == []
+
+
+def test_state_and_abort_pass_while_a_cancel_waits_for_its_frame(detector: Detector, client: SimplonClient) -> None:
+    detector.on_put(COMMAND + "abort", (200, b""))
+    with blocked_trigger(detector, client, DetectorCommand.CANCEL):
+        assert client.state(timeout_s=1) == "idle"
+        client.command(DetectorCommand.ABORT, timeout_s=1)
 
 
 def test_an_interrupted_command_ends_at_once_and_the_next_one_works(detector: Detector, client: SimplonClient) -> None:

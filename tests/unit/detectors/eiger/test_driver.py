@@ -15,6 +15,7 @@ import pytest
 from maxdaq_tango.detectors.contract import HardwareState
 from maxdaq_tango.detectors.eiger.configuration import vendor_trigger
 from maxdaq_tango.detectors.eiger.driver import EigerDriver
+from maxdaq_tango.detectors.eiger.protocol import DetectorCommand
 from maxdaq_tango.detectors.eiger.simulator import SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_server import EigerSimulatorServer
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, DetectorRefused, DetectorTimeout
@@ -323,6 +324,24 @@ def test_abort_passes_while_arm_blocks(server: EigerSimulatorServer, driver: Eig
     assert isinstance(errors[0], DetectorRefused)
     assert driver.report().state is HardwareState.IDLE
     set_faults(server)
+    driver.arm()
+    driver.abort()
+
+
+def test_an_abort_that_overtakes_the_arm_is_not_lost(driver: EigerDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.configure(AcquisitionSettings())
+    command = driver._client.command
+
+    def overtaken(name: DetectorCommand, **options: Any) -> bytes:
+        if name is DetectorCommand.ARM:  # on its way; the detector is still idle
+            driver.abort()
+        return command(name, **options)
+
+    monkeypatch.setattr(driver._client, "command", overtaken)
+    with pytest.raises(DetectorRefused, match="ended meanwhile"):
+        driver.arm()
+    assert driver.report().state is HardwareState.IDLE
+    monkeypatch.undo()
     driver.arm()
     driver.abort()
 
