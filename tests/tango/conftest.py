@@ -248,3 +248,21 @@ def connect() -> Callable[[str], tango.DeviceProxy]:
 @pytest.fixture(scope="module")
 def make_clients() -> type[Clients]:
     return Clients
+
+
+@pytest.fixture(scope="module")
+def wait_on() -> Callable[..., None]:
+    """Until every device is ON, acknowledging what went wrong."""
+
+    def settle(*devices: tango.DeviceProxy) -> None:
+        for device in devices:
+
+            def ready(device: tango.DeviceProxy = device) -> bool:
+                state = device.State()
+                if state in (tango.DevState.ALARM, tango.DevState.FAULT):
+                    device.Reset()
+                return state == tango.DevState.ON
+
+            eventually(ready, 15.0, f"{device.name()} being ON")
+
+    return settle

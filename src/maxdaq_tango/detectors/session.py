@@ -28,7 +28,9 @@ from maxdaq_tango.transaction.words import PairPlan
 
 HOLD_S = 60.0
 """A controller that configured and then said nothing for so long is taken for dead."""
-STOP_WAIT_S = 1.0
+STEP_WAIT_S = 0.05
+"""Enough to raise what is refused at once; a step that takes longer must not hold up those who look at the device."""
+RESET_WAIT_S = 1.0
 HARDWARE_STEPS = ("Configure", "ArmHardware", "TriggerHardware", "StopHardware", "AbortHardware")
 
 _SEEN = {
@@ -152,9 +154,9 @@ class Session:
             self._held_until_s = None
         receiver = self.executor.sight(self.hardware.name).view
         if self.hardware.last_report.state is HardwareState.ERROR:
-            self.steps.run("Reset", self.hardware.abort, STOP_WAIT_S)
+            self.steps.run("Reset", self.hardware.abort, RESET_WAIT_S)
         if self.receiver is not None and receiver is not None and receiver.state is AcquisitionState.FAULT:
-            self.steps.run("Reset", self.receiver.reset, STOP_WAIT_S)
+            self.steps.run("Reset", self.receiver.reset, RESET_WAIT_S)
 
     # ---- driven by a controller ----
 
@@ -299,7 +301,7 @@ class Session:
                         self._held_until_s = None
                 self.hardware.report()  # whoever hears that the step is done must not see a look from before it
 
-        return self.steps.run(name, whole, STOP_WAIT_S)
+        return self.steps.run(name, whole, STEP_WAIT_S)
 
     def _must_be_free(self, asked: str) -> None:
         if self.held:

@@ -92,6 +92,10 @@ class EventPump:
 
     @staticmethod
     def _push(device: Device, name: str, value: Any) -> None:
+        if name == "State":
+            device.set_state(value)  # what is pushed for State and Status is what the device holds, not the argument
+        elif name == "Status":
+            device.set_status(value)
         if value is None:
             device.push_change_event(name, blank_of(device, name), time.time(), tango.AttrQuality.ATTR_INVALID)
         else:
