@@ -151,7 +151,7 @@ def _conclude(console: Console, receipt: Receipt, comparison: Comparison, pictur
         "",
         "Look at the frames:",
         f"  {programs}python -c 'import h5py, hdf5plugin",
-        f'print(h5py.File("{file}")["{receipt.dataset}"][0])\'',
+        f'print(h5py.File("{file}")["{receipt.dataset}"][0, 380:400, 500:520])\'',
         "",
         f"Compare the file with its receipt:  {programs}maxdaq check {file}",
         f"Keep the devices running:           {programs}maxdaq up",

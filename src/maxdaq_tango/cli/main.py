@@ -39,6 +39,7 @@ COMMANDS = {
     "record": Command("Data", "Write a stream down as it comes, message by message."),
     "replay": Command("Data", "Send a recorded stream again."),
     "check": Command("Data", "Say whether a file is complete and readable."),
+    "bench": Command("Look closer", "Measure this machine."),
 }
 """Each is a module `maxdaq_tango.cli.NAME` with a function of the same name; one that is not there is not offered."""
 
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     wanted = next((word for word in words if not word.startswith("-")), None)
     try:
         application(wanted)(words, prog_name="maxdaq")
+    except KeyboardInterrupt:
+        print("maxdaq: interrupted", file=sys.stderr)
+        sys.exit(130)
     except MaxdaqError as error:
         _fail(error, 2 if isinstance(error, ConfigurationError) else 1, words, debug)
     except Exception as error:
