@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,7 +40,12 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(
             self.command, unquote(url.path), body, dict(parse_qsl(url.query)), self.headers.get("Accept", "")
         )
-        self._answer(self.server.serve(request))
+        try:
+            reply = self.server.serve(request)
+        except Exception as error:  # a fault of the simulator: say so to both sides and go on
+            traceback.print_exc()
+            reply = refused(500, f"The simulator failed: {error!r}")
+        self._answer(reply)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - names given by http.server
 

@@ -359,7 +359,11 @@ def _fits(value_type: str, value: Any) -> bool:
         case "string":
             return isinstance(value, str)
         case "float[]":
-            return isinstance(value, list) and len(value) == 3 and all(_fits("float", item) for item in value)
+            return (
+                isinstance(value, list)
+                and len(value) == 3
+                and all(_fits("float", item) and abs(item) <= tables.FLOAT32_MAX for item in value)
+            )
     return isinstance(value, dict)
 
 

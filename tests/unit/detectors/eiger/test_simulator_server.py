@@ -245,6 +245,29 @@ def test_the_control_address_can_go_and_come_back(server, http):
     assert answered
 
 
+def test_a_frame_that_cannot_be_made_ends_in_error_and_nobody_waits_for_ever(server, http, capfd, monkeypatch):
+    prepare(http)
+    put(http, API + "command/arm")
+
+    def broken(*_arguments: object) -> None:
+        raise MemoryError("no room for a frame")
+
+    monkeypatch.setattr(server.simulator, "perform", broken)
+    answer = http.put(API + "command/trigger", json={})
+    assert answer.status_code == 400
+    assert "no room" in answer.text
+    assert http.get(API + "status/state").json()["value"] == "error"
+    assert "MemoryError" in capfd.readouterr().err
+
+
+def test_a_fault_of_the_simulator_itself_is_said_to_both_sides(server, http, capfd, monkeypatch):
+    monkeypatch.setattr(server.simulator, "handle", lambda *_arguments: 1 / 0)
+    answer = http.get("/detector/api/version")
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" in answer.text
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
 def test_edges_come_in_by_http(server, http, pull):
     receiver = pull(server.stream_port)
     prepare(http, frames=2, ntrigger=3, trigger_mode="exts")

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from maxdaq_tango.detectors.eiger.darray import decode_darray, encode_darray
 from maxdaq_tango.detectors.eiger.parameters import CHANGES, HEADER_KEYS, MODELS, detector_config
@@ -276,3 +278,49 @@ def test_the_tables_name_only_keys_that_some_detector_has():
     assert set(CHANGES) <= known
     assert {name for names in CHANGES.values() for name in names} - known == {"difference_mode"}
     assert set(HEADER_KEYS) <= set(detector_config(MODELS["eiger"], "1.6.0", 64, 48))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "mode", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+_BODIES = (
+    st.binary(max_size=30)
+    | _JSON.map(lambda v: json.dumps(v).encode())
+    | _JSON.map(lambda v: json.dumps({"value": v}).encode())
+)
+_KEYS = st.sampled_from(
+    ["count_time", "nimages", "trigger_mode", "pixel_mask", "detector_translation", "sample_name", "keys", "", "mode",
+     "arm", "trigger", "abort", "initialize", "next", "1/0", "threshold/1/energy", "threshold/2/mode", "element"]
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    requests=st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "PUT", "DELETE", "POST", "HEAD"]),
+            st.sampled_from(["detector", "stream", "monitor", "filewriter", "system", "other"]),
+            st.sampled_from(["config", "status", "command", "images", "files", "other"]),
+            _KEYS,
+            _BODIES,
+        ),
+        max_size=25,
+    )
+)
+def test_nothing_a_client_can_send_breaks_it(make_bench, requests):
+    bench = make_bench().initialised()
+    for method, module, task, key, body in requests:
+        answer = bench.ask(method, bench.url(task, key, module), body)
+        bench.advance(0.7)
+        assert answer.reply is None or answer.reply.status in (200, 400, 404, 405, 408)
+    bench.initialised()
+    assert bench.state() == "idle"
+    assert json.loads(bench.ask("GET", bench.url("config", "detector_translation")).reply.body)["value"] == [
+        0.0,
+        0.0,
+        0.0,
+    ]
