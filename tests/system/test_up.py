@@ -169,22 +169,3 @@ def test_a_simulator_on_a_port_that_is_taken_is_one_sentence(run: Run) -> None:
     assert second.wait(30) == 1
     assert re.search(r"start simulator-eiger: .*in use", second.err)
     assert "Traceback" not in second.err
-
-
-TOPOLOGIES_IN_DOCS = [
-    (path, number, text)
-    for path in [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"]
-    for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
-    if re.match(r"(#.*\n)*name:", text)
-]
-
-
-@pytest.mark.parametrize(
-    ("path", "number", "text"), TOPOLOGIES_IN_DOCS, ids=[f"{p.name}-{n}" for p, n, _ in TOPOLOGIES_IN_DOCS]
-)
-def test_every_topology_in_the_documentation_is_sound(path: Path, number: int, text: str) -> None:
-    assert parse_topology(text, f"{path.name}, example {number + 1}").name
-
-
-def test_the_documentation_has_topologies() -> None:
-    assert len(TOPOLOGIES_IN_DOCS) >= 2

@@ -1,0 +1,79 @@
+"""The documentation says what is true: its links lead somewhere, its topologies are sound, its tutorial runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maxdaq_tango.cli.main import COMMANDS
+from maxdaq_tango.deployment.interruption import Interruption
+from maxdaq_tango.deployment.launcher import deployed
+from maxdaq_tango.deployment.topology import built_in_topology, parse_topology
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+TUTORIAL = ROOT / "docs" / "tutorials" / "first-acquisition.md"
+
+TOPOLOGIES = [
+    (page, number, text)
+    for page in PAGES
+    for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL), 1)
+    if re.match(r"(#.*\n)*name:", text)
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = [target for target in LINK.findall(page.read_text()) if "://" not in target]
+    broken = [target for target in targets if not (page.parent / target).exists()]
+    assert not broken
+
+
+def test_every_page_can_be_found_from_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in LINK.findall(index.read_text())}
+    assert [page.name for page in PAGES[1:] if page != index and page.resolve() not in linked] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "text"), TOPOLOGIES, ids=[f"{page.stem}-{number}" for page, number, _ in TOPOLOGIES]
+)
+def test_every_topology_is_sound(page: Path, number: int, text: str) -> None:
+    assert list(parse_topology(text, f"{page.name}, example {number}").devices())
+
+
+def test_there_are_topologies_to_check() -> None:
+    assert len(TOPOLOGIES) >= 4
+
+
+def test_the_command_line_page_and_the_readme_name_every_command() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
+    assert [name for name in COMMANDS if f"| `maxdaq {name}" not in page] == []
+
+
+@pytest.mark.timeout(180)
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL))
+    topology = parse_topology(built_in_topology(), "built in")
+    interruption = Interruption()
+    with deployed(topology, tmp_path, interruption=interruption) as deployment:
+        assert interruption.wait_until(lambda: {row.state for row in deployment.statuses()} == {"ON"}, 30)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "TANGO_HOST": deployment.tango_host},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "ACQUIRING" in done.stdout
+    assert "\nCOMPLETE\n" in done.stdout
+    assert "(100, 1065, 1030) uint16" in done.stdout
+    assert "frames_written 100" in done.stdout
