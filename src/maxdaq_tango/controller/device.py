@@ -23,6 +23,7 @@ from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
+from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
 from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
@@ -72,6 +73,8 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         self._metadata: dict[str, Any] = {}
         self._acquired = 0
         self._executor: Executor | None = None
+        self._members: dict[str, tuple[TangoDetector, TangoReceiver]] = {}
+        self._steps = Steps(PyTangoThread)
         self._missing = "looking for the receivers of the detectors"
         self._closing = threading.Event()
         self._finder: threading.Thread | None = None
@@ -104,6 +107,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
             self._finder.join(CLOSE_S)
         if self._executor is not None:
             self._executor.close()
+        self._steps.close()
 
     def _read_properties(self) -> None:
         self._idle = idle_state(self.IdleState)
@@ -130,7 +134,8 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
     def _find_pairs(self) -> None:
         while not self._closing.is_set():
             try:
-                pairs = {name: self._pair(name) for name in self.detectors}
+                self._members = {name: self._member(name) for name in self.detectors}
+                pairs = {name: Pair(*member) for name, member in self._members.items()}
                 executor = Executor(pairs, thread=PyTangoThread)
                 executor.start()
                 self._executor, self._missing = executor, ""
@@ -142,7 +147,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
                 self._missing = f"{type(error).__name__}: {error}"
             self._closing.wait(FIND_AGAIN_S)
 
-    def _pair(self, detector: str) -> Pair:
+    def _member(self, detector: str) -> tuple[TangoDetector, TangoReceiver]:
         receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()
         if not receiver:
             raise ConfigurationError(
@@ -150,7 +155,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
                 answer="its property Receiver is empty",
                 accepted="the name of a StreamReceiver device",
             )
-        return Pair(TangoDetector(detector), TangoReceiver(receiver, turned_by=detector))
+        return TangoDetector(detector), TangoReceiver(receiver, turned_by=detector)
 
     # ---- plain state ----
 
@@ -357,8 +362,14 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
     @command
     @tells_failures
     def Reset(self) -> None:
-        """Acknowledge what went wrong."""
+        """Acknowledge what went wrong; enabled detectors and receivers in their error states are reset as well."""
         self._working("Reset").reset()
+        for name in self.enabled:
+            detector, receiver = self._members[name]
+            if self.detector_state(name) == HardwareState.ERROR:
+                self._steps.run(f"Reset {detector.name}", detector.reset, 0.5)
+            if self.receiver_state(name) == State.FAULT:
+                self._steps.run(f"Reset {receiver.name}", receiver.reset, 0.5)
 
     def _arm(self, plans: dict[str, PairPlan]) -> None:
         executor = self._working("Arm")

@@ -93,6 +93,10 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
     def look_at_family(self, busy: bool) -> None:
         """Called by the looking thread after each look; keep what family attributes show. MaxdaqErrors are logged."""
 
+    def recover(self) -> None:
+        """Called by Reset, on a thread, when the detector is in its error state. May take minutes."""
+        self.session.hardware.driver.abort()
+
     # ---- life ----
 
     def init_device(self) -> None:
@@ -125,7 +129,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
             extra_look=self.look_at_family,
             thread=PyTangoThread,
         )
-        self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, thread=PyTangoThread)
+        self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, recover=self.recover, thread=PyTangoThread)
         self.show_set_points()
         show_set_point(self, "SaveRaw", self.set_points.save_raw)
         PUMP.watch(self, self._show_limits)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from maxdaq_tango.detectors.hardware import Hardware
-from maxdaq_tango.errors import ConfigurationError, DetectorOffline, StateError
+from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, StateError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, Receipt, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, HardwareState
 from maxdaq_tango.model.state import BUSY_STATES
@@ -31,6 +32,7 @@ HOLD_S = 60.0
 STEP_WAIT_S = 0.05
 """Enough to raise what is refused at once; a step that takes longer must not hold up those who look at the device."""
 RESET_WAIT_S = 1.0
+RECOVER = "recover the detector"
 HARDWARE_STEPS = ("Configure", "ArmHardware", "TriggerHardware", "StopHardware", "AbortHardware")
 
 _SEEN = {
@@ -75,12 +77,14 @@ class Session:
         receiver: TangoReceiver | None,
         *,
         arm_wait_s: float,
+        recover: Callable[[], None] = lambda: None,
         thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
         self.hardware = hardware
         self.receiver = receiver
         self.steps = Steps(thread)
         self._arm_wait_s = arm_wait_s
+        self._recover = recover
         self.executor = Executor({hardware.name: Pair(hardware, receiver or NoReceiver())}, thread=thread)
         self.description: StreamDescription | None = None
         self.series: ArmedSeries | None = None
@@ -114,13 +118,7 @@ class Session:
             )
         if not self.executor.busy:  # else the transaction's own refusal says it better
             self._must_be_free("Arm")
-            if not self.hardware.reachable:
-                raise DetectorOffline(
-                    "Arm",
-                    of=self.hardware.name,
-                    answer=self.hardware.last_report.message,
-                    accepted="a detector that answers; it is being tried in the background",
-                )
+            self._must_be_well("Arm")
         self.executor.arm({self.hardware.name: plan})
         with self._lock:
             self._counts_own_run, self._acquired, self._received = True, 0, 0
@@ -153,21 +151,27 @@ class Session:
         with self._lock:
             self._held_until_s = None
         receiver = self.executor.sight(self.hardware.name).view
-        if self.hardware.last_report.state is HardwareState.ERROR:
-            self.steps.run("Reset", self.hardware.abort, RESET_WAIT_S)
+        if self.hardware.last_report.state is HardwareState.ERROR and not self.steps.is_running(RECOVER):
+            self.steps.run(RECOVER, self._recover, RESET_WAIT_S)
         if self.receiver is not None and receiver is not None and receiver.state is AcquisitionState.FAULT:
-            self.steps.run("Reset", self.receiver.reset, RESET_WAIT_S)
+            self.steps.run("reset the receiver", self.receiver.reset, RESET_WAIT_S)
 
     # ---- driven by a controller ----
 
     def configure(self, text: str) -> int:
         """JSON AcquisitionSettings to the detector; `description` is the result."""
+        accepted = ", ".join(AcquisitionSettings.__struct_fields__)
         try:
-            settings = msgspec.json.decode(text, type=AcquisitionSettings)
+            words = msgspec.json.decode(text, type=dict[str, Any])
+            if unknown := sorted(words.keys() - set(AcquisitionSettings.__struct_fields__)):
+                raise ConfigurationError(
+                    "Configure", of=self.hardware.name, answer=f"no field {', '.join(unknown)}", accepted=accepted
+                )
+            settings = msgspec.convert(words, AcquisitionSettings)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            accepted = ", ".join(AcquisitionSettings.__struct_fields__)
             raise ConfigurationError("Configure", of=self.hardware.name, answer=str(error), accepted=accepted) from None
         self._must_not_run("Configure")
+        self._must_be_well("Configure")
         self._hold()
         view = self.executor.sight(self.hardware.name).view
         with self._lock:
@@ -310,6 +314,20 @@ class Session:
                 of=self.hardware.name,
                 answer="a DAQController is using the detector",
                 accepted="Arm when State has left RUNNING; Stop or Abort end the controller's series",
+            )
+
+    def _must_be_well(self, asked: str) -> None:
+        report = self.hardware.last_report
+        if not self.hardware.reachable:
+            raise DetectorOffline(
+                asked,
+                of=self.hardware.name,
+                answer=report.message,
+                accepted="a detector that answers; it is being tried in the background",
+            )
+        if report.state is HardwareState.ERROR:
+            raise DetectorError(
+                asked, of=self.hardware.name, answer=report.message, accepted="Reset first; it recovers the detector"
             )
 
     def _must_not_run(self, asked: str) -> None:

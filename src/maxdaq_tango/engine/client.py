@@ -115,7 +115,7 @@ class EngineClient:
         """Leave FAULT; with a dead engine only our own memory of it is cleared."""
         if self.is_alive:
             self._ask(Verb.RESET, {}, ANSWER_TIMEOUT_S)
-        elif self.state is AcquisitionState.FAULT:
+        if self.state is AcquisitionState.FAULT:  # a dead engine's; a fresh one has nothing to tell about it
             self._hear(Told(state=AcquisitionState.IDLE))
 
     def wait_idle(self, timeout_s: float) -> bool:

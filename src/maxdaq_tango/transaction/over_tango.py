@@ -65,6 +65,10 @@ class TangoDetector:
         """Command AbortHardware."""
         self._calls.step("AbortHardware")
 
+    def reset(self) -> None:
+        """Command Reset."""
+        self._calls.command("Reset")
+
     def report(self) -> DetectorReport:
         """Attribute HardwareReport: the device looks again before it calls a step done."""
         try:

@@ -77,6 +77,12 @@ class EigerDetector(EigerAttributes, DetectorDevice):
             trust_series_id=self.TrustSeriesId,
         )
 
+    def recover(self) -> None:
+        """The only way out of SIMPLON's error state is `initialize`; stream and settings have to be set up again."""
+        self.driver.initialise()
+        self.driver.connect()
+        self.session.hardware.refresh()
+
     @property
     def simplon_state(self) -> str | None:
         """The vendor's word; None when nothing answers."""

@@ -1,0 +1,148 @@
+"""A lint over all devices as Jive and Taurus see them: label, unit, doc, events, limits, commands and properties."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import tango
+from tango.server import device_property
+
+from maxdaq_tango.detectors.registry import FAMILIES
+
+STANDARD = {"State", "Status"}
+NO_UNIT = {
+    # counts of things that have no name shorter than the label, and numbers that are names
+    "nTriggers", "ScanNumber", "QueueFullCount", "EnginePid",
+}  # fmt: skip
+STANDARD_DETECTOR = [
+    "ExposureTime", "LatencyTime", "FrameTime", "nTriggers", "nFramesPerTrigger", "TriggerMode", "DestinationFilename",
+    "DestinationFileOverwritable", "SaveRaw", "nFramesAcquired", "nFramesReceived", "ReadyForSwTrigger", "ReadoutTime",
+    "Energy", "Threshold", "Rotation", "Fliplr", "Flipud", "AcquisitionState", "SimulatedHardware",
+]  # fmt: skip
+CLASSES = {
+    "EigerDetector": "maxdaq_tango.detectors.eiger.device",
+    "StreamReceiver": "maxdaq_tango.receiver.device",
+    "DAQController": "maxdaq_tango.controller.device",
+}
+
+
+@pytest.fixture(scope="module")
+def devices(site, connect, wait_on):
+    site.simulate("eiger")
+    receiver = site.receiver("eiger")
+    detector = site.eiger("eiger", receiver)
+    controller = site.controller("main", detector)
+    made = dict(
+        zip(
+            ("StreamReceiver", "EigerDetector", "DAQController"),
+            map(connect, (receiver, detector, controller)),
+            strict=True,
+        )
+    )
+    wait_on(*made.values())
+    return made
+
+
+@pytest.fixture(params=sorted(CLASSES))
+def device(request, devices):
+    return devices[request.param]
+
+
+def configurations(device):
+    return [item for item in device.attribute_list_query_ex() if item.name not in STANDARD]
+
+
+def test_every_attribute_has_a_label_and_a_doc_of_its_own(device):
+    for item in configurations(device):
+        assert item.label, item.name
+        assert len(item.description) > 10, item.name
+        assert item.description != "No description", item.name
+
+
+def test_every_number_has_a_unit_and_a_format(device):
+    numbers = (tango.DevDouble, tango.DevLong64, tango.DevLong)
+    for item in configurations(device):
+        if item.data_type in numbers:
+            assert item.unit or item.name in NO_UNIT, item.name
+            assert "%" in item.format, item.name
+
+
+def test_every_attribute_pushes_change_events_by_itself(device):
+    for name in device.get_attribute_list():
+        got = []
+        number = device.subscribe_event(name, tango.EventType.CHANGE_EVENT, got.append)
+        device.unsubscribe_event(number)
+        assert got, name
+        assert not got[0].err, f"{name}: {got[0].errors[0].desc if got[0].err else ''}"
+        assert not device.is_attribute_polled(name)
+
+
+def test_every_attribute_can_be_read_and_nothing_is_large(device):
+    for item in configurations(device):
+        value = device.read_attribute(item.name)
+        assert value.quality in (tango.AttrQuality.ATTR_VALID, tango.AttrQuality.ATTR_INVALID), item.name
+        assert item.data_type != tango.DevEncoded, item.name
+
+
+def test_set_points_read_as_they_are_and_not_as_zero(devices):
+    for name in ("EigerDetector", "DAQController"):
+        device = devices[name]
+        for attribute in ("ExposureTime", "nTriggers", "nFramesPerTrigger", "TriggerMode"):
+            read = device.read_attribute(attribute)
+            assert read.w_value == read.value, attribute
+
+
+def test_every_command_is_explained(device):
+    for item in device.command_list_query():
+        if item.cmd_name in ("Init", "State", "Status"):
+            continue
+        if item.in_type != tango.DevVoid:
+            assert item.in_type_desc not in ("", "Uninitialised"), item.cmd_name
+        if item.out_type != tango.DevVoid:
+            assert item.out_type_desc not in ("", "Uninitialised"), item.cmd_name
+
+
+@pytest.mark.parametrize("class_name", sorted(CLASSES))
+def test_every_property_is_explained_and_every_command_has_a_doc(class_name):
+    device_class = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    properties = {
+        name: item
+        for part in device_class.__mro__
+        for name, item in vars(part).items()
+        if isinstance(item, device_property)
+    }
+    assert properties
+    for name, item in properties.items():
+        assert len(item.doc) > 10, name
+    for name in device_class.TangoClassClass.cmd_list:
+        if name not in ("Init", "State", "Status"):
+            assert getattr(device_class, name).__doc__, name
+
+
+def test_limits_of_the_detector_are_in_the_attribute_configuration(devices, wait):
+    detector = devices["EigerDetector"]
+    wait(lambda: detector.get_attribute_config("Energy").max_value != "Not specified", 5, "limits of Energy")
+    for name in ("ExposureTime", "nTriggers", "Energy", "Threshold"):
+        item = detector.get_attribute_config(name)
+        assert float(item.min_value) < float(item.max_value), name
+
+
+def test_the_names_of_the_standard_detector_are_all_there(devices):
+    detector = devices["EigerDetector"]
+    attributes = {name.lower() for name in detector.get_attribute_list()}
+    for name in STANDARD_DETECTOR:
+        assert name.lower() in attributes, name
+    commands = {item.cmd_name for item in detector.command_list_query()}
+    assert commands >= {
+        "Arm", "SoftwareTrigger", "Trigger", "Stop", "Abort", "Live", "Continuous", "Reset", "RestartReceiver",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_family_of_the_registry_can_be_imported(name):
+    family = FAMILIES[name]
+    assert getattr(importlib.import_module(family.device_module), family.device_class)
+    module, _, driver = family.driver.partition(":")
+    assert getattr(importlib.import_module(module), driver)
+    assert importlib.import_module(family.simulator_module)
