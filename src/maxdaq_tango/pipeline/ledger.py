@@ -6,9 +6,10 @@ account knows how the sender numbers its frames.
 Rows. A missing frame must leave a blank row and never a shift, so a row follows from the frame number alone:
 
 - count known (`expected` = N): row = (number - offset) mod N. Whatever number a sender starts from, N consecutive
-  numbers meet N different rows, so nothing has to be guessed while frames fly. Senders that count from 0 (nearly all)
-  get row = number at once; for the others `Account.rotation` says how far the rows are turned when the file is closed.
-- count unknown: row = number - offset, and the dataset grows.
+  numbers meet N different rows, so nothing has to be guessed while frames fly; a number that does not lie among N
+  consecutive ones with those seen before is refused. Senders that count from 0 (nearly all) get row = number at once;
+  for the others `Account.rotation` says how far the rows are turned when the file is closed.
+- count unknown, or beyond MOST_ROWS ("run until stopped"): row = number - offset, and the dataset grows.
 """
 
 from __future__ import annotations
@@ -43,8 +44,13 @@ class Entry(IntEnum):
     """Its number does not fit a series of the expected length."""
 
 
+DOUBTFUL_JUMP = 1 << 16
+"""A jump further ahead than this needs a second frame near it to be believed: every number jumped over becomes a blank
+row, and one wrong number must not fill the disk with them."""
 MAX_JUMP = 1 << 24
-"""A number further than this beyond the newest is taken for damage: one flipped bit must not allocate terabytes."""
+"""A number further than this beyond the newest is taken for damage: it must not allocate terabytes."""
+MOST_ROWS = 1 << 24
+"""Detectors are armed for 2000 million frames and stopped by hand: no rows are laid out for such a count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Account:
     """Rows to turn left before trimming: new row r holds what was stored at row (r + rotation) mod modulus."""
     modulus: int | None
     fates: np.ndarray[tuple[int], np.dtype[np.uint8]]
-    """Fate of each expected number from `first` on (uint8); longer than `row_count` when a tail was never sent."""
+    """Fate of each row's number from `first` on (uint8)."""
     missing_ranges: tuple[tuple[int, int], ...]
     missing_count: int
 
@@ -73,18 +79,16 @@ class Ledger:
     """One series while it runs. Not thread-safe: it belongs to the thread that takes the series."""
 
     def __init__(self, expected: int | None = None) -> None:
-        self.expected = expected
-        self._modulus = expected
         self._offset: int | None = None
         self._first_hint: int | None = None
-        self._fates = bytearray(expected or 1024)
-        self._numbers = np.full(len(self._fates), -1, dtype=np.int64)
+        self._doubtful: int | None = None
         self._lowest = -1
         self._newest = -1
         self.seen = 0
         """Distinct numbers that arrived, whatever became of them."""
         self.duplicates = 0
         self.unexpected = 0
+        self.set_expected(expected)
 
     @property
     def newest(self) -> int:
@@ -99,10 +103,9 @@ class Ledger:
     def set_expected(self, count: int | None) -> None:
         """Learn or correct the expected count; how rows are numbered is settled by the first frame."""
         self.expected = count
-        if self.seen == 0 and count is not None:
-            self._modulus = count
-            self._fates = bytearray(count)
-            self._numbers = np.full(count, -1, dtype=np.int64)
+        if self.seen == 0:
+            self._modulus = count if count is not None and count <= MOST_ROWS else None
+            self._fates = bytearray(1024 if self._modulus is None else self._modulus)
 
     def hint_first(self, number: int) -> None:
         """The transport proves with which number the series begins (STINS: msg_number - header's - 1 frames before)."""
@@ -116,31 +119,21 @@ class Ledger:
         """
         if self._offset is None:
             self._offset = self._choose_offset(number, slack)
-        relative = number - self._offset
-        modulus = self._modulus
-        if modulus is not None:
-            row = relative % modulus
-            if number > self._newest + MAX_JUMP + modulus:
-                self.unexpected += 1
-                return Entry.UNEXPECTED, -1
-        else:
-            row = relative
-            if row < 0 or number > max(self._newest, self._offset) + MAX_JUMP:
-                self.unexpected += 1
-                return Entry.UNEXPECTED, -1
-            if row >= len(self._fates):
-                self._grow(row + 1)
+        if not self._fits(number):
+            self.unexpected += 1
+            return Entry.UNEXPECTED, -1
+        row = number - self._offset
+        if self._modulus is not None:
+            row %= self._modulus
+        elif row >= len(self._fates):
+            self._grow(row + 1)
         held = self._fates[row]
-        if held != Fate.MISSING:
-            if int(self._numbers[row]) != number:
-                self.unexpected += 1
-                return Entry.UNEXPECTED, -1
-            if held != Fate.CORRUPT:  # an intact copy of a damaged frame is welcome
-                self.duplicates += 1
-                return Entry.DUPLICATE, -1
+        if held == Fate.CORRUPT:  # an intact copy of a damaged frame is welcome
             self.seen -= 1
+        elif held != Fate.MISSING:
+            self.duplicates += 1
+            return Entry.DUPLICATE, -1
         self._fates[row] = Fate.TAKEN
-        self._numbers[row] = number
         self.seen += 1
         if number > self._newest:
             self._newest = number
@@ -172,8 +165,8 @@ class Ledger:
         if self.seen == 0:
             total = self.expected or 0
             first = self._first_hint or 0
-            nothing = np.zeros(total, np.uint8)
-            return Account(self.expected, first, 0, 0, self._modulus, nothing, _ranges(nothing == 0, first), total)
+            nobody = ((first, first + total - 1),) if total else ()
+            return Account(self.expected, first, 0, 0, self._modulus, np.zeros(0, np.uint8), nobody, total)
         first = self._final_first()
         offset = self._offset or 0
         span = self._newest - first + 1
@@ -186,15 +179,31 @@ class Ledger:
         else:
             rotation = first - offset
             fates = by_row[rotation:]
-        fates = np.concatenate([fates[:total], np.zeros(max(0, total - len(fates)), np.uint8)])
-        ranges = _ranges(fates == Fate.MISSING, first)
+        ranges = _ranges(fates[:span] == Fate.MISSING, first)
+        if total > span:  # as a range, not row by row: the tail may be a thousand million frames long
+            ranges = (*ranges, (self._newest + 1, first + total - 1))
         missing = sum(last - low + 1 for low, last in ranges)
         rows = total if keep_tail else span
         if self._modulus is not None:
             rows = min(rows, self._modulus)
+        fates = np.concatenate([fates[:rows], np.zeros(max(0, rows - len(fates)), np.uint8)])
         return Account(self.expected, first, rows, rotation, self._modulus, fates, ranges, missing)
 
     # -- how the sender counts ---------------------------------------------------------------------------------------
+
+    def _fits(self, number: int) -> bool:
+        """Can this number belong to the series, given those that do?"""
+        if self._modulus is not None:
+            low = number if self._lowest < 0 else min(self._lowest, number)
+            if self._first_hint is not None:
+                low = min(low, self._first_hint)
+            return max(self._newest, number) - low < self._modulus
+        offset = self._offset or 0
+        ahead = number - max(self._newest, offset)
+        if ahead <= DOUBTFUL_JUMP:
+            return number >= offset
+        witness, self._doubtful = self._doubtful, number
+        return ahead <= MAX_JUMP and witness is not None and abs(number - witness) <= DOUBTFUL_JUMP
 
     def _choose_offset(self, number: int, slack: int) -> int:
         if self._first_hint is not None:
@@ -220,14 +229,10 @@ class Ledger:
             return min(self._first_hint, self._lowest)
         if self._modulus is not None and self._newest < self._modulus:
             return 0
-        if self._modulus is not None:
-            return max(self._lowest, self._newest - self._modulus + 1)
         return self._lowest
 
     def _grow(self, rows: int) -> None:
-        extra = max(rows, 2 * len(self._fates)) - len(self._fates)
-        self._fates.extend(bytes(extra))
-        self._numbers = np.concatenate([self._numbers, np.full(extra, -1, dtype=np.int64)])
+        self._fates.extend(bytes(max(rows, 2 * len(self._fates)) - len(self._fates)))
 
 
 def _ranges(missing: np.ndarray[tuple[int], np.dtype[np.bool_]], first: int) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maxdaq_tango.pipeline.ledger import MAX_JUMP, Entry, Fate, Ledger
+from maxdaq_tango.pipeline.ledger import DOUBTFUL_JUMP, MAX_JUMP, Entry, Fate, Ledger
 
 
 def enter_all(ledger: Ledger, numbers: list[int], fate: Fate = Fate.WRITTEN) -> dict[int, int]:
@@ -175,3 +175,44 @@ def test_fates_are_in_the_order_of_the_rows() -> None:
     account = ledger.close()
     assert account.first == 1
     assert np.array_equal(account.fates, [Fate.DISCARDED, Fate.MISSING, Fate.WRITTEN, Fate.CORRUPT])
+
+
+@pytest.mark.parametrize("hint", [None, 0])
+def test_a_number_out_of_reach_takes_nobodys_row(hint: int | None) -> None:
+    """Frame 50 is lost and a stray 150 comes: modulo 100 it would stand in row 50 and turn the whole file."""
+    ledger = Ledger(100)
+    if hint is not None:
+        ledger.hint_first(hint)
+    rows = enter_all(ledger, [*range(50), 150, *range(51, 100)])
+    assert rows == {n: n for n in range(100) if n != 50}
+    account = ledger.close()
+    assert (account.first, account.rotation, account.missing_ranges) == (0, 0, ((50, 50),))
+    assert ledger.unexpected == 1
+
+
+def test_a_jump_far_ahead_is_believed_at_the_second_frame() -> None:
+    ledger = Ledger()
+    enter_all(ledger, [0, 1])
+    assert ledger.enter(10_000_000)[0] is Entry.UNEXPECTED  # ten million blank rows for one wrong number
+    enter_all(ledger, [2, 3])
+    assert ledger.close().row_count == 4
+    far = DOUBTFUL_JUMP + 100
+    assert ledger.enter(far)[0] is Entry.UNEXPECTED
+    assert ledger.enter(far + 1) == (Entry.NEW, far + 1)
+
+
+def test_a_count_without_end_costs_no_memory() -> None:
+    ledger = Ledger(2_000_000_000_000)
+    rows = enter_all(ledger, [0, 1, 2])
+    account = ledger.close(keep_tail=False)
+    assert rows == {0: 0, 1: 1, 2: 2}
+    assert account.row_count == 3
+    assert account.missing_ranges == ((3, 1_999_999_999_999),)
+    assert ledger.modulus is None
+    assert Ledger(2_000_000_000_000).close().missing_count == 2_000_000_000_000
+
+
+def test_no_number_fits_a_series_of_no_frames() -> None:
+    ledger = Ledger(0)
+    assert ledger.enter(0)[0] is Entry.UNEXPECTED
+    assert ledger.all_seen
