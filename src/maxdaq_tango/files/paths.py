@@ -35,6 +35,10 @@ def resolve_destination(path: str, roots: Sequence[str], *, overwrite: bool = Fa
     asked = f"write the file {path!r}"
     if "\0" in path or not path:
         raise FileError(asked, answer="not a file name", accepted="an absolute path ending in " + ", ".join(SUFFIXES))
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:  # a name of other bytes could not be told in the receipt, nor to any client
+        raise FileError(f"write the file {path!a}", answer=str(error.reason), accepted="a name in UTF-8") from None
     final = Path(path)
     if not final.is_absolute():
         raise FileError(asked, answer="the path is not absolute", accepted=_roots_text(roots))

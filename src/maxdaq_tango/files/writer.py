@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,9 @@ FIXED_ROWS = 1_000_000
 GROW_ROWS = 1024
 LIBVER = ("v110", "v110")
 """Never 'latest': with HDF5 2 that makes files which neggia and HDF5 1.10 refuse."""
+
+DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
 
 NAN = float("nan")
 
@@ -72,6 +76,7 @@ class SeriesFile:
         self.dataset = f"/entry/instrument/{detector}/data"
         self.bytes_written = 0
         self.format: FrameFormat | None = None
+        self._file: h5py.File | None = None
         self._detector = detector
         self._overwrite = overwrite
         self._pending = 0
@@ -79,6 +84,12 @@ class SeriesFile:
         self._flushed_at = time.monotonic()
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
         self._column_sets: dict[str, h5py.Dataset] = {}
+        if not DETECTOR_NAME.fullmatch(detector):
+            raise FileError(
+                f"store the frames of a detector named {detector!r}",
+                answer="not a name in a file",
+                accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
+            )
         with self._errors("create the file"):
             destination.part.parent.mkdir(parents=True, exist_ok=True)
             if destination.part.exists():
@@ -88,9 +99,15 @@ class SeriesFile:
                     answer="an unfinished file of that name exists: another run is writing it, or one died",
                     accepted="another name; or recover or move the .part file first",
                 )
-            self._file: h5py.File | None = h5py.File(destination.part, "x", libver=LIBVER, locking=False)
-            self._group = make_skeleton(self._file, detector, software)
-            self._file.flush()
+            try:
+                self._file = h5py.File(destination.part, "x", libver=LIBVER, locking=False)
+                self._group = make_skeleton(self._file, detector, software)
+                self._file.flush()
+            except FileExistsError:
+                raise  # made since we looked, by somebody else: it is theirs
+            except Exception:
+                self.abandon()
+                raise
 
     # -- the road of a frame -----------------------------------------------------------------------------------------
 
@@ -233,13 +250,15 @@ class SeriesFile:
         return self._free_final()
 
     def abandon(self) -> None:
-        """Take back a file into which nothing was written. One that holds frames is closed and stays as `.part`."""
+        """Take back a file into which nothing was written. One that holds frames is closed and stays as `.part`.
+
+        FileError when the empty file cannot be removed: it would be in the way of the next run.
+        """
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError, RuntimeError, ValueError):
-                file.close()
+            self._let_go(file)
         if self.bytes_written == 0:
-            with contextlib.suppress(FileNotFoundError):
+            with self._errors("remove the empty file of"), contextlib.suppress(FileNotFoundError):
                 self.destination.part.unlink()
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -267,6 +286,23 @@ class SeriesFile:
                 return other
         raise FileError(f"publish the file {final}", answer="10000 files of that name exist", accepted="another name")
 
+    def _let_go(self, file: h5py.File) -> None:
+        """Close, whatever the disk says; what was flushed before stays readable.
+
+        HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
+        segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
+        """
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            try:
+                file.flush()
+            except (OSError, RuntimeError, ValueError):
+                scratch = os.memfd_create("maxdaq-scratch")
+                try:
+                    os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
+                finally:
+                    os.close(scratch)
+            file.close()
+
     def _grow(self, rows: int) -> None:
         rows = max(rows, 2 * len(self._columns["sequence_number"]))
         with self._errors("grow the file"):
@@ -286,9 +322,15 @@ class SeriesFile:
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:  # h5py reports failures of the library as any of these
-            number = getattr(error, "errno", None)
+            number = getattr(error, "errno", None) or _errno_in(str(error))
             text = f"{os.strerror(number)} (errno {number})" if number else str(error)
             raise FileError(f"{asked} {self.destination.final}", of=str(self.destination.part), answer=text) from error
+
+
+def _errno_in(text: str) -> int | None:
+    """HDF5 often has the system's error number in the middle of its text alone."""
+    found = re.search(r"\berrno = (\d+)", text)
+    return int(found[1]) if found else None
 
 
 def _filter_of(format: FrameFormat) -> dict[str, Any]:

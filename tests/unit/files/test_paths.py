@@ -25,6 +25,7 @@ def test_a_path_under_a_root_is_taken_and_nothing_is_made(tmp_path: Path) -> Non
         ("relative.h5", "not absolute"),
         ("{root}/scan.txt", "unknown suffix"),
         ("{root}/a\0b.h5", "not a file name"),
+        ("{root}/a\udcff.h5", "surrogates not allowed"),
         ("{root}/../outside.h5", "outside the allowed roots"),
         ("/etc/passwd.h5", "outside the allowed roots"),
         ("{root}2/scan.h5", "outside the allowed roots"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +324,56 @@ class TestCheck:
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         assert not check_file(tmp_path / "none.h5").ok
+
+
+@pytest.mark.parametrize("detector", ["", ".", "..", "a/b", "a\0b", "é"])
+def test_a_detector_name_that_is_a_path_is_refused_before_anything_is_made(tmp_path: Path, detector: str) -> None:
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    with pytest.raises(FileError, match="not a name in a file"):
+        SeriesFile(destination, detector=detector, software="tests")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["make_skeleton", "h5py.File.flush"])
+def test_a_file_that_cannot_be_begun_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"maxdaq_tango.files.writer.{what}", full)
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    with pytest.raises(FileError, match="No space left"):
+        SeriesFile(destination, detector="eiger", software="tests")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_what_was_flushed_stays_readable(tmp_path: Path) -> None:
+    """In a process of its own: closing such a file used to end in a segmentation fault."""
+    script = f"""
+import gc, os
+import numpy as np
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.model import Encoding, FrameFormat
+file = SeriesFile(resolve_destination({str(tmp_path / "a.h5")!r}, [{str(tmp_path)!r}]), detector="eiger", software="t")
+format = FrameFormat((64, 64), "uint16", Encoding.NONE)
+file.begin(format, 500, bytes(8192), 65535, {{}}, {{}})
+for row in range(100):
+    file.write(row, row, [bytes(8192)], FrameTimes())
+handle = os.open("/dev/full", os.O_RDWR)
+os.dup2(handle, file._file.id.get_vfd_handle())
+try:
+    for row in range(100, 300):
+        file.write(row, row, [bytes(8192)], FrameTimes())
+except FileError as error:
+    print(error)
+file.abandon()
+del file
+gc.collect()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "No space left on device (errno 28)" in done.stdout
+    with h5py.File(tmp_path / ".a.h5.part", "r", swmr=True, locking=False) as part:
+        assert part["entry/instrument/eiger/daq/frame_valid"][...].sum() == 100
