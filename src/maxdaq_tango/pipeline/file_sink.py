@@ -63,8 +63,11 @@ class FileSink:
     def on_start(self, start: SeriesStart) -> None:
         """The header. In naming mode `stream` it decides about file and orientation (MAX IV's convention)."""
         self._start = start
-        if self._request.naming is not FileNaming.STREAM or self._file is not None:
+        if self._request.naming is not FileNaming.STREAM:
             return
+        self.abandon()  # of a header that this one replaces
+        self._file = None
+        self._orientation = self._request.orientation
         if start.rotate:
             self._orientation = Orientation(
                 self._request.orientation.rotation + start.rotate,
@@ -131,7 +134,7 @@ class FileSink:
         return receipt
 
     def abandon(self) -> None:
-        """Take back an empty file; one with frames stays as it is."""
+        """Take back an empty file; one with frames is closed and stays as it is."""
         if self._file is not None:
             self._file.abandon()
 

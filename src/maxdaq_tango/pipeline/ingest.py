@@ -23,23 +23,41 @@ COPY_BELOW = 32_768
 BATCH = 64
 BATCH_BYTES = 1 << 20
 """Large frames are handed over one by one: no use in making the collector wait, and a batch counts as a whole."""
+MOST_AHEAD = 1000
+"""Messages in ZeroMQ's own queue; more are of no use."""
 POLL_MS = 100
+MESSAGE_COST = 512
+"""Bytes that a waiting message costs beyond its pixels (measured: list, frames and views of two to four parts); without
+it very many very small messages would pass any budget."""
 
 
 class SourceReader:
     """Reads one endpoint into the queue until it is closed."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, queue: ByteQueue[Message], hwm: int):
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        queue: ByteQueue[Message],
+        *,
+        ahead_bytes: int,
+        frame_nbytes: int,
+    ) -> None:
+        """`ahead_bytes` may wait in ZeroMQ, which counts messages; `frame_nbytes` = the largest one known of so far."""
         self.endpoint = endpoint
         self.bytes_received = 0
         """Of all parts. Written by the reader's thread only; any thread may look."""
         self.messages_received = 0
+        self.messages_refused = 0
+        """Received, and turned away by the queue because the run is over."""
         self.error = ""
         self._queue = queue
         self._closing = threading.Event()
         self._connected = threading.Event()
+        self._ahead_bytes = ahead_bytes
+        self._largest = frame_nbytes
         self._socket = context.socket(zmq.PULL)
-        self._socket.set_hwm(hwm)
+        self._limit_messages()
         self._socket.linger = 0
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
@@ -69,12 +87,15 @@ class SourceReader:
             )
 
     def close(self) -> None:
-        """Stop and join; the queue must have been closed or emptied, or this waits for room in it."""
+        """Stop and join; the queue must have been closed or emptied, or this waits for room in it. Harmless twice."""
         self._closing.set()
-        self._thread.join()
+        if self._thread.ident is None:  # never started: its sockets are still ours
+            self._close_sockets()
+        else:
+            self._thread.join()
 
     def _run(self) -> None:
-        batch_bytes = min(BATCH_BYTES, self._queue.limit_bytes // 4)
+        batch_bytes = max(1, min(BATCH_BYTES, self._queue.limit_bytes // 4))
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
@@ -93,18 +114,26 @@ class SourceReader:
                         message, nbytes = _receive(self._socket, copy)
                     except zmq.Again:
                         break
-                    batch.append((message, nbytes))
+                    batch.append((message, nbytes + MESSAGE_COST))
                     copy = nbytes < COPY_BELOW
                     in_batch += nbytes
+                    if nbytes > self._largest:
+                        self._largest = nbytes
+                        self._limit_messages()
                 self.bytes_received += in_batch
                 self.messages_received += len(batch)
                 if not self._queue.put_many(batch):
+                    self.messages_refused += len(batch)
                     break
-        except zmq.ZMQError as error:  # the thread's root: nothing may die without a word
-            self.error = f"reading {self.endpoint}: {error}"
+        except Exception as error:  # the thread's root: nothing may die without a word
+            self.error = f"reading {self.endpoint}: {type(error).__name__}: {error}"
             self._queue.nudge()
         finally:
             self._close_sockets()
+
+    def _limit_messages(self) -> None:
+        """Takes effect on open connections too (libzmq 4.2 and later)."""
+        self._socket.set(zmq.RCVHWM, max(2, min(MOST_AHEAD, self._ahead_bytes // max(1, self._largest))))
 
     def _watch(self) -> None:
         event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]

@@ -9,6 +9,7 @@ Progress is told by two callbacks: `tell` at every change of state, `publish` wi
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 import msgspec
 import zmq
 
-from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError, StateError, WireError
+from maxdaq_tango.errors import ConfigurationError, FileError, MaxdaqError, PipelineError, StateError, WireError
 from maxdaq_tango.model import (
     BUSY_STATES,
     AcquisitionState,
@@ -90,6 +91,7 @@ class Receiver:
 
         Raises StateError while another run is on, FileError, ConfigurationError or PipelineError; then nothing is left.
         """
+        _check_count(request.expected_frames)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -101,7 +103,7 @@ class Receiver:
         job = _Job(self, request, self._run_number)
         try:
             job.open()
-        except MaxdaqError:
+        except Exception:
             job.undo()
             raise
         self._job = job
@@ -110,6 +112,7 @@ class Receiver:
 
     def expect(self, series: str | None, frames: int | None) -> None:
         """What the armed detector said it will send; harmless when no run is on."""
+        _check_count(frames)
         self._ask(lambda run, now: run.expect(series, frames, now))
 
     def stop(self) -> None:
@@ -181,8 +184,10 @@ class _Job:
         frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
         # Half of the budget may wait in the queue, a quarter in ZeroMQ's own; the rest is what is being worked on.
         self._queue: ByteQueue[Message] = ByteQueue(request.memory_bytes // 2)
-        self._hwm = max(2, min(1000, request.memory_bytes // 4 // len(request.sources) // frame_nbytes))
+        self._ahead = {"ahead_bytes": request.memory_bytes // 4 // len(request.sources), "frame_nbytes": frame_nbytes}
         self._readers: list[SourceReader] = []
+        self._reading = True
+        self._unread = 0
         self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
         self._held: list[Frame | SeriesEnd] = []
         self._held_bytes = 0
@@ -198,8 +203,8 @@ class _Job:
         if request.naming is FileNaming.PREPARE and request.destination and request.save_raw:
             self._sink.reserve(request.destination)
         for source in request.sources:
-            self._readers.append(SourceReader(self._receiver.context, source, self._queue, self._hwm))
-        for reader in self._readers:
+            reader = SourceReader(self._receiver.context, source, self._queue, **self._ahead)
+            self._readers.append(reader)
             reader.start()
         if request.connect_timeout_s > 0:
             deadline = time.monotonic() + request.connect_timeout_s
@@ -208,7 +213,7 @@ class _Job:
 
     def undo(self) -> None:
         """Nothing is left: sockets closed, an empty file of ours removed."""
-        self._close_readers()
+        self._stop_reading()
         self._sink.abandon()
 
     def start(self) -> None:
@@ -237,18 +242,28 @@ class _Job:
                 wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
                 batch = self._queue.get_many(BATCH, wait)
                 self._take(batch)
+                self._pass_time(now, idle=not batch)
                 now = time.monotonic()
-                run.on_tick(now)
                 self._sink.checkpoint_if_due(now)
                 for reader in self._readers:
                     if reader.error:
                         run.fail(reader.error)
                 self._show(now)
-        except FileError as error:
-            run.fail(str(error))
         except Exception as error:  # the thread's root: a bug must end as a FAILED run, not as a silent hang
-            run.fail(f"internal error, please report it: {type(error).__name__}: {error}")
+            run.fail(_told(error))
         self._finish()
+
+    def _pass_time(self, before: float, *, idle: bool) -> None:
+        """Inside a series time passes only while the queue is empty: a slow disk is no silence of the sender.
+
+        When the time for stragglers is over although messages keep coming, the sockets are closed; what has arrived by
+        then is still taken. `before` = when the last look into the queue began.
+        """
+        run = self._run
+        if idle or run.phase is Phase.WAITING:
+            run.on_tick(time.monotonic() if self._reading else math.inf)
+        elif run.phase is Phase.ENDING and run.deadline is not None and before >= run.deadline:
+            self._stop_reading()
 
     def _answer_requests(self, now: float) -> None:
         while self._requests:
@@ -258,7 +273,7 @@ class _Job:
         run, decode = self._run, self._decoder.decode
         for message in batch:
             if run.is_over:
-                run.out_of_series += 1
+                self._unread += 1
                 continue
             now, received_at = time.monotonic(), time.time()
             try:
@@ -348,10 +363,25 @@ class _Job:
 
     def _finish(self) -> None:
         """Close the road, then the file, then tell; whatever fails on the way becomes part of the account."""
-        run = self._run
         self._phase = Phase.OVER
         self._receiver.set_state(AcquisitionState.FINALISING, self._request.run_id, "closing the file")
-        self._close_readers()
+        self._stop_reading()
+        receipt = self._close_account()
+        self._receiver.publish(self._counters())
+        failed = receipt.verdict is Verdict.FAILED
+        reason = "; ".join(receipt.reasons)
+        message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
+        state = AcquisitionState.FAULT if failed else AcquisitionState.IDLE
+        self._receiver.set_state(state, self._request.run_id, message, receipt)
+
+    def _close_account(self) -> Receipt:
+        """Ledger and file are closed; the receipt of both."""
+        run = self._run
+        self._unread += self._queue.clear() + sum(reader.messages_refused for reader in self._readers)
+        if run.verdict is None:
+            run.out_of_series += self._unread  # they came behind a series that had ended by itself
+        elif self._unread:
+            run.reasons.append(f"{self._unread} messages that had arrived by then were thrown away unread")
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         account, receipt = run.close()
         receipt = msgspec.structs.replace(
@@ -364,23 +394,32 @@ class _Job:
         )
         try:
             receipt = self._sink.finish(account, receipt)
-        except FileError as error:
+        except Exception as error:  # nobody would hear of the end of the run if this thread died here
+            with contextlib.suppress(FileError):  # the first error tells more
+                self._sink.abandon()
             receipt = msgspec.structs.replace(
                 receipt,
                 verdict=Verdict.FAILED,
-                reasons=(*receipt.reasons, str(error)),
+                reasons=(*receipt.reasons, _told(error)),
                 file=str(self._sink.part_path or ""),
             )
-        self._receiver.publish(self._counters())
-        failed = receipt.verdict is Verdict.FAILED
-        reason = "; ".join(receipt.reasons)
-        message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
-        state = AcquisitionState.FAULT if failed else AcquisitionState.IDLE
-        self._receiver.set_state(state, self._request.run_id, message, receipt)
+        return receipt
 
-    def _close_readers(self) -> None:
+    def _stop_reading(self) -> None:
+        """Close the sockets; what has arrived stays in the queue."""
+        self._reading = False
         self._queue.close()
         for reader in self._readers:
-            with contextlib.suppress(RuntimeError):  # a reader that was never started cannot be joined
-                reader.close()
-        self._run.out_of_series += self._queue.clear()
+            reader.close()
+
+
+def _check_count(frames: int | None) -> None:
+    if frames is not None and frames < 0:
+        raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
+
+
+def _told(error: Exception) -> str:
+    """For the receipt: what went wrong, or that it is our own fault."""
+    if isinstance(error, MaxdaqError):
+        return str(error)
+    return f"internal error, please report it: {type(error).__name__}: {error}"

@@ -59,9 +59,10 @@ class SeriesRun:
         self.corrupt = 0
         self.out_of_series = 0
         self.end_message_seen = False
-        self.corrupt_numbers: list[int] = []
+        self.corrupt_numbers: set[int] = set()
         self.lost_numbers: list[int] = []
         self._wanted = request.series
+        self._asked_frames = request.expected_frames
         self._strangers: dict[str, int] = {}
         self._slack = SOCKET_SLACK if len(request.sources) > 1 else 0
         self._origin = now
@@ -75,7 +76,10 @@ class SeriesRun:
     def expect(self, series: str | None, frames: int | None, now: float) -> None:
         """The detector has been armed and said what it will send."""
         if frames is not None:
+            self._asked_frames = frames
             self.ledger.set_expected(frames)
+            if self.ledger.seen and self.ledger.all_seen:
+                self._begin_ending(now)
         if self.phase is Phase.WAITING:
             self._origin = now
         if series is None:
@@ -100,9 +104,9 @@ class SeriesRun:
             self._turn_away(start.series)
             return False
         self.start, self.phase = start, Phase.TAKING
+        self.end_message_seen = False
         self._started_at = self._last_frame_at = now
-        if self.ledger.expected is None and start.frame_count is not None:
-            self.ledger.set_expected(start.frame_count)
+        self.ledger.set_expected(start.frame_count if self._asked_frames is None else self._asked_frames)
         return True
 
     def on_frame(self, frame: Frame, now: float) -> int | None:
@@ -115,10 +119,10 @@ class SeriesRun:
             before = frame.msg_number - self.start.msg_number - 1
             if before <= frame.frame_number:
                 self.ledger.hint_first(frame.frame_number - before)
-        self._last_frame_at = now
         entry, row = self.ledger.enter(frame.frame_number, self._slack)
         if entry is not Entry.NEW:
             return None
+        self._last_frame_at = now
         if self.ledger.all_seen:
             self._begin_ending(now)
         return row
@@ -155,8 +159,10 @@ class SeriesRun:
         self.ledger.settle(row, fate)
         if fate is Fate.CORRUPT:
             self.corrupt += 1
-            self.corrupt_numbers.append(frame.frame_number)
-        elif fate is Fate.LOST:
+            self.corrupt_numbers.add(frame.frame_number)
+        elif self.corrupt_numbers:
+            self.corrupt_numbers.discard(frame.frame_number)  # an intact copy came after it
+        if fate is Fate.LOST:
             self.lost_numbers.append(frame.frame_number)
         if reason and len(self.reasons) < 20:
             self.reasons.append(reason)
@@ -173,7 +179,9 @@ class SeriesRun:
         if self.phase is Phase.TAKING and self.stall_timeout_s > 0:
             moments.append(self._last_message_at + self.stall_timeout_s)
         if self.phase is Phase.ENDING and self._ending_since is not None:
-            moments.append(self._ending_since + self._ending_wait_s())
+            # Stragglers that still come are waited for; a source that was told to stop gets its time and no more.
+            since = self._ending_since if self._stopping else max(self._ending_since, self._last_frame_at)
+            moments.append(since + self._ending_wait_s())
         return min(moments, default=None)
 
     @property
@@ -232,9 +240,9 @@ class SeriesRun:
     def close(self) -> tuple[Account, Receipt]:
         """The account, and a receipt with everything the series knows (the sink adds file, bytes and times)."""
         ended_by_itself = self.end_message_seen and not self._stopping and self.verdict is None
-        account = self.ledger.close()
-        if account.row_count > 2 * self.ledger.seen or not ended_by_itself:
-            account = self.ledger.close(keep_tail=False)  # frames that were never sent need no blank rows
+        # Frames that were never sent need no blank rows.
+        keep_tail = ended_by_itself and (self.ledger.expected or 0) <= 2 * self.ledger.seen
+        account = self.ledger.close(keep_tail=keep_tail)
         verdict = self.verdict or self._judge(account)
         receipt = Receipt(
             verdict=verdict,
@@ -252,7 +260,7 @@ class SeriesRun:
             frames_missing_ranges=account.missing_ranges,
             frames_duplicate=self.ledger.duplicates,
             frames_corrupt=self.corrupt,
-            frames_corrupt_numbers=tuple(self.corrupt_numbers),
+            frames_corrupt_numbers=tuple(sorted(self.corrupt_numbers)),
             frames_lost=tuple(self.lost_numbers),
             frames_unexpected=self.ledger.unexpected,
             frames_out_of_series=self.out_of_series,

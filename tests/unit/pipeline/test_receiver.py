@@ -610,3 +610,183 @@ def wait_for_bytes(harness: Harness, nbytes: int) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("the messages did not arrive")
+
+
+def slow_writes(monkeypatch: pytest.MonkeyPatch, pause_s: float, rows: range) -> None:
+    write, pause = SeriesFile.write, threading.Event()
+
+    def slow(self: SeriesFile, row: int, *rest: Any) -> int:
+        if row in rows:
+            pause.wait(pause_s)
+        return write(self, row, *rest)
+
+    monkeypatch.setattr(SeriesFile, "write", slow)
+
+
+def test_a_slow_disk_is_no_silence_of_the_sender(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_writes(monkeypatch, 1.0, range(1, 2))
+    harness.prepare(expected_frames=400, stall_timeout_s=0.3)
+    harness.sender.header(exptime=0.001)
+    harness.sender.image(0)
+    harness.wait_written(1)
+    harness.sender.image(1)  # alone in its batch: behind it the queue fills while the disk hangs
+    threading.Event().wait(0.2)
+    for number in range(2, 400):
+        harness.sender.image(number)
+    harness.sender.end()
+    assert harness.receipt().verdict is Verdict.COMPLETE
+
+
+def test_what_has_arrived_when_the_source_is_stopped_is_written(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_writes(monkeypatch, 0.01, range(100))
+    harness.prepare(expected_frames=1000, grace_s=0.2)
+    harness.sender.header()
+    for number in range(100):
+        harness.sender.image(number)
+    harness.wait_written(5)
+    harness.receiver.stop()
+    assert harness.receipt().frames_written == 100
+
+
+def test_an_endless_source_does_not_outlast_a_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_writes(monkeypatch, 0.002, range(100_000))
+    harness.prepare(expected_frames=100_000, grace_s=0.2, memory_bytes=1 << 20)
+    harness.sender.header()
+    done = threading.Event()
+
+    def send() -> None:
+        harness.sender.socket.sndtimeo = 100
+        for number in range(100_000):
+            if done.is_set():
+                return
+            try:
+                harness.sender.image(number)
+            except zmq.Again:
+                return
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        harness.wait_written(5)
+        harness.receiver.stop()
+        receipt = harness.receipt()
+    finally:
+        done.set()
+        sending.join()
+    assert receipt.verdict is Verdict.ABORTED
+    assert check_file(receipt.file).problems == []
+
+
+def test_an_abort_says_what_it_threw_away(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_writes(monkeypatch, 0.02, range(100))
+    harness.prepare(expected_frames=100)
+    harness.sender.header()
+    for number in range(100):
+        harness.sender.image(number)
+    wait_for_bytes(harness, 100 * pixels(0).nbytes)
+    harness.receiver.abort("enough")
+    receipt = harness.receipt()
+    left = 100 - receipt.frames_written
+    assert receipt.reasons == ("enough", f"{left} messages that had arrived by then were thrown away unread")
+    assert receipt.frames_out_of_series == 0
+
+
+@pytest.mark.parametrize("number", [2**40, 2**62])
+def test_an_absurd_count_is_missing_frames_and_no_hang(harness: Harness, number: int) -> None:
+    harness.prepare()
+    harness.sender.header()
+    harness.sender.image(0)
+    harness.sender.number = number
+    harness.sender.end()
+    receipt = harness.receipt()
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.frames_missing_count == number - 2
+    assert receipt.shape == (1, *SHAPE)
+
+
+def test_a_count_below_nothing_is_refused(harness: Harness) -> None:
+    with pytest.raises(ConfigurationError, match="expect -1 frames"):
+        harness.receiver.prepare(harness.request(expected_frames=-1))
+    harness.prepare()
+    with pytest.raises(ConfigurationError, match="expect -5 frames"):
+        harness.receiver.expect(None, -5)
+
+
+def test_a_second_source_that_is_no_address_leaves_no_socket_of_the_first(harness: Harness) -> None:
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        harness.prepare(sources=(harness.sender.endpoint, "nonsense"))
+    harness.receiver.close()  # would wait for ever for a socket that nobody closes
+    assert list(harness.folder.iterdir()) == []
+
+
+def test_a_bug_in_closing_is_told_and_the_next_run_is_taken(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(SeriesFile, "settle", lambda *_: {}["nothing"])
+        harness.prepare()
+        harness.sender.series(2)
+        receipt = harness.receipt()
+    assert receipt.verdict is Verdict.FAILED
+    assert "internal error, please report it: KeyError" in receipt.reasons[0]
+    assert harness.receiver.state is AcquisitionState.FAULT
+    harness.prepare(destination=str(harness.folder / "b.h5"))
+    harness.sender.series(2)
+    assert harness.receipt().verdict is Verdict.COMPLETE
+
+
+def test_an_empty_file_that_cannot_be_removed_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    harness.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        harness.receiver.abort("not wanted")
+        receipt = harness.receipt()
+    assert receipt.verdict is Verdict.FAILED
+    assert "remove the empty file" in receipt.reasons[-1]
+    assert receipt.file.endswith(".a.h5.part")
+
+
+def test_the_header_that_replaces_another_names_the_file(harness: Harness) -> None:
+    harness.prepare(destination="", naming=FileNaming.STREAM)
+    harness.sender.header(str(harness.folder / "stale.h5"))
+    harness.sender.header(str(harness.folder / "real.h5"))
+    harness.sender.image(0)
+    harness.sender.end()
+    assert harness.receipt().file == str(harness.folder / "real.h5")
+    assert [path.name for path in harness.folder.iterdir()] == ["real.h5"]
+
+
+def test_frames_larger_than_foreseen_do_not_pass_the_budget_in_the_socket(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZeroMQ counts messages: room for 4 MiB frames that nobody announced must not become room for as many larger."""
+    write, released = SeriesFile.write, threading.Event()
+    monkeypatch.setattr(SeriesFile, "write", lambda *frame: (frame[1] == 0 or released.wait(WAIT_S)) and write(*frame))
+    format = FrameFormat((4096, 2048), "uint16", Encoding.NONE)
+    blob = bytes(format.nbytes)
+    sender = harness.add_sender()
+    sender.socket.sndhwm, sender.socket.sndtimeo = 1, 1000
+    sender.socket.bind("tcp://127.0.0.1:*")  # connections get the limit of the moment of the bind
+    endpoint = sender.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def send(number: int) -> None:
+        frame = Frame(series="", frame_number=number, format=format, blobs=(blob,))
+        sender.send(stins.encode_image(None, frame))
+
+    harness.prepare(sources=(endpoint,), memory_bytes=256 << 20)
+    sender.header()
+    send(0)
+    harness.wait_written(1)
+    sent = 1
+    try:
+        while sent < 100:
+            send(sent)
+            sent += 1
+    except zmq.Again:
+        pass
+    assert sent * len(blob) < 300 << 20
+    harness.receiver.abort("seen enough")
+    released.set()

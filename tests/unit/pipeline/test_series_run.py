@@ -355,3 +355,46 @@ def test_a_receipt_of_a_hugely_short_series_stays_small() -> None:
     assert receipt.frames_missing_count == 1_999_999
     assert receipt.frames_missing_ranges == ((1, 1_999_999),)
     assert account.row_count == 1
+
+
+def test_a_header_that_replaces_an_empty_series_brings_its_own_count() -> None:
+    played = Played().give(start("14", frame_count=10), SeriesEnd(series="14"), start("15", frame_count=2))
+    assert played.run.ledger.expected == 2
+    assert not played.run.end_message_seen
+    played.give(*frames(0, 1, series="15"), SeriesEnd(series="15"))
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+    played = Played(expected_frames=3).give(start("14", frame_count=10), start("15", frame_count=2))
+    assert played.run.ledger.expected == 3  # what was asked for stays
+
+
+def test_a_count_that_comes_after_the_last_frame_ends_the_series() -> None:
+    played = Played().give(start(), *frames(0, 1, 2))
+    played.run.expect(None, 3, played.now)
+    assert played.wait(END_MESSAGE_WAIT_S + 0.01).run.is_over
+    assert played.run.close()[1].verdict is Verdict.COMPLETE
+
+
+def test_stragglers_that_still_come_are_waited_for() -> None:
+    played = Played(expected_frames=9, grace_s=1.0).give(start(), *frames(0), SeriesEnd(series="14"))
+    for number in range(1, 4):
+        played.wait(0.9).give(*frames(number))
+    assert played.run.phase is Phase.ENDING
+    assert played.wait(1.1).run.is_over
+
+
+def test_a_source_told_to_stop_gets_the_grace_time_and_no_more() -> None:
+    played = Played(expected_frames=9, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now)
+    played.wait(0.9).give(*frames(1))
+    assert played.wait(0.2).run.is_over
+
+
+def test_an_intact_copy_of_a_damaged_frame_is_counted_as_received() -> None:
+    played = Played(expected_frames=2).give(start())
+    row = played.run.on_frame(frame(0), played.now)
+    assert row is not None
+    played.run.settle(row, frame(0), Fate.CORRUPT, "torn")
+    played.give(*frames(0, 1), SeriesEnd(series="14"))
+    receipt = played.run.close()[1]
+    assert (receipt.frames_received, receipt.frames_written, receipt.frames_corrupt) == (2, 2, 1)
+    assert receipt.frames_corrupt_numbers == ()
