@@ -266,3 +266,35 @@ def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     status, out, _ = run("check", str(tmp_path / "none.h5"))
     assert status == 1
     assert "cannot be opened" in out
+
+
+def test_a_replay_that_was_not_taken_says_so(tmp_path: Path) -> None:
+    capture = tmp_path / "a.cborseq.gz"
+    with CaptureWriter(capture) as writer:
+        for message in [stins.encode_header(0, "", {}), *(  # more than a receiver that reads nothing can hold
+            stins.encode_image(
+                1 + number,
+                Frame(
+                    series="",
+                    frame_number=number,
+                    format=FrameFormat((1024, 1024), "uint32", Encoding.NONE),
+                    blobs=(bytes(4 << 20),),
+                ),
+            )
+            for number in range(8)
+        )]:  # fmt: skip
+            writer.write(message)
+    process = maxdaq("replay", str(capture), "--bind", "tcp://127.0.0.1:0", "--linger", "0.5")
+    assert process.stdout is not None
+    endpoint = process.stdout.readline().split()[-1]
+    context = zmq.Context()
+    try:
+        idle = context.socket(zmq.PULL)
+        idle.set_hwm(1)
+        idle.rcvbuf = 4096
+        idle.connect(endpoint)
+        out, _ = process.communicate(timeout=WAIT_S)
+    finally:
+        context.destroy(0)
+    assert process.returncode == 1
+    assert "had not taken all of them after 0.5 s" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -99,13 +100,14 @@ def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
     receiver = Receiver(hear, look, software=f"maxdaq-tango {__version__}")
 
     def end(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        receiver.abort(f"ended by {signal.Signals(number).name}")
+        signals.append(number)  # only noted: it may come before there is a run, or while this thread holds a lock
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         receiver.prepare(request)
-        _show_progress(over, newest, request, console)
+        for _ in _watch(over, newest, request, console):
+            if signals:
+                receiver.abort(f"ended by {signal.Signals(signals[0]).name}")
     finally:
         receiver.close()
         for number, handler in before.items():
@@ -113,7 +115,8 @@ def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
     return receipts[-1], signals[0] if signals else 0
 
 
-def _show_progress(over: threading.Event, newest: list[Counters], request: RunRequest, console: Console) -> None:
+def _watch(over: threading.Event, newest: list[Counters], request: RunRequest, console: Console) -> Iterator[None]:
+    """Show how far the run is, ten times a second, until it is over."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(
@@ -131,3 +134,4 @@ def _show_progress(over: threading.Event, newest: list[Counters], request: RunRe
                     completed=counters.frames_received,
                     total=expected if expected >= 0 else None,
                 )
+            yield

@@ -24,6 +24,8 @@ def replay(
 
     Waits for a receiver before the first message, as a PUSH socket does. Numbers are changed only where --repeat and
     --loop-frames need it; everything else is sent as it was recorded.
+
+    Exit status 0 only when the receiver took everything.
     """
     from maxdaq_tango.cli.replaying import Player
     from maxdaq_tango.cli.terminal import people, program
@@ -37,3 +39,6 @@ def replay(
         program(sent)
     rate_text = f" ({sent.frames / sent.seconds:.0f} frames/s)" if sent.seconds > 0 else ""
     console.print(f"sent {sent.frames} frames in {sent.messages} messages, {sent.bytes} bytes{rate_text}")
+    if not sent.taken:
+        console.print(f"[red]the receiver had not taken all of them after {linger:g} s; the rest is lost[/red]")
+        raise typer.Exit(1)
