@@ -309,3 +309,13 @@ def test_settings_of_the_family_are_refused_in_mid_run(clients, wait):
     refused(lambda: setattr(clients.detector, "Energy", 12_000.0), "an acquisition is under way")
     clients.detector.Stop()
     wait(lambda: clients.detector.State() in NOT_BUSY, 10, "end")
+
+
+def test_nobody_takes_a_detector_from_under_a_controllers_series(clients, wait):
+    prepare(clients.controller, clients, frames=400)
+    clients.controller.Arm()
+    wait(lambda: clients.receiver.nFramesReceived > 10)
+    for name in ("Reset", "Arm", "Live", "SoftwareTrigger"):
+        refused(lambda name=name: clients.detector.command_inout(name), clients.detector.dev_name())
+    wait(lambda: clients.controller.state() in NOT_BUSY)
+    assert clients.controller.Verdict == "COMPLETE"

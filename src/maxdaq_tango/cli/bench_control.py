@@ -20,7 +20,7 @@ from maxdaq_tango.errors import DetectorTimeout
 from maxdaq_tango.model import Receipt
 
 REFUSED = {
-    "EigerDetector": ("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger", "ArmHardware"),
+    "EigerDetector": ("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger"),
     "StreamReceiver": ("Prepare", "Reset"),
     "DAQController": ("Arm", "Live", "Reset", "SoftwareTrigger"),
 }
@@ -153,16 +153,19 @@ class _Bench:
         self._wait(lambda: self._controller.state() == tango.DevState.ON, "the devices")
         frames = int(seconds * self._rate_hz)
         self._arm(frames, "control.h5")
-        # Near the end Arm and Reset would be taken at their word.
-        while self._controller.state() == tango.DevState.RUNNING and self._controller.nFramesReceived < 0.9 * frames:
+        controller, detector = self._controller, self._devices["EigerDetector"]
+        while controller.state() == tango.DevState.RUNNING:
             for class_name, proxy in self._devices.items():
                 for attribute in proxy.get_attribute_list():
                     self.watch.call(class_name, attribute, partial(proxy.read_attribute, attribute))
-                for name in ("State", "Status", *REFUSED[class_name]):
-                    argument = ("{}",) if name == "Prepare" else ()
-                    self.watch.call(class_name, f"{name}()", partial(proxy.command_inout, name, *argument))
+                for name in ("State", "Status"):
+                    self.watch.must(class_name, f"{name}()", partial(proxy.command_inout, name))
+                # Near the end they would not be refused: Arm and Reset would be taken at their word.
+                if detector.HardwareState == "ACQUIRING" and controller.nFramesReceived < 0.8 * frames:
+                    for name in REFUSED[class_name]:
+                        argument = ("{}",) if name == "Prepare" else ()
+                        self.watch.call(class_name, f"{name}()", partial(proxy.command_inout, name, *argument))
             self._interruption.wait(0)
-        self._wait(lambda: self._controller.state() != tango.DevState.RUNNING, "the end of the series")
         return msgspec.json.decode(self._devices["StreamReceiver"].LastReceipt, type=Receipt)
 
     def measure_ending(self, class_name: str, name: str, number: int) -> None:

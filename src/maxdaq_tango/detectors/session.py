@@ -128,6 +128,13 @@ class Session:
         """SoftwareTrigger, of our own run or within a controller's."""
         if self.executor.busy or not self.held:
             self.executor.trigger()
+        elif not self.ready_for_trigger:
+            raise StateError(
+                "SoftwareTrigger",
+                of=self.hardware.name,
+                answer=f"the detector is {self.hardware.last_report.state.value} and waits for no software trigger",
+                accepted="see ReadyForSwTrigger",
+            )
         else:
             self.steps.run("TriggerHardware", self.hardware.trigger, 0.0)
 
@@ -146,10 +153,11 @@ class Session:
             self.abort_hardware()
 
     def reset(self) -> None:
-        """Acknowledge; a detector or receiver in error is brought back."""
+        """Acknowledge; a detector or receiver in error is brought back. Refused while a controller uses the detector:
+        the hold would be lost, and the next Arm would take the detector away from under a running series.
+        """
+        self._must_be_free("Reset")
         self.executor.reset()
-        with self._lock:
-            self._held_until_s = None
         receiver = self.executor.sight(self.hardware.name).view
         if self.hardware.last_report.state is HardwareState.ERROR and not self.steps.is_running(RECOVER):
             self.steps.run(RECOVER, self._recover, RESET_WAIT_S)
@@ -313,7 +321,7 @@ class Session:
                 asked,
                 of=self.hardware.name,
                 answer="a DAQController is using the detector",
-                accepted="Arm when State has left RUNNING; Stop or Abort end the controller's series",
+                accepted=f"{asked} when State has left RUNNING; Stop or Abort end the controller's series",
             )
 
     def _must_be_well(self, asked: str) -> None:

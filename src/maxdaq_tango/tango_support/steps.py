@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +47,7 @@ class Steps:
     def __init__(self, thread: Callable[..., threading.Thread] = threading.Thread) -> None:
         self._thread = thread
         self._changed = threading.Condition()  # guards the two below
-        self._steps: deque[_Step] = deque(maxlen=KEPT)
+        self._steps: list[_Step] = []
         # From the clock, so that no number means one thing before a restart of the server and another after it.
         self._number = time.time_ns() // 1_000_000
 
@@ -58,6 +57,7 @@ class Steps:
             self._number += 1
             step = _Step(StepRecord(number=self._number, step=name))
             self._steps.append(step)
+            self._forget_old_ones()
             step.thread = self._thread(target=self._work, args=(step, work), name=f"step {name}", daemon=True)
             step.thread.start()
             self._changed.wait_for(lambda: step.record.done, wait_s)
@@ -81,6 +81,12 @@ class Steps:
             threads = [step.thread for step in self._steps if step.thread is not None and not step.record.done]
         for thread in threads:
             thread.join(CLOSE_S)
+
+    def _forget_old_ones(self) -> None:
+        # Never one under way: whoever waits for it would take its absence for a restart of the device.
+        done = [step for step in self._steps if step.record.done]
+        for step in done[: max(0, len(self._steps) - KEPT)]:
+            self._steps.remove(step)
 
     def _work(self, step: _Step, work: Callable[[], Any]) -> None:
         error: MaxdaqError | None = None

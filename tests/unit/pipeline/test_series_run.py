@@ -224,6 +224,22 @@ def test_stop_without_an_end_message_waits_no_longer_than_the_grace_time() -> No
     assert played.wait(0.2).run.is_over
 
 
+def test_the_grace_time_counts_from_the_last_frame_because_a_backlog_may_be_longer() -> None:
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now)
+    for number in range(1, 10):
+        played.wait(0.9).give(*frames(number))
+        assert not played.run.is_over
+    assert played.wait(1.1).run.is_over
+
+
+def test_copies_do_not_keep_a_series_open() -> None:
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now)
+    played.wait(0.9).give(*frames(0)).wait(0.2)
+    assert played.run.is_over
+
+
 def test_stop_before_the_first_message_is_over_at_once() -> None:
     played = Played()
     played.run.stop(played.now)

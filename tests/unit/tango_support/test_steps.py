@@ -66,3 +66,14 @@ def test_only_the_newest_steps_are_kept(steps):
     for _ in range(KEPT + 5):
         steps.run("x", lambda: None, 1.0)
     assert len(steps.records()) == KEPT
+
+
+def test_a_step_under_way_is_never_forgotten(steps):
+    go = threading.Event()
+    slow = steps.run("TriggerHardware", go.wait, 0.0)
+    for _ in range(2 * KEPT):
+        steps.run("Configure", lambda: None, 1.0)
+    assert steps.is_running("TriggerHardware")
+    assert slow in [record.number for record in steps.records()]
+    assert len(steps.records()) <= KEPT + 1
+    go.set()
