@@ -167,7 +167,11 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
         bad = outcome is not None and is_alarming(outcome.verdict, armed=outcome.armed)
         hardware = self.session.hardware
         return tango_state(
-            self.session.state, reachable=hardware.reachable, alarmed=bad and self.AlarmAfterBadRun, idle=self._idle
+            self.session.state,
+            starting=not hardware.tried,
+            reachable=hardware.reachable,
+            alarmed=bad and self.AlarmAfterBadRun,
+            idle=self._idle,
         )
 
     def dev_status(self) -> str:
@@ -176,7 +180,9 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
             return self._trouble
         session, report = self.session, self.session.hardware.last_report
         lines = [report.message] if self.HardwareStateInStatus else []
-        if not session.hardware.reachable:
+        if not session.hardware.tried:
+            lines.append("Connecting to the detector for the first time, which may initialise it")
+        elif not session.hardware.reachable:
             lines.append(f"The detector cannot be reached: {report.message}")
         if report.state is HardwareState.ERROR:
             lines.append(f"The detector reports an error: {report.message}")

@@ -54,6 +54,8 @@ class Hardware:
         self._looks = 0
         self._report = DetectorReport(state=HardwareState.OFFLINE, message="connecting for the first time")
         self._failed_looks = 0
+        self.tried = False
+        """The first attempt to connect is over, well or not; it may take minutes when the detector initialises."""
         self._looking = False
         self._wanted = 0
         self._closing = False
@@ -155,7 +157,7 @@ class Hardware:
                 self._looking = True
             pause_s = self._look() if self._connected or self._connect() else self._reconnect_s
             with self._changed:
-                self._looking = False
+                self._looking, self.tried = False, True
                 self._looks += 1
                 self._changed.notify_all()
                 self._changed.wait_for(

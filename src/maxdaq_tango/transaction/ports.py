@@ -40,7 +40,7 @@ class DetectorPort(Protocol):
         ...
 
     def configure(self, settings: AcquisitionSettings) -> StreamDescription:
-        """Apply, read back, check. Nothing to undo."""
+        """Apply, read back, check. A detector that others use too is held from now until `abort` or the series' end."""
         ...
 
     def arm(self) -> ArmedSeries:

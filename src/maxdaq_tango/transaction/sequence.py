@@ -323,15 +323,21 @@ class Sequence:
 
     def _undoable(self) -> Iterator[tuple[PairRun, Step]]:
         for pair in self.pairs.values():
-            # Also when arm failed or still blocks: the hardware may be half-way, and abort is what releases it.
-            if Step.ARM in pair.issued:
+            late = {call.step for call in self.late.values() if call.pair == pair.name}
+            # Settings need no undoing, but a detector device that was configured is held for us until it is aborted.
+            # Also when arm failed or still blocks: the hardware may be half-way. A detector that refused to be
+            # configured is left alone, as it may be working for somebody else.
+            if Step.CONFIGURE in pair.answered | late or Step.ARM in pair.issued:
                 yield pair, Step.ABORT_SOURCE
-            late = any(call.pair == pair.name and call.step is Step.PREPARE for call in self.late.values())
-            if Step.PREPARE in pair.answered or late:
+            if Step.PREPARE in pair.answered | late:
                 yield pair, Step.ABORT_RECEIVER
 
     def _undoing(self, pair: PairRun, step: Step) -> Instruction | None:
-        undo = {Step.ARM: Step.ABORT_SOURCE, Step.PREPARE: Step.ABORT_RECEIVER}.get(step)
+        undo = {
+            Step.CONFIGURE: Step.ABORT_SOURCE,
+            Step.ARM: Step.ABORT_SOURCE,
+            Step.PREPARE: Step.ABORT_RECEIVER,
+        }.get(step)
         return self._tell(pair, undo, self._undo_reason(undo)) if undo is not None else None
 
     def _undo_reason(self, step: Step) -> str | None:
