@@ -173,7 +173,8 @@ class _Bench:
         self._arm(int(60 * self._rate_hz), f"{class_name}-{name}-{number}.h5")
         self._wait(lambda: self._devices["StreamReceiver"].nFramesReceived > 100, "the first frames")
         proxy = self._devices[class_name]
-        self.watch.must(class_name, f"{name}()", lambda: proxy.command_inout(name))
+        reason = ("measured",) if (class_name, name) == ("StreamReceiver", "Abort") else ()
+        self.watch.must(class_name, f"{name}()", partial(proxy.command_inout, name, *reason))
         self._wait(lambda: self._controller.state() != tango.DevState.RUNNING, f"the end after {name}")
         self._controller.Reset()
 

@@ -225,8 +225,7 @@ def test_stop_without_an_end_message_waits_no_longer_than_the_grace_time() -> No
 
 
 def test_the_grace_time_counts_from_the_last_frame_because_a_backlog_may_be_longer() -> None:
-    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
-    played.run.stop(played.now)
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0), SeriesEnd(series="14"))
     for number in range(1, 10):
         played.wait(0.9).give(*frames(number))
         assert not played.run.is_over
@@ -234,8 +233,7 @@ def test_the_grace_time_counts_from_the_last_frame_because_a_backlog_may_be_long
 
 
 def test_copies_do_not_keep_a_series_open() -> None:
-    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
-    played.run.stop(played.now)
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0), SeriesEnd(series="14"))
     played.wait(0.9).give(*frames(0)).wait(0.2)
     assert played.run.is_over
 
