@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import tango
 from tango.server import device_property
 
 from maxdaq_tango.detectors.registry import FAMILIES
+from maxdaq_tango.tango_support.attributes import told_attributes
 
 STANDARD = {"State", "Status"}
 NO_UNIT = {
@@ -146,3 +148,15 @@ def test_every_family_of_the_registry_can_be_imported(name):
     module, _, driver = family.driver.partition(":")
     assert getattr(importlib.import_module(module), driver)
     assert importlib.import_module(family.simulator_module)
+
+
+@pytest.mark.parametrize("class_name", sorted(CLASSES))
+def test_the_reference_page_names_everything_that_there_is(class_name):
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "tango-devices.md").read_text()
+    device_class = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    properties = {
+        name for part in device_class.__mro__ for name, item in vars(part).items() if isinstance(item, device_property)
+    }
+    commands = set(device_class.TangoClassClass.cmd_list) - {"Init", "State", "Status"}
+    for name in properties | commands | set(told_attributes(device_class)):
+        assert f"`{name}`" in page, name

@@ -180,6 +180,7 @@ class Session:
             raise ConfigurationError("Configure", of=self.hardware.name, answer=str(error), accepted=accepted) from None
         self._must_not_run("Configure")
         self._must_be_well("Configure")
+        self._must_be_free("Configure")
         self._hold()
         view = self.executor.sight(self.hardware.name).view
         with self._lock:

@@ -403,7 +403,7 @@ class Sequence:
             Step.ARM: limits.arm_s,
             Step.EXPECT: limits.expect_s,
             Step.TRIGGER: pair.burst_s + limits.trigger_margin_s,
-            Step.STOP_SOURCE: limits.stop_s,
+            Step.STOP_SOURCE: pair.plan.settings.frame_period_s + limits.stop_s,
             Step.STOP_RECEIVER: limits.stop_s,
             Step.ABORT_SOURCE: limits.abort_s,
             Step.ABORT_RECEIVER: limits.abort_s,

@@ -46,11 +46,13 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     configure_s: float = 60.0
     """A new energy makes an Eiger recompute its flat field."""
     prepare_s: float = 10.0
-    arm_s: float = 60.0
+    arm_s: float = 130.0
+    """Longer than any driver waits by itself, whose error says more."""
     expect_s: float = 5.0
     trigger_margin_s: float = 30.0
     """On top of the length of what is triggered."""
     stop_s: float = 30.0
+    """On top of one frame, which a detector may finish first."""
     abort_s: float = 15.0
     drain_s: float = 2.0
     """Silence after the detector has finished before the receiver is told that nothing more will come."""

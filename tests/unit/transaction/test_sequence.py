@@ -179,7 +179,7 @@ def test_a_step_that_times_out_is_named_with_its_limit_and_its_late_answer_is_un
     error = play.sequence.outcome.errors[0]
     assert isinstance(error, DetectorTimeout)
     assert "det/a" in str(error)
-    assert "no answer within 60 s" in str(error)
+    assert "no answer within 130 s" in str(error)
     with pytest.raises(StateError, match="has not come back"):
         play.begin()
     assert [call.step for call in play.answer(Step.ARM)] == [Step.ABORT_SOURCE]
