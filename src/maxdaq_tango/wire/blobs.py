@@ -116,6 +116,35 @@ def check_blob(format: FrameFormat, blob: Buffer) -> None:
         raise WireError("look at a pixel blob", answer=str(error), accepted="contiguous bytes") from error
 
 
+def accept_blob(format: FrameFormat, blob: Buffer) -> Buffer:
+    """The blob, if it can hold one chunk of `format`; else the error of `check_blob`.
+
+    One mistake of senders is mended: `bslz4` without its 12-byte header, as the bitshuffle package of PyPI makes it (and
+    ALBA's eiger-simulator sends it). Nothing is guessed: the block lengths must lead from the first byte to the last.
+    """
+    try:
+        check_blob(format, blob)
+    except WireError:
+        if format.encoding is Encoding.BSLZ4 and _is_headerless_bslz4(format, memoryview(blob).cast("B")):
+            return b"".join((bslz4_header(format.chunk_nbytes), blob))
+        raise
+    return blob
+
+
+def _is_headerless_bslz4(format: FrameFormat, view: memoryview) -> bool:
+    """Do the lengths of 8192-byte blocks, the rest rounded to 8 pixels and a raw tail fill the blob exactly?"""
+    expected, item = _bitshuffle_expectation(format)
+    full, rest = divmod(expected, BSLZ4_BLOCK_NBYTES)
+    tail = rest % (8 * item)
+    at = 0
+    for _ in range(full + (rest > tail)):
+        length = int.from_bytes(view[at : at + 4], "big")
+        at += 4 + length
+        if not length or at > len(view):
+            return False
+    return at + tail == len(view)
+
+
 def lz4_block_to_hdf5(blob: Buffer, nbytes: int) -> bytes:
     """A bare LZ4 block as a chunk of HDF5 filter 32004, so that an ordinary reader can open it.
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
-from maxdaq_tango.wire.blobs import ITEM_NBYTES, check_blob, frame_format
+from maxdaq_tango.wire.blobs import ITEM_NBYTES, accept_blob, frame_format
 from maxdaq_tango.wire.hints import appendix_hints, appendix_value, positive_seconds, whole_number
 from maxdaq_tango.wire.json_parts import (
     Count,
@@ -138,9 +138,12 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
         metadata |= lenient_object(rest.pop(0), "Dectris v1 detector configuration")
     if header.header_detail is HeaderDetail.ALL:
         # By htype, not by position: which tables come differs between detectors and simulators.
-        while len(rest) >= 2:
-            name, array = _array(rest[0], rest[1])
-            arrays[name] = array
+        for _ in range(min(len(ARRAY_NAMES), len(rest) // 2)):
+            try:
+                name, array = _array(rest[0], rest[1])
+                arrays[name] = array
+            except WireError as error:  # a table that cannot be read must not cost the series
+                metadata.setdefault("unreadable_tables", []).append(str(error))
             del rest[:2]
     if len(rest) > 1:
         raise WireError(
@@ -203,12 +206,12 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
             accepted="dimage_d-1.0 and dconfig-1.0",
         )
     format = _format(data.shape, data.type, data.encoding)
-    blob = parts[2]
-    check_blob(format, blob)
-    if data.size is not None and data.size != memoryview(blob).nbytes:
+    size = memoryview(parts[2]).nbytes
+    blob = accept_blob(format, parts[2])
+    if data.size is not None and data.size != size:
         raise WireError(
             f"read Dectris v1 image {image.frame}",
-            answer=f"a blob of {memoryview(blob).nbytes} bytes",
+            answer=f"a blob of {size} bytes",
             accepted=f"the {data.size} that part 1 states",
         )
     extras = unknown_keys(raw_data, _DATA_FIELDS) | unknown_keys(raw_times, _TIMES_FIELDS)

@@ -15,7 +15,7 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
-from maxdaq_tango.wire.blobs import check_blob, frame_format
+from maxdaq_tango.wire.blobs import accept_blob, frame_format
 from maxdaq_tango.wire.hints import positive_seconds, wants_saving
 from maxdaq_tango.wire.json_parts import (
     Count,
@@ -123,8 +123,7 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
             answer=f"{len(blobs)} blobs for shape {image.shape}, chunks {image.chunks}",
             accepted=f"{format.chunk_count}" + ("" if image.chunks else "; several only with `chunks`"),
         )
-    for blob in blobs:
-        check_blob(format, blob)
+    blobs = tuple([accept_blob(format, blob) for blob in blobs])
     return Frame(
         series="",
         frame_number=image.frame,

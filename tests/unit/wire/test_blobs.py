@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.kernels.compression import decode_pixels, encode_pixels
+from maxdaq_tango.kernels.compression import compress_bslz4, decode_pixels, encode_pixels
 from maxdaq_tango.model import Encoding, FrameFormat
-from maxdaq_tango.wire.blobs import bslz4_header, check_blob, frame_format, lz4_block_to_hdf5
+from maxdaq_tango.wire.blobs import accept_blob, bslz4_header, check_blob, frame_format, lz4_block_to_hdf5
 
 SHAPE = (16, 24)
 PIXELS = np.arange(16 * 24, dtype=np.uint32).reshape(SHAPE)
@@ -162,3 +162,16 @@ def test_hdf5_reads_the_reframed_block(tmp_path) -> None:  # type: ignore[no-unt
             dataset.id.write_direct_chunk((0,), lz4_block_to_hdf5(blob, len(raw)))
         with h5py.File(tmp_path / f"{index}.h5") as file:
             assert file["data"][:].tobytes() == raw
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (64, 64), (100, 3), (7, 5), (512, 1028)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+def test_bslz4_without_its_header_gets_one(shape: tuple[int, int], dtype: str) -> None:
+    pixels = (np.arange(shape[0] * shape[1]).reshape(shape) * 7 % 251).astype(dtype)
+    whole = compress_bslz4(pixels)
+    format = FrameFormat(shape, dtype, Encoding.BSLZ4)
+    assert bytes(accept_blob(format, whole[12:])) == whole
+    assert accept_blob(format, whole) is whole
+    for wrong in (whole[12:-1], whole[12:] + b"x", whole[13:], b"", b"\0" * 4, b"\0" * len(whole)):
+        with pytest.raises(WireError):
+            accept_blob(format, wrong)
