@@ -174,3 +174,15 @@ def test_init_in_mid_run_ends_the_run_and_leaves_a_device_that_works(site, conne
     detector.Arm()
     wait(lambda: detector.State() == DevState.ON, 10, "end")
     assert detector.Verdict == "COMPLETE"
+
+
+def test_settings_of_operators_outlive_the_server_and_set_points_of_a_scan_do_not(site, connect, wait):
+    site.simulate("memory")
+    name = site.eiger("memory", "")
+    detector = connect(name)
+    wait(lambda: detector.State() == DevState.ON, 10, "ON")
+    detector.Rotation, detector.Fliplr, detector.ExposureTime = 3, True, 0.25
+    assert site.servers[name].end() == 0
+    site.serve("maxdaq_tango.detectors.eiger.device", "EigerDetector", {name: {}})
+    wait(lambda: detector.State() == DevState.ON, 10, "ON again")
+    assert (detector.Rotation, detector.Fliplr, detector.ExposureTime) == (3, True, 0.1)

@@ -33,8 +33,7 @@ class DetectorAttributes:
         lambda self: self.set_points.rotation,
         _set_rotation,
         dtype=int,
-        label="Rotation",
-        unit="quarter turns",
+        label="Rotation (quarter turns)",
         format="%d",
         minimum=-3,
         maximum=3,
@@ -61,7 +60,6 @@ class DetectorAttributes:
         lambda self: self.session.frames_acquired,
         dtype=int,
         label="Frames acquired",
-        unit="frames",
         format="%d",
         doc="Since Arm, by the detector, or by the receiver where it does not count. Kept until the next Arm.",
     )
@@ -69,7 +67,6 @@ class DetectorAttributes:
         lambda self: self.session.frames_received,
         dtype=int,
         label="Frames received",
-        unit="frames",
         format="%d",
         doc="Since Arm, by the receiver. Kept until the next Arm.",
     )

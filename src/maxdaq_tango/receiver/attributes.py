@@ -11,7 +11,7 @@ from maxdaq_tango.tango_support.attributes import told
 
 
 def _count(name: str, label: str, doc: str) -> Any:
-    return told(lambda self: getattr(self.counters, name), dtype=int, label=label, unit="frames", format="%d", doc=doc)
+    return told(lambda self: getattr(self.counters, name), dtype=int, label=label, format="%d", doc=doc)
 
 
 class ReceiverAttributes:
@@ -43,7 +43,6 @@ class ReceiverAttributes:
         lambda self, value: self._set("_expected_frames", value),
         dtype=int,
         label="Expected frames",
-        unit="frames",
         format="%d",
         minimum=0,
         doc="Frames of the next series; 0 = believe the stream. Used by Prepare('').",
@@ -52,7 +51,6 @@ class ReceiverAttributes:
         lambda self: self.counters.frames_expected if self.counters.frames_expected >= 0 else None,
         dtype=int,
         label="Frames expected",
-        unit="frames",
         format="%d",
         doc="Frames that this run is going to have; invalid when nobody said.",
     )

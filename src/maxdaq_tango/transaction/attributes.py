@@ -80,7 +80,6 @@ class ArmAttributes:
         _set("frames_per_trigger"),
         dtype=int,
         label="Frames per trigger",
-        unit="frames",
         format="%d",
         minimum=1,
         doc="Frames that each trigger starts.",
