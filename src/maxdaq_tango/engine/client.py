@@ -92,10 +92,18 @@ class EngineClient:
                 self._spawn()
 
     def prepare(self, request: RunRequest, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """File made and sockets connected when this returns; else the engine's error, and nothing is left."""
+        """File made and sockets connected when this returns; else the engine's error, and nothing is left.
+
+        After a time-out that is so as soon as the engine answers again: an abort waits for it behind the request.
+        """
         self.start()
         wait = timeout_s + request.connect_timeout_s
-        self._ask(Verb.PREPARE, msgspec.to_builtins(request), wait)
+        try:
+            self._ask(Verb.PREPARE, msgspec.to_builtins(request), wait)
+        except EngineError:
+            with contextlib.suppress(EngineError):
+                self._send(Verb.ABORT, {"reason": "the request to prepare was given up"})
+            raise
 
     def expect(self, series: str | None, frames: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Tell what the armed detector said it will send."""
@@ -169,7 +177,7 @@ class EngineClient:
         self._reader.start()
         self._ask(Verb.RESET, {}, START_TIMEOUT_S)  # the first answer proves that it is up
 
-    def _ask(self, verb: Verb, arguments: dict[str, Any], timeout_s: float) -> None:
+    def _send(self, verb: Verb, arguments: dict[str, Any]) -> tuple[int, Future[Answer]]:
         future: Future[Answer] = Future()
         control = self._control
         if control is None:
@@ -183,6 +191,10 @@ class EngineClient:
             except OSError as error:
                 del self._answers[ask.id]
                 raise EngineError(f"ask the engine to {verb}", of=self.name, answer=str(error)) from error
+        return ask.id, future
+
+    def _ask(self, verb: Verb, arguments: dict[str, Any], timeout_s: float) -> None:
+        number, future = self._send(verb, arguments)
         try:
             answer = future.result(timeout_s)
         except TimeoutError:
@@ -191,7 +203,7 @@ class EngineClient:
             ) from None
         finally:
             with self._condition:
-                self._answers.pop(ask.id, None)
+                self._answers.pop(number, None)
         if answer.error is not None:
             raise answer.error.to_error()
 
@@ -202,7 +214,7 @@ class EngineClient:
                 message = decoder.decode(line)
                 if isinstance(message, Answer):
                     with self._condition:
-                        future = self._answers.get(message.id)
+                        future = self._answers.pop(message.id, None)
                     if future is not None:
                         with contextlib.suppress(InvalidStateError):  # its asker has given up
                             future.set_result(message)

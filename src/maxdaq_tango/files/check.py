@@ -47,6 +47,8 @@ def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None 
         result.problems.append(f"the file cannot be opened as HDF5: {error}")
     except FileError as error:
         result.problems.append(str(error))
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:  # h5py's ways to say that metadata are damaged
+        result.problems.append(f"the file is damaged: {error}")
     result.ok = not result.problems
     return result
 

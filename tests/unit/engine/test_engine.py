@@ -236,3 +236,22 @@ def test_an_unknown_error_from_the_other_side_is_not_lost() -> None:
     error = ErrorText("SomethingNew", "do it", "it", "no", "yes").to_error()
     assert isinstance(error, EngineError)
     assert str(error) == "do it (of it): no. Accepted: yes"
+
+
+def test_a_prepare_that_was_given_up_is_taken_back_when_the_engine_answers_again(owner: Owner) -> None:
+    owner.engine.start()
+    pid = owner.engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(EngineError, match=r"no answer in 0\.2 s"):
+            owner.engine.prepare(owner.request(connect_timeout_s=0.0), timeout_s=0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    with owner.changed:
+        assert owner.changed.wait_for(lambda: any(told.receipt for told in owner.told), WAIT_S)
+    receipt = owner.engine.last_receipt
+    assert receipt is not None
+    assert receipt.reasons[0] == "the request to prepare was given up"
+    assert list(owner.folder.iterdir()) == []
+    owner.engine.prepare(owner.request("b.h5"))

@@ -377,3 +377,19 @@ gc.collect()
     assert "No space left on device (errno 28)" in done.stdout
     with h5py.File(tmp_path / ".a.h5.part", "r", swmr=True, locking=False) as part:
         assert part["entry/instrument/eiger/daq/frame_valid"][...].sum() == 100
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError, ValueError, TypeError])
+def test_damaged_metadata_are_a_problem_of_the_file_not_of_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def damaged(*_: object) -> None:
+        raise error("incorrect metadata checksum after all read attempts")
+
+    with h5py.File(tmp_path / "a.h5", "w"):
+        pass
+    monkeypatch.setattr("maxdaq_tango.files.check.find_detector", damaged)
+    monkeypatch.setattr("maxdaq_tango.files.check.receipt_of", damaged)
+    result = check_file(tmp_path / "a.h5")
+    assert not result.ok
+    assert "incorrect metadata checksum" in result.problems[0]
