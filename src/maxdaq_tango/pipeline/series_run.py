@@ -283,6 +283,8 @@ class SeriesRun:
             reasons.append(f"{account.count(Fate.LOST)} frames were lost between socket and disk")
         if ledger.unexpected:
             reasons.append(f"{ledger.unexpected} frames had numbers beyond the expected {account.expected}")
+        if account.expected is not None and ledger.seen > account.expected:
+            reasons.append(f"{ledger.seen} frames came, and {account.expected} were expected in the end")
         if account.expected is None and not self.end_message_seen:
             reasons.append("no end message came, and nobody said how many frames to expect")
         if self._stopping and account.missing_count:

@@ -412,3 +412,13 @@ def test_an_intact_copy_of_a_damaged_frame_is_counted_as_received() -> None:
     receipt = played.run.close()[1]
     assert (receipt.frames_received, receipt.frames_written, receipt.frames_corrupt) == (2, 2, 1)
     assert receipt.frames_corrupt_numbers == ()
+
+
+def test_a_count_corrected_below_what_has_come_is_not_complete() -> None:
+    played = Played().give(start(frame_count=4), *frames(0, 1, 2))
+    played.run.expect(None, 2, played.now)
+    played.give(SeriesEnd(series="14"))
+    receipt = played.run.close()[1]
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert receipt.reasons == ("3 frames came, and 2 were expected in the end",)
+    assert receipt.frames_written == 3
