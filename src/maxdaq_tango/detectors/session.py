@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.detectors.hardware import Hardware
-from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, StateError
+from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, MaxdaqError, StateError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, Receipt, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, HardwareState
 from maxdaq_tango.model.state import BUSY_STATES
@@ -189,7 +189,11 @@ class Session:
         self.description = None
 
         def configure() -> None:
-            self.description = self.hardware.configure(settings)
+            try:
+                self.description = self.hardware.configure(settings)
+            except MaxdaqError:
+                self._let_go()  # a controller that was refused does not come back to undo anything
+                raise
 
         return self._step("Configure", configure)
 
@@ -304,14 +308,17 @@ class Session:
         with self._lock:
             self._held_until_s = time.monotonic() + HOLD_S
 
+    def _let_go(self) -> None:
+        with self._lock:
+            self._held_until_s = None
+
     def _step(self, name: str, work: Callable[[], object], *, free: bool = False) -> int:
         def whole() -> None:
             try:
                 work()
             finally:
                 if free:
-                    with self._lock:
-                        self._held_until_s = None
+                    self._let_go()
                 self.hardware.report()  # whoever hears that the step is done must not see a look from before it
 
         return self.steps.run(name, whole, STEP_WAIT_S)
