@@ -60,7 +60,8 @@ counterparts: $(VENV)/installed-dev
 	done
 
 clean:
-	rm -rf $(VENV) .counterparts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+	rm -rf .counterparts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment ----
@@ -68,7 +69,7 @@ clean:
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or newer found. On Debian: apt install python3 python3-venv"; exit 1; fi
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@if [ -e $(VENV) ]; then there=yes; fi; $(PYTHON) -m venv $(VENV) || { [ -n "$$there" ] || rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
 
 # pip's own words go into a log; a person sees which package is on its way, and the log when something went wrong.

@@ -58,7 +58,7 @@ def word(description: dict) -> str:  # type: ignore[type-arg]
 def test_the_built_in_topology_comes_up_and_goes_down(run: Run, tmp_path: Path) -> None:
     command = run("up")
     command.wait_for("laptop/daq/controller")
-    Interruption().wait_until(lambda: command.out.count("│ ON") >= 3, 30)
+    assert Interruption().wait_until(lambda: command.out.count("│ ON") >= 3, 60), command.out
     assert re.search(r"export TANGO_HOST=127\.0\.0\.1:\d+", command.out)
     for device in ("laptop/detector/eiger", "laptop/receiver/eiger", "laptop/daq/controller"):
         assert device in command.out
