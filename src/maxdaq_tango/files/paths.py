@@ -8,6 +8,7 @@ appended to, truncated or replaced.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,12 +62,29 @@ def move_aside(path: Path) -> Path | None:
     for number in range(1, 10_000):
         aside = path.with_name(f"{path.stem}.old{number}{path.suffix}")
         try:
-            os.link(path, aside)  # fails when `aside` exists, so no older file is ever replaced
+            give_name(path, aside)
         except FileExistsError:
             continue
-        path.unlink()
         return aside
     raise FileError(f"move {path} aside", answer="10000 older versions exist", accepted="another name")
+
+
+NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def give_name(path: Path, name: Path) -> None:
+    """Rename, but never over what is there already: FileExistsError then."""
+    try:
+        os.link(path, name)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        # A file system without hard links: between look and rename somebody could take the name, for microseconds.
+        if os.path.lexists(name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
+        os.rename(path, name)
+    else:
+        path.unlink()
 
 
 def sync_directory(folder: Path) -> None:

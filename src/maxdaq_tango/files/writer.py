@@ -27,7 +27,7 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata
-from maxdaq_tango.files.paths import Destination, move_aside, sync_directory
+from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat, Receipt
 
@@ -268,11 +268,7 @@ class SeriesFile:
         if self._overwrite:
             move_aside(self.destination.final)
         final = self._free_final()
-        try:
-            os.link(part, final)  # unlike rename, never replaces what somebody put there meanwhile
-            part.unlink()
-        except PermissionError:
-            os.rename(part, final)  # a file system without hard links
+        give_name(part, final)
         sync_directory(final.parent)
         return final
 

@@ -1,66 +1,20 @@
 """A receiver: one run at a time, from sockets to a published file.
 
 Threads: one `ingest` thread a socket, and one `collector` thread a run, which owns the ledger and the file. Requests
-(stop, abort, expect) are left for the collector, which looks at them between two messages; nobody else touches its
-state.
-Progress is told by two callbacks: `tell` at every change of state, `publish` with the live counters.
+(stop, abort, expect) are left for the collector; nobody else touches its state. Progress is told by two callbacks:
+`tell` at every change of state, `publish` with the live counters.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-import threading
-import time
-from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-import msgspec
 import zmq
 
-from maxdaq_tango.errors import ConfigurationError, FileError, MaxdaqError, PipelineError, StateError, WireError
-from maxdaq_tango.model import (
-    BUSY_STATES,
-    AcquisitionState,
-    Counters,
-    FileNaming,
-    Frame,
-    Receipt,
-    RunRequest,
-    SeriesEnd,
-    SeriesStart,
-    Verdict,
-)
-from maxdaq_tango.pipeline.byte_queue import ByteQueue
-from maxdaq_tango.pipeline.file_sink import FileSink
-from maxdaq_tango.pipeline.ingest import Message, SourceReader
-from maxdaq_tango.pipeline.ledger import Fate
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
-from maxdaq_tango.wire import decoder_for
-
-BATCH = 256
-TICK_S = 0.1
-PUBLISH_S = 0.02
-ASSUMED_FRAME_NBYTES = 4 << 20
-"""For the sockets' high-water mark when nobody knows the frame size beforehand."""
-
-_STATE_OF = {
-    Phase.WAITING: AcquisitionState.ARMED,
-    Phase.TAKING: AcquisitionState.ACQUIRING,
-    Phase.ENDING: AcquisitionState.DRAINING,
-    Phase.OVER: AcquisitionState.FINALISING,
-}
-
-
-class RunReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of state."""
-
-    state: AcquisitionState
-    run_id: str = ""
-    message: str = ""
-    receipt: Receipt | None = None
-    """With the report that ends a run."""
+from maxdaq_tango.errors import ConfigurationError, StateError
+from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, RunRequest
+from maxdaq_tango.pipeline.collector import Collector, RunReport
+from maxdaq_tango.pipeline.series_run import SeriesRun
 
 
 class Receiver:
@@ -78,7 +32,7 @@ class Receiver:
         self._software = software
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._state = AcquisitionState.IDLE
-        self._job: _Job | None = None
+        self._collector: Collector | None = None
         self._run_number = 0
 
     @property
@@ -100,15 +54,23 @@ class Receiver:
         if not request.sources:
             raise StateError("prepare a run", answer="it names no source", accepted="at least one tcp://HOST:PORT")
         self._run_number += 1
-        job = _Job(self, request, self._run_number)
+        collector = Collector(
+            request,
+            self._run_number,
+            context=self._context,
+            software=self._software,
+            tell=self._hear,
+            publish=self._publish,
+        )
         try:
-            job.open()
+            collector.open()
         except Exception:
-            job.undo()
+            collector.undo()
             raise
-        self._job = job
-        self.set_state(AcquisitionState.ARMED, request.run_id, f"waiting for {', '.join(request.sources)}")
-        job.start()
+        self._collector = collector
+        message = f"waiting for {', '.join(request.sources)}"
+        self._hear(RunReport(state=AcquisitionState.ARMED, run_id=request.run_id, message=message))
+        collector.start()
 
     def expect(self, series: str | None, frames: int | None) -> None:
         """What the armed detector said it will send; harmless when no run is on."""
@@ -126,12 +88,12 @@ class Receiver:
     def reset(self) -> None:
         """Leave FAULT."""
         if self._state is AcquisitionState.FAULT:
-            self.set_state(AcquisitionState.IDLE, "", "")
+            self._hear(RunReport(state=AcquisitionState.IDLE))
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the present run is over; False when it is not after `timeout` seconds."""
-        job = self._job
-        return job is None or job.join(timeout)
+        collector = self._collector
+        return collector is None or collector.join(timeout)
 
     def close(self) -> None:
         """End everything; a run that is on is aborted and its file closed."""
@@ -139,287 +101,20 @@ class Receiver:
         self._join()
         self._context.term()
 
-    # -- for the job -------------------------------------------------------------------------------------------------
-
-    @property
-    def context(self) -> zmq.Context[zmq.Socket[bytes]]:
-        """ZeroMQ context of all sockets."""
-        return self._context
-
-    @property
-    def software(self) -> str:
-        """Name and version for the file."""
-        return self._software
-
-    def publish(self, counters: Counters) -> None:
-        """Hand the live account to whoever listens."""
-        self._publish(counters)
-
-    def set_state(
-        self, state: AcquisitionState, run_id: str = "", message: str = "", receipt: Receipt | None = None
-    ) -> None:
-        """Change the state and tell."""
-        self._state = state
-        self._tell(RunReport(state=state, run_id=run_id, message=message, receipt=receipt))
+    def _hear(self, report: RunReport) -> None:
+        self._state = report.state
+        self._tell(report)
 
     def _ask(self, request: Callable[[SeriesRun, float], None]) -> None:
-        if self._job is not None:
-            self._job.ask(request)
+        if self._collector is not None:
+            self._collector.ask(request)
 
     def _join(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.join(None)
-
-
-class _Job:
-    """The collector thread of one run and all that it owns."""
-
-    def __init__(self, receiver: Receiver, request: RunRequest, run_number: int) -> None:
-        self._receiver = receiver
-        self._request = request
-        self._run = SeriesRun(request, time.monotonic())
-        self._decoder = decoder_for(request.stream_format)
-        self._sink = FileSink(request, receiver.software)
-        frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
-        # Half of the budget may wait in the queue, a quarter in ZeroMQ's own; the rest is what is being worked on.
-        self._queue: ByteQueue[Message] = ByteQueue(request.memory_bytes // 2)
-        self._ahead = {"ahead_bytes": request.memory_bytes // 4 // len(request.sources), "frame_nbytes": frame_nbytes}
-        self._readers: list[SourceReader] = []
-        self._reading = True
-        self._unread = 0
-        self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
-        self._held: list[Frame | SeriesEnd] = []
-        self._held_bytes = 0
-        self._run_number = run_number
-        self._published_at = 0.0
-        self._phase = Phase.WAITING
-        self._began_at = datetime.now(UTC)
-        self._thread = threading.Thread(target=self._collect, name=f"collector {run_number}", daemon=True)
-
-    def open(self) -> None:
-        """File first, then sockets; `undo` takes back both."""
-        request = self._request
-        if request.naming is FileNaming.PREPARE and request.destination and request.save_raw:
-            self._sink.reserve(request.destination)
-        for source in request.sources:
-            reader = SourceReader(self._receiver.context, source, self._queue, **self._ahead)
-            self._readers.append(reader)
-            reader.start()
-        if request.connect_timeout_s > 0:
-            deadline = time.monotonic() + request.connect_timeout_s
-            for reader in self._readers:
-                reader.wait_connected(deadline)
-
-    def undo(self) -> None:
-        """Nothing is left: sockets closed, an empty file of ours removed."""
-        self._stop_reading()
-        self._sink.abandon()
-
-    def start(self) -> None:
-        """Begin to collect."""
-        self._thread.start()
-
-    def ask(self, request: Callable[[SeriesRun, float], None]) -> None:
-        """Leave a request for the collector."""
-        self._requests.append(request)
-        self._queue.nudge()
-
-    def join(self, timeout: float | None) -> bool:
-        """Wait for the end of the collector."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    # -- the collector thread ----------------------------------------------------------------------------------------
-
-    def _collect(self) -> None:
-        run = self._run
-        try:
-            while not run.is_over:
-                now = time.monotonic()
-                self._answer_requests(now)
-                deadline = run.deadline
-                wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
-                batch = self._queue.get_many(BATCH, wait)
-                self._take(batch)
-                self._pass_time(now, idle=not batch)
-                now = time.monotonic()
-                self._sink.checkpoint_if_due(now)
-                for reader in self._readers:
-                    if reader.error:
-                        run.fail(reader.error)
-                self._show(now)
-        except Exception as error:  # the thread's root: a bug must end as a FAILED run, not as a silent hang
-            run.fail(_told(error))
-        self._finish()
-
-    def _pass_time(self, before: float, *, idle: bool) -> None:
-        """Inside a series time passes only while the queue is empty: a slow disk is no silence of the sender.
-
-        When the time for stragglers is over although messages keep coming, the sockets are closed; what has arrived by
-        then is still taken. `before` = when the last look into the queue began.
-        """
-        run = self._run
-        if idle or run.phase is Phase.WAITING:
-            run.on_tick(time.monotonic() if self._reading else math.inf)
-        elif run.phase is Phase.ENDING and run.deadline is not None and before >= run.deadline:
-            self._stop_reading()
-
-    def _answer_requests(self, now: float) -> None:
-        while self._requests:
-            self._requests.popleft()(self._run, now)
-
-    def _take(self, batch: list[Message]) -> None:
-        run, decode = self._run, self._decoder.decode
-        for message in batch:
-            if run.is_over:
-                self._unread += 1
-                continue
-            now, received_at = time.monotonic(), time.time()
-            try:
-                event = decode(message)
-            except WireError as error:
-                run.on_corrupt(str(error), now)
-                continue
-            if isinstance(event, Frame):
-                if run.phase is Phase.WAITING and self._hold(event):
-                    continue
-                row = run.on_frame(event, now)
-                if row is not None:
-                    self._store(row, event, received_at)
-            elif isinstance(event, SeriesStart):
-                if run.on_start(event, now):
-                    self._sink.on_start(event)
-                    self._release(now, received_at)
-            elif not (run.phase is Phase.WAITING and self._hold(event)):
-                run.on_end(event, now)
-            if self._requests:
-                self._answer_requests(now)
-
-    def _store(self, row: int, frame: Frame, received_at: float) -> None:
-        try:
-            fate, reason = self._sink.store(row, frame, self._run.ledger.modulus, received_at)
-        except (FileError, PipelineError) as error:
-            self._run.settle(row, frame, Fate.LOST)
-            self._run.fail(str(error))
-            return
-        self._run.settle(row, frame, fate, reason)
-
-    def _hold(self, event: Frame | SeriesEnd) -> bool:
-        """With several sockets frames overtake their header: keep a few until it comes."""
-        if len(self._readers) < 2:
-            return False
-        nbytes = sum(len(blob) for blob in event.blobs) if isinstance(event, Frame) else 0
-        if self._held_bytes + nbytes > self._request.memory_bytes // 8:
-            return False
-        self._held.append(event)
-        self._held_bytes += nbytes
-        return True
-
-    def _release(self, now: float, received_at: float) -> None:
-        held, self._held = self._held, []
-        self._held_bytes = 0
-        for event in held:
-            if isinstance(event, SeriesEnd):
-                self._run.on_end(event, now)
-            elif (row := self._run.on_frame(event, now)) is not None:
-                self._store(row, event, received_at)
-
-    def _show(self, now: float) -> None:
-        if self._run.phase is not self._phase:
-            self._phase = self._run.phase
-            state = _STATE_OF[self._phase]
-            self._receiver.set_state(state, self._request.run_id, f"series {self._name()}: {self._phase.value}")
-            self._published_at = 0.0
-        if now - self._published_at >= PUBLISH_S:
-            self._published_at = now
-            self._receiver.publish(self._counters())
-
-    def _counters(self) -> Counters:
-        run, ledger, sink = self._run, self._run.ledger, self._sink
-        return Counters(
-            run_number=self._run_number,
-            frames_expected=-1 if ledger.expected is None else ledger.expected,
-            frames_received=ledger.seen - len(run.corrupt_numbers),
-            frames_written=sink.frames_written,
-            frames_discarded=sink.frames_discarded,
-            frames_missing=ledger.gaps,
-            frames_duplicate=ledger.duplicates,
-            frames_corrupt=run.corrupt,
-            frames_out_of_series=run.out_of_series,
-            bytes_received=sum(reader.bytes_received for reader in self._readers),
-            bytes_written=sink.bytes_written,
-            queue_bytes=self._queue.nbytes,
-            queue_limit_bytes=self._queue.limit_bytes,
-            queue_full_count=self._queue.full_count,
-            newest_frame_number=ledger.newest,
-            write_latency_us=sink.write_latency_us(),
-            updated_ns=time.monotonic_ns(),
-        )
-
-    def _name(self) -> str:
-        start = self._run.start
-        return (start.series or f"at message {start.msg_number}") if start else "not begun"
-
-    def _finish(self) -> None:
-        """Close the road, then the file, then tell; whatever fails on the way becomes part of the account."""
-        self._phase = Phase.OVER
-        self._receiver.set_state(AcquisitionState.FINALISING, self._request.run_id, "closing the file")
-        self._stop_reading()
-        receipt = self._close_account()
-        self._receiver.publish(self._counters())
-        failed = receipt.verdict is Verdict.FAILED
-        reason = "; ".join(receipt.reasons)
-        message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
-        state = AcquisitionState.FAULT if failed else AcquisitionState.IDLE
-        self._receiver.set_state(state, self._request.run_id, message, receipt)
-
-    def _close_account(self) -> Receipt:
-        """Ledger and file are closed; the receipt of both."""
-        run = self._run
-        self._unread += self._queue.clear() + sum(reader.messages_refused for reader in self._readers)
-        if run.verdict is None:
-            run.out_of_series += self._unread  # they came behind a series that had ended by itself
-        elif self._unread:
-            run.reasons.append(f"{self._unread} messages that had arrived by then were thrown away unread")
-        run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
-        account, receipt = run.close()
-        receipt = msgspec.structs.replace(
-            receipt,
-            bytes_received=sum(reader.bytes_received for reader in self._readers),
-            started_at=self._began_at.isoformat(),
-            finished_at=datetime.now(UTC).isoformat(),
-            software=self._receiver.software,
-            settings=msgspec.to_builtins(self._request),
-        )
-        try:
-            receipt = self._sink.finish(account, receipt)
-        except Exception as error:  # nobody would hear of the end of the run if this thread died here
-            with contextlib.suppress(FileError):  # the first error tells more
-                self._sink.abandon()
-            receipt = msgspec.structs.replace(
-                receipt,
-                verdict=Verdict.FAILED,
-                reasons=(*receipt.reasons, _told(error)),
-                file=str(self._sink.part_path or ""),
-            )
-        return receipt
-
-    def _stop_reading(self) -> None:
-        """Close the sockets; what has arrived stays in the queue."""
-        self._reading = False
-        self._queue.close()
-        for reader in self._readers:
-            reader.close()
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            collector.join(None)
 
 
 def _check_count(frames: int | None) -> None:
     if frames is not None and frames < 0:
         raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
-
-
-def _told(error: Exception) -> str:
-    """For the receipt: what went wrong, or that it is our own fault."""
-    if isinstance(error, MaxdaqError):
-        return str(error)
-    return f"internal error, please report it: {type(error).__name__}: {error}"

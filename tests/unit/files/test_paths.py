@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.paths import move_aside, resolve_destination
+from maxdaq_tango.files.paths import give_name, move_aside, resolve_destination
 
 
 def test_a_path_under_a_root_is_taken_and_nothing_is_made(tmp_path: Path) -> None:
@@ -78,3 +79,20 @@ def test_moving_aside_keeps_every_older_version(tmp_path: Path) -> None:
     assert move_aside(path) is None
     assert sorted((p.name, p.read_text()) for p in tmp_path.iterdir()) == [("a.old1.h5", "one"), ("a.old2.h5", "two")]
     assert not os.path.lexists(path)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_replaces_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(FileExistsError):
+        give_name(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "old"
+    give_name(tmp_path / "new", tmp_path / "other")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "other"]

@@ -485,6 +485,22 @@ class TestHostile:
         assert receipt.file == ""
 
 
+def test_what_a_sender_kept_from_an_earlier_series_is_thrown_away_before_the_detector_is_armed(
+    harness: Harness,
+) -> None:
+    left_over = threading.Thread(target=harness.sender.series, args=(3,))  # blocks until somebody connects
+    left_over.start()
+    harness.prepare()
+    left_over.join(WAIT_S)
+    harness.sender.header(which="new")
+    harness.sender.image(0)
+    harness.sender.end()
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_written, receipt.frames_out_of_series) == (Verdict.COMPLETE, 1, 5)
+    with h5py.File(receipt.file, "r") as file:
+        assert file["entry/instrument/eiger/which"][()] == b"new"
+
+
 class TestEnded:
     def test_abort_keeps_what_came(self, harness: Harness) -> None:
         harness.prepare(expected_frames=100)

@@ -1,0 +1,77 @@
+"""All sockets of one run and the queue that they fill."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+
+from maxdaq_tango.model import RunRequest
+from maxdaq_tango.pipeline.byte_queue import ByteQueue
+from maxdaq_tango.pipeline.ingest import Message, SourceReader
+
+ASSUMED_FRAME_NBYTES = 4 << 20
+"""For the sockets' high-water mark when nobody knows the frame size beforehand."""
+QUIET_S = 0.02
+LEFT_OVERS_S = 0.5
+
+
+class SourceSet:
+    """Half of the budget may wait in the queue, a quarter in ZeroMQ's own; the rest is what is being worked on."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], request: RunRequest) -> None:
+        self.queue: ByteQueue[Message] = ByteQueue(request.memory_bytes // 2)
+        self.reading = True
+        """False once the sockets are closed; messages may still wait in the queue."""
+        self._context = context
+        self._endpoints = request.sources
+        self._ahead_bytes = request.memory_bytes // 4 // len(request.sources)
+        self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
+        self._readers: list[SourceReader] = []
+
+    @property
+    def bytes_received(self) -> int:
+        """Of all message parts."""
+        return sum(reader.bytes_received for reader in self._readers)
+
+    @property
+    def error(self) -> str:
+        """Why a socket can no longer be read; "" when all are well."""
+        return next((reader.error for reader in self._readers if reader.error), "")
+
+    def open(self) -> None:
+        """Connect and begin to read."""
+        for endpoint in self._endpoints:
+            reader = SourceReader(
+                self._context, endpoint, self.queue, ahead_bytes=self._ahead_bytes, frame_nbytes=self._frame_nbytes
+            )
+            self._readers.append(reader)
+            reader.start()
+
+    def wait_connected(self, timeout_s: float) -> None:
+        """Until every sender has accepted the connection; PipelineError names the one that has not."""
+        deadline = time.monotonic() + timeout_s
+        for reader in self._readers:
+            reader.wait_connected(deadline)
+
+    def drop_left_overs(self) -> int:
+        """Throw away what a sender had kept for whoever connects next; returns the number of messages.
+
+        Only for a sender that is armed afterwards: then whatever comes before belongs to an earlier series.
+        """
+        deadline = time.monotonic() + LEFT_OVERS_S
+        dropped = 0
+        while time.monotonic() < deadline and (batch := self.queue.get_many(1024, QUIET_S)):
+            dropped += len(batch)
+        return dropped
+
+    def stop(self) -> None:
+        """Close the sockets; what has arrived stays in the queue. May be called twice."""
+        self.reading = False
+        self.queue.close()
+        for reader in self._readers:
+            reader.close()
+
+    def clear(self) -> int:
+        """Throw away what waits; returns how many messages arrived and were never taken."""
+        return self.queue.clear() + sum(reader.messages_refused for reader in self._readers)
