@@ -23,7 +23,7 @@ INSTALL_TIMEOUT_S = 600
 PIP = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "20")
 
 
-class EnvironmentUnavailable(Exception):  # noqa: N818 - a circumstance, not a fault of ours
+class EnvironmentUnavailable(Exception):
     """The environment could not be made here; the text says why (most often: no package registry)."""
 
 

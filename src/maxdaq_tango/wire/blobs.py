@@ -119,8 +119,8 @@ def check_blob(format: FrameFormat, blob: Buffer) -> None:
 def accept_blob(format: FrameFormat, blob: Buffer) -> Buffer:
     """The blob, if it can hold one chunk of `format`; else the error of `check_blob`.
 
-    One mistake of senders is mended: `bslz4` without its 12-byte header, as the bitshuffle package of PyPI makes it (and
-    ALBA's eiger-simulator sends it). Nothing is guessed: the block lengths must lead from the first byte to the last.
+    One mistake of senders is mended: `bslz4` without its 12-byte header, as the bitshuffle package of PyPI makes it
+    (ALBA's eiger-simulator sends it so). Nothing is guessed: the block lengths must lead from first byte to last.
     """
     try:
         check_blob(format, blob)
