@@ -13,6 +13,7 @@ from tango.server import Device, command, device_property
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.controller.attributes import ControllerAttributes
+from maxdaq_tango.controller.configuration import detector_names
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionState as State
@@ -114,22 +115,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         if not 0 <= self.ArmWait <= MAX_ARM_WAIT_S:
             raise ConfigurationError(f"set property ArmWait to {self.ArmWait} s", accepted=f"0 to {MAX_ARM_WAIT_S} s")
         self._arm_wait_s = self.ArmWait
-        names = tuple(name.strip().lower() for name in self.Detectors if name.strip())
-        if not names:
-            raise ConfigurationError(
-                "read property Detectors", answer="it is empty", accepted="names of detector devices"
-            )
-        for name in names:
-            if name.count("/") != 2:
-                raise ConfigurationError(
-                    f"use detector '{name}'",
-                    of="property Detectors",
-                    answer="no device name",
-                    accepted="domain/family/member",
-                )
-        if len(set(names)) < len(names):
-            raise ConfigurationError("read property Detectors", answer="a detector is named twice")
-        self.detectors = self.enabled = names
+        self.detectors = self.enabled = detector_names(self.Detectors)
 
     def _find_pairs(self) -> None:
         while not self._closing.is_set():

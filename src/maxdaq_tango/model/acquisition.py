@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from maxdaq_tango.errors import ConfigurationError
 
@@ -75,3 +77,10 @@ class StreamDescription(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """Settings read back from the detector, JSON values only; they go into the file."""
+
+    @property
+    def frame_nbytes(self) -> int | None:
+        """Uncompressed bytes of one frame; None while shape or type are not known."""
+        if not self.shape or not self.dtype:
+            return None
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize

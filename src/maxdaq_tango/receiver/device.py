@@ -54,8 +54,9 @@ class StreamReceiver(ReceiverAttributes, Device):
     )
     ConnectTimeout = device_property(
         dtype=float,
-        default_value=0.0,
-        doc="Prepare fails when a source takes no connection within this, s. 0: later will do.",
+        default_value=1.0,
+        doc="Prepare fails when a source takes no connection within this, s, and throws away what comes before its "
+        "answer: left-overs of earlier series. 0: the sender may come later, or may have begun.",
     )
     StartTimeout = device_property(
         dtype=float, default_value=0.0, doc="Longest wait for the start message after Expect, s. 0 = for ever."

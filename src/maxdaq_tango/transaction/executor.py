@@ -18,8 +18,9 @@ from maxdaq_tango.errors import DetectorError, EngineError, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, RunRequest, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.transaction import status
+from maxdaq_tango.transaction.phases import Phase
 from maxdaq_tango.transaction.ports import DetectorPort, ReceiverPort, ReceiverView
-from maxdaq_tango.transaction.sequence import Phase, Sequence
+from maxdaq_tango.transaction.sequence import Sequence
 from maxdaq_tango.transaction.words import (
     DEFAULT_DEADLINES,
     RECEIVER_STEPS,

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from maxdaq_tango.errors import DetectorTimeout, EngineError, MaxdaqError, StateError
@@ -24,6 +23,7 @@ from maxdaq_tango.model import AcquisitionEvent, AcquisitionState, StreamDescrip
 from maxdaq_tango.model.hardware import ArmedSeries
 from maxdaq_tango.transaction import supervision
 from maxdaq_tango.transaction.pair import PairRun
+from maxdaq_tango.transaction.phases import ARMING, SUPERVISED, Phase
 from maxdaq_tango.transaction.words import (
     DEFAULT_DEADLINES,
     RECEIVER_STEPS,
@@ -46,31 +46,6 @@ from maxdaq_tango.transaction.words import (
     TriggerAsked,
     worst,
 )
-
-
-class Phase(StrEnum):
-    """Where the transaction stands. The first four after IDLE are its steps."""
-
-    IDLE = "IDLE"
-    CONFIGURE = "CONFIGURE"
-    PREPARE = "PREPARE"
-    ARM = "ARM"
-    EXPECT = "EXPECT"
-    RUN = "RUN"
-    STOP = "STOP"
-    ABORT = "ABORT"
-    UNDO = "UNDO"
-
-
-ARMING: dict[Phase, tuple[Step, Phase]] = {
-    Phase.CONFIGURE: (Step.CONFIGURE, Phase.PREPARE),
-    Phase.PREPARE: (Step.PREPARE, Phase.ARM),
-    Phase.ARM: (Step.ARM, Phase.EXPECT),
-    Phase.EXPECT: (Step.EXPECT, Phase.RUN),
-}
-"""Arming phase > what every pair does in it, and the phase that follows when all have."""
-
-SUPERVISED = frozenset({Phase.RUN, Phase.STOP, Phase.ABORT})
 
 _Kind = TypeVar("_Kind", bound=MaxdaqError)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from maxdaq_tango.model import AcquisitionState, TriggerMode, Verdict
 from maxdaq_tango.transaction.pair import PairRun
-from maxdaq_tango.transaction.sequence import ARMING, Phase, Sequence
+from maxdaq_tango.transaction.phases import ARMING, Phase
+from maxdaq_tango.transaction.sequence import Sequence
 
 
 def sentence(sequence: Sequence) -> str:

@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import AcquisitionSettings, Encoding, FrameFormat, Orientation, RunRequest, StreamFormat
+from maxdaq_tango.model import (
+    AcquisitionSettings,
+    Encoding,
+    FrameFormat,
+    Orientation,
+    RunRequest,
+    StreamDescription,
+    StreamFormat,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +59,11 @@ def test_an_orientation_that_changes_nothing_is_known(orientation: Orientation, 
 def test_a_run_request_survives_json() -> None:
     request = RunRequest(sources=("tcp://a:1",), stream_format=StreamFormat.STINS, orientation=Orientation(1, True))
     assert msgspec.json.decode(msgspec.json.encode(request), type=RunRequest) == request
+
+
+def test_a_description_knows_the_size_of_a_frame_once_shape_and_type_are_known() -> None:
+    description = StreamDescription(
+        sources=(), stream_format=StreamFormat.STINS, frame_count=1, frame_period_s=0.1, shape=(10, 20), dtype="uint16"
+    )
+    assert description.frame_nbytes == 400
+    assert msgspec.structs.replace(description, dtype="").frame_nbytes is None

@@ -18,8 +18,9 @@ from maxdaq_tango.model import (
     Verdict,
 )
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
+from maxdaq_tango.transaction.phases import Phase
 from maxdaq_tango.transaction.ports import ReceiverView
-from maxdaq_tango.transaction.sequence import Phase, Sequence
+from maxdaq_tango.transaction.sequence import Sequence
 from maxdaq_tango.transaction.words import (
     Answered,
     Begin,

@@ -7,7 +7,7 @@ import pytest
 from maxdaq_tango.errors import DetectorRefused, DetectorTimeout, EngineError, StateError
 from maxdaq_tango.model import AcquisitionState, RunRequest, TriggerMode, Verdict
 from maxdaq_tango.model.hardware import DetectorReport, HardwareState
-from maxdaq_tango.transaction.sequence import Phase
+from maxdaq_tango.transaction.phases import Phase
 from maxdaq_tango.transaction.status import sentence
 from maxdaq_tango.transaction.words import AbortAsked, ExpectFields, ResetAsked, SourceSeen, Step, StopAsked
 

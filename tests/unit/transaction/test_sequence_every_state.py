@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from maxdaq_tango.errors import StateError
 from maxdaq_tango.model import AcquisitionState, TriggerMode, Verdict
 from maxdaq_tango.model.hardware import HardwareState
-from maxdaq_tango.transaction.sequence import ARMING, Phase
+from maxdaq_tango.transaction.phases import ARMING, Phase
 from maxdaq_tango.transaction.words import (
     AbortAsked,
     Answered,
