@@ -1,0 +1,59 @@
+"""After each test: no thread and no child process may be left that was not there before.
+
+Fixtures of a wider scope are set up before the first look, so what they own is not counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SETTLE_S = 3.0
+FOREIGN = ("Dummy-", "asyncio_", "ThreadPoolExecutor", "pytest_timeout")
+"""Threads of libraries that live as long as the process (Dummy = made by omniORB)."""
+
+
+def _threads() -> set[str]:
+    return {
+        f"thread {thread.name}"
+        for thread in threading.enumerate()
+        if thread.is_alive() and not thread.name.startswith(FOREIGN)
+    }
+
+
+def _children() -> set[str]:
+    found = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids = path.read_text().split()
+        except OSError:
+            continue  # the thread has just ended
+        for pid in pids:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if state != "Z":
+                found.add(f"process {pid} {name[:120]}")
+    return found
+
+
+def _look() -> set[str]:
+    return _threads() | _children()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Fails the test that leaves a thread or a process."""
+    before = _look()
+    yield
+    deadline, pause = time.monotonic() + SETTLE_S, threading.Event()
+    while (left := _look() - before) and time.monotonic() < deadline:
+        pause.wait(0.02)
+    if left:
+        pytest.fail("left behind: " + "; ".join(sorted(left)))
