@@ -17,7 +17,7 @@ from maxdaq_tango.errors import LaunchError
 GOOD = "import signal; print('ready', flush=True)\nwhile True: signal.pause()"
 SLOW = "import signal; print('thinking', flush=True)\nwhile True: signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + GOOD
-BAD = "print('ready'); print('no camera'); raise SystemExit(3)"
+BAD = "print('no camera'); raise SystemExit(3)"
 
 
 class Script:
