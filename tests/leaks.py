@@ -43,17 +43,21 @@ def _children() -> set[str]:
     return found
 
 
-def _look() -> set[str]:
-    return _threads() | _children()
-
-
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """Fails the test that leaves a thread or a process."""
-    before = _look()
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the test that leaves a thread or a process.
+
+    Marker `processes_live_on`: what the test starts belongs to a fixture of its module, which ends it.
+    """
+    owned = request.node.get_closest_marker("processes_live_on") is not None
+
+    def look() -> set[str]:
+        return set() if owned else _threads() | _children()
+
+    before = look()
     yield
     deadline, pause = time.monotonic() + SETTLE_S, threading.Event()
-    while (left := _look() - before) and time.monotonic() < deadline:
+    while (left := look() - before) and time.monotonic() < deadline:
         pause.wait(0.02)
     if left:
         pytest.fail("left behind: " + "; ".join(sorted(left)))

@@ -11,6 +11,8 @@ import pytest
 import tango
 from tango import DevState
 
+pytestmark = pytest.mark.processes_live_on
+
 
 def refused(call, *parts: str) -> None:
     with pytest.raises(tango.DevFailed) as caught:

@@ -7,6 +7,8 @@ import socket
 import pytest
 import tango
 
+pytestmark = pytest.mark.processes_live_on
+
 
 def test_a_stream_port_where_nobody_sends_is_told_by_arm(site, make_clients, wait_on, wait):
     site.simulate("eiger")
