@@ -94,3 +94,12 @@ def eiger_simulator(
     arguments = (str(folder), request.param)
     with _running_or_skip("eiger-simulator", "start_eiger_simulator.py", folder / "log", *arguments) as counterpart:
         yield counterpart
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """tickit-devices loses the answer to a trigger now and then: its handler waits for "finished" only after the
+    series has run, and the flag may have been cleared by then. Its tests get a second and a third chance, others none.
+    """
+    for item in items:
+        if "tickit_eiger" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.flaky(reruns=2))
