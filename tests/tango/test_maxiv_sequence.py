@@ -73,6 +73,19 @@ def test_arm_once_trigger_each_point_and_read_the_file(daq, clients, wait):
     assert len({frame.tobytes() for frame in frames}) == 12
 
 
+def test_the_counters_are_nothing_once_arm_has_returned(daq, clients, wait):
+    prepare(daq, clients, frames=5, triggers=1)
+    daq.DestinationFilename = ""
+    for _ in range(8):
+        daq.Arm()
+        for _ in range(20):
+            assert (daq.nFramesAcquired, daq.nFramesReceived) == (0, 0)
+        assert daq.AcquisitionState == "ARMED"
+        daq.SoftwareTrigger()
+        wait(lambda: daq.State() != DevState.RUNNING, 10, "end of the acquisition")
+        assert daq.nFramesAcquired == 5
+
+
 def test_triggering_by_the_frame_counter_alone_as_contrast_does(daq, clients, wait):
     path = prepare(daq, clients, triggers=6, frames=1)
     daq.Arm()

@@ -72,7 +72,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         self.enabled: tuple[str, ...] = ()
         self.metadata_text = "{}"
         self._metadata: dict[str, Any] = {}
-        self._acquired = 0
+        self._acquired = "", 0
         self._executor: Executor | None = None
         self._members: dict[str, tuple[TangoDetector, TangoReceiver]] = {}
         self._steps = Steps(PyTangoThread)
@@ -215,13 +215,17 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
     @property
     def frames_acquired(self) -> int:
         """Of the detector with fewest; what was received where a detector does not count. Never falls before Arm."""
+        run_id = self._executor.run_id if self._executor is not None else ""
         counts = []
         for name in self.enabled:
             sight = self._sight(name)
             counted = sight.report.frames_acquired if sight is not None and sight.report is not None else None
             counts.append(counted if counted is not None else sight.frames_received if sight is not None else 0)
-        self._acquired = max(self._acquired, min(counts, default=0))
-        return self._acquired
+        # With its run: a look that was under way when Arm came must not count for the new one.
+        of_run, before = self._acquired
+        count = max(before, min(counts, default=0)) if of_run == run_id else min(counts, default=0)
+        self._acquired = run_id, count
+        return count
 
     @property
     def ready_for_trigger(self) -> bool:
@@ -364,7 +368,6 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
                 "Arm", of=self.get_name(), answer="; ".join(lines), accepted="all enabled devices in reach"
             )
         executor.arm(plans)
-        self._acquired = 0
         executor.wait_armed(self._arm_wait_s)
 
     def _plan(self, plan: PairPlan) -> PairPlan:

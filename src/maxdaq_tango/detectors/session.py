@@ -274,25 +274,29 @@ class Session:
     @property
     def frames_received(self) -> int:
         """By the receiver, since Arm; kept after the end."""
-        sight = self.sight
         with self._lock:
-            if self._counts_own_run:
-                count = sight.frames_received
-            else:
-                view = sight.view
-                ours = view is not None and view.reachable and view.run_id not in ("", self._run_before)
-                # While it is being prepared the receiver still has the counts of the run before.
-                counts = ours and view is not None and view.state is not AcquisitionState.CONFIGURING
-                count = view.counters.frames_received if counts and view is not None else 0
-            self._received = max(self._received, count)
-            return self._received
+            return self._count_received()
+
+    def _count_received(self) -> int:
+        # With the lock held, and the look taken under it: else a look from before Arm would outlive Arm's reset.
+        sight = self.sight
+        if self._counts_own_run:
+            count = sight.frames_received
+        else:
+            view = sight.view
+            ours = view is not None and view.reachable and view.run_id not in ("", self._run_before)
+            # While it is being prepared the receiver still has the counts of the run before.
+            counts = ours and view is not None and view.state is not AcquisitionState.CONFIGURING
+            count = view.counters.frames_received if counts and view is not None else 0
+        self._received = max(self._received, count)
+        return self._received
 
     @property
     def frames_acquired(self) -> int:
         """By the detector, since Arm; what was received where the hardware does not count. Never falls before Arm."""
-        received = self.frames_received
-        counted = self.hardware.last_report.frames_acquired
         with self._lock:
+            received = self._count_received()
+            counted = self.hardware.last_report.frames_acquired
             self._acquired = max(self._acquired, received if counted is None else counted)
             return self._acquired
 

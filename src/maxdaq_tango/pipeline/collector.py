@@ -97,6 +97,8 @@ class Collector:
         if request.connect_timeout_s > 0:
             self._sources.wait_connected(request.connect_timeout_s)
             self._run.out_of_series += self._sources.drop_left_overs()
+        # Before anybody hears that this run is prepared: the counts of the last one would pass for its own.
+        self._publish(self._counters())
 
     def undo(self) -> None:
         """Nothing is left: sockets closed, an empty file of ours removed."""

@@ -211,6 +211,24 @@ def test_two_series_in_a_row(harness: Harness) -> None:
     assert harness.counters[-1].run_number == 2
 
 
+def test_a_prepared_receiver_never_shows_the_counts_of_the_run_before(harness: Harness) -> None:
+    # A scan client that waits for nFramesAcquired would take them for the frames of its first trigger.
+    harness.prepare(destination="")
+    harness.sender.series(3)
+    harness.receipt()
+    seen: list[Counters] = []
+    hear = harness.receiver._tell
+
+    def look(report: RunReport) -> None:
+        if report.state is AcquisitionState.ARMED:
+            seen.append(harness.counters[-1])
+        hear(report)
+
+    harness.receiver._tell = look
+    harness.prepare(destination="")
+    assert [(counters.run_number, counters.frames_received) for counters in seen] == [(2, 0)]
+
+
 def test_a_lost_message_is_missing_and_leaves_a_blank_row(harness: Harness) -> None:
     harness.prepare()
     sender = harness.sender
