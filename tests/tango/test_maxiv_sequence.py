@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
@@ -282,3 +284,29 @@ def test_a_frozen_pattern_of_the_controller_names_the_files(clients, wait):
         controller.Metadata = "[1]"
     controller.Metadata = "{}"
     controller.Reset()
+
+
+def test_a_stream_that_breaks_off_is_no_abort_and_raises_an_alarm(daq, clients, wait):
+    # With the default properties: no time-out of the receiver, it is the detector's being idle that ends the run.
+    prepare(daq, clients, triggers=1, frames=5, mode="INTERNAL")
+    clients.site.simulators["eiger"].faults(stop_after=3)
+    daq.Arm()
+    wait(lambda: daq.State() != DevState.RUNNING, 15, "end of the acquisition")
+    assert (daq.State(), daq.Verdict, daq.nFramesReceived) == (DevState.ALARM, "INCOMPLETE", 3)
+    assert "the detector has finished" in daq.Status()
+
+
+def test_a_stream_that_another_client_switched_off_is_on_again_after_arm(daq, clients, wait):
+    detector = clients.site.simulators["eiger"]
+    for key, value in (("mode", "disabled"), ("header_detail", "none")):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{detector.port}/stream/api/1.8.0/config/{key}",
+            data=json.dumps({"value": value}).encode(),
+            headers={"Content-Type": "application/json"},
+            method="PUT",
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+    prepare(daq, clients, triggers=1, frames=3, mode="INTERNAL")
+    daq.Arm()
+    wait(lambda: daq.State() != DevState.RUNNING, 15, "end of the acquisition")
+    assert daq.Verdict == "COMPLETE"

@@ -57,7 +57,7 @@ class NoReceiver:
     def expect(self, series: str | None, frames: int | None) -> None:
         """Nothing was prepared."""
 
-    def stop(self) -> None:
+    def stop(self, finished: str = "") -> None:
         """Nothing was prepared."""
 
     def abort(self, reason: str) -> None:

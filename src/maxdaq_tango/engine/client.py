@@ -109,10 +109,11 @@ class EngineClient:
         """Tell what the armed detector said it will send."""
         self._ask(Verb.EXPECT, {"series": series, "frames": frames}, timeout_s)
 
-    def stop(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """The source was told to stop; the run closes when the rest has come. Harmless when no run is on."""
+    def stop(self, timeout_s: float = ANSWER_TIMEOUT_S, *, finished: str = "") -> None:
+        """The source was told to stop, or ended untold (the reason in `finished`): the run closes when the rest has
+        come. Harmless when no run is on."""
         if self.is_alive:
-            self._ask(Verb.STOP, {}, timeout_s)
+            self._ask(Verb.STOP, {"finished": finished}, timeout_s)
 
     def abort(self, reason: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Close the run now. Harmless when none is on."""

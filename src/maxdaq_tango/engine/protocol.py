@@ -34,7 +34,8 @@ class Verb(StrEnum):
     EXPECT = "expect"
     """Arguments: series, frames (each may be null). What the armed detector said it will send."""
     STOP = "stop"
-    """The source has been told to stop: take what is still coming, then close."""
+    """Argument: finished. Take what is still coming, then close: the source has been told to stop, or, where `finished`
+    gives a reason, it ended without being told."""
     ABORT = "abort"
     """Argument: reason. Close now with what is there."""
     RESET = "reset"

@@ -39,7 +39,7 @@ class EngineServer:
         self._verbs: dict[Verb, Callable[[dict[str, Any]], None]] = {
             Verb.PREPARE: self._prepare,
             Verb.EXPECT: lambda words: self._receiver.expect(words.get("series"), words.get("frames")),
-            Verb.STOP: lambda words: self._receiver.stop(),
+            Verb.STOP: lambda words: self._receiver.stop(str(words.get("finished", ""))),
             Verb.ABORT: lambda words: self._receiver.abort(str(words.get("reason", ""))),
             Verb.RESET: lambda words: self._receiver.reset(),
         }

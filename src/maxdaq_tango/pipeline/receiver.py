@@ -77,9 +77,9 @@ class Receiver:
         _check_count(frames)
         self._ask(lambda run, now: run.expect(series, frames, now))
 
-    def stop(self) -> None:
-        """The source has been told to stop: take what is still coming, then close."""
-        self._ask(lambda run, now: run.stop(now))
+    def stop(self, finished: str = "") -> None:
+        """Take what is still coming, then close. See `SeriesRun.stop`."""
+        self._ask(lambda run, now: run.stop(now, finished))
 
     def abort(self, reason: str) -> None:
         """Close at once with what is there."""

@@ -70,6 +70,7 @@ class SeriesRun:
         self._last_message_at = now
         self._ending_since: float | None = None
         self._stopping = False
+        self._finished = ""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -210,11 +211,17 @@ class SeriesRun:
         else:
             self.phase = Phase.OVER
 
-    def stop(self, now: float) -> None:
-        """The source has been told to stop: take what still comes, for the grace time at most."""
+    def stop(self, now: float, finished: str = "") -> None:
+        """Take what still comes, for the grace time at most: the source has been told to stop, or, with the reason in
+        `finished`, nobody asked for it and the source will send no more. Only the first makes an ABORTED run.
+        """
+        if not self._stopping:
+            self._finished = finished
         self._stopping = True
         if self.phase is Phase.WAITING:
-            self.reasons.append("stopped before the start message")
+            self.reasons.append(
+                f"no start message came: {finished}" if finished else "stopped before the start message"
+            )
             self.phase = Phase.OVER
         elif self.phase is Phase.TAKING:
             self._begin_ending(now)
@@ -275,10 +282,12 @@ class SeriesRun:
     def _judge(self, account: Account) -> Verdict:
         """COMPLETE only when every expected frame is where it should be."""
         ledger, reasons = self.ledger, self.reasons
+        asked_to_stop = self._stopping and not self._finished
         if self.start is None:
-            return Verdict.ABORTED if self._stopping else Verdict.FAILED
+            return Verdict.ABORTED if asked_to_stop else Verdict.FAILED
         if account.missing_count:
-            reasons.append(f"{account.missing_count} of {account.expected or ledger.seen} frames never came")
+            why = f": {self._finished}" if self._finished else ""
+            reasons.append(f"{account.missing_count} of {account.expected or ledger.seen} frames never came{why}")
         if account.count(Fate.LOST):
             reasons.append(f"{account.count(Fate.LOST)} frames were lost between socket and disk")
         if ledger.unexpected:
@@ -287,7 +296,7 @@ class SeriesRun:
             reasons.append(f"{ledger.seen} frames came, and {account.expected} were expected in the end")
         if account.expected is None and not self.end_message_seen:
             reasons.append("no end message came, and nobody said how many frames to expect")
-        if self._stopping and account.missing_count:
+        if asked_to_stop and account.missing_count:
             return Verdict.ABORTED
         return Verdict.INCOMPLETE if reasons else Verdict.COMPLETE
 

@@ -259,6 +259,16 @@ class StreamReceiver(ReceiverAttributes, Device):
         """The source has been stopped: take what still comes, then close the file. Harmless when idle."""
         self._engine.stop(timeout_s=2.5)
 
+    @command(
+        display_level=tango.DispLevel.EXPERT,
+        dtype_in=str,
+        doc_in="Why no more will come; it goes into the receipt.",
+    )
+    @tells_failures
+    def Finish(self, reason: str) -> None:
+        """For whoever watches the detector: it sends no more, and nobody stopped it. As Stop, but never ABORTED."""
+        self._engine.stop(timeout_s=2.5, finished=reason or "the source has finished")
+
     @command(dtype_in=str, doc_in="The reason; it goes into the receipt. May be empty.")
     @tells_failures
     def Abort(self, reason: str) -> None:

@@ -268,8 +268,8 @@ class Executor:
                 detector.trigger()
             case Step.STOP_SOURCE, _:
                 detector.stop()
-            case Step.STOP_RECEIVER, _:
-                receiver.stop()
+            case Step.STOP_RECEIVER, finished:
+                receiver.stop(str(finished or ""))
             case Step.ABORT_SOURCE, _:
                 detector.abort()
             case Step.ABORT_RECEIVER, reason:

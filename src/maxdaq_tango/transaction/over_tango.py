@@ -110,9 +110,12 @@ class TangoReceiver:
         """Command Expect."""
         self._calls.command("Expect", msgspec.json.encode(ExpectFields(series=series, frames=frames)).decode())
 
-    def stop(self) -> None:
-        """Command Stop."""
-        self._calls.command("Stop")
+    def stop(self, finished: str = "") -> None:
+        """Command Stop, or Finish where nobody asked for a stop."""
+        if finished:
+            self._calls.command("Finish", finished)
+        else:
+            self._calls.command("Stop")
 
     def abort(self, reason: str) -> None:
         """Command Abort, unless the receiver works for somebody else; then until it is free."""

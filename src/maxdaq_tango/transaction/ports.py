@@ -83,8 +83,9 @@ class ReceiverPort(Protocol):
         """What the armed detector said it will send."""
         ...
 
-    def stop(self) -> None:
-        """The source has been told to stop: take what still comes, then close. Returns at once."""
+    def stop(self, finished: str = "") -> None:
+        """Take what still comes, then close: the source has been told to stop, or, where `finished` says why, it ended
+        without that, and frames that are missing then make the run INCOMPLETE and not ABORTED. Returns at once."""
         ...
 
     def abort(self, reason: str) -> None:

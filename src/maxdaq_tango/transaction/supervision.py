@@ -187,8 +187,12 @@ def _end_receiver(pair: PairRun, sequence: Sequence, at_s: float) -> Told:
             )
             return [(Step.ABORT_RECEIVER, "the receiver made no progress")]
         return []
-    if sequence.stopping or pair.broken or quiet_s > limits.drain_s + 3 * pair.plan.settings.frame_period_s:
+    if sequence.stopping:
         return [(Step.STOP_RECEIVER, None)]
+    if pair.broken:
+        return [(Step.STOP_RECEIVER, str(pair.errors[-1]))]
+    if quiet_s > limits.drain_s + 3 * pair.plan.settings.frame_period_s:
+        return [(Step.STOP_RECEIVER, f"the detector has finished, and nothing more arrived for {quiet_s:.1f} s")]
     return []
 
 

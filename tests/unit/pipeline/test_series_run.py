@@ -245,6 +245,32 @@ def test_stop_before_the_first_message_is_over_at_once() -> None:
     assert played.run.close()[1].verdict is Verdict.ABORTED
 
 
+@pytest.mark.parametrize(("finished", "verdict"), [("", Verdict.ABORTED), ("it sends no more", Verdict.INCOMPLETE)])
+def test_what_is_missing_is_aborted_only_when_somebody_asked_for_the_end(finished: str, verdict: Verdict) -> None:
+    played = Played(expected_frames=100, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now, finished)
+    played.wait(1.1)
+    assert played.run.is_over
+    _, receipt = played.run.close()
+    assert receipt.verdict is verdict
+    assert finished in receipt.reasons[-1]
+
+
+def test_a_source_that_finished_without_a_start_message_is_a_failure_with_the_reason() -> None:
+    played = Played(expected_frames=3)
+    played.run.stop(played.now, "it sends no more")
+    _, receipt = played.run.close()
+    assert (receipt.verdict, receipt.reasons) == (Verdict.FAILED, ("no start message came: it sends no more",))
+
+
+def test_a_source_that_finished_with_everything_sent_is_complete() -> None:
+    played = Played(expected_frames=2, grace_s=1.0).give(start(), *frames(0))
+    played.run.stop(played.now, "it sends no more")
+    played.give(*frames(1)).wait(1.1)
+    _, receipt = played.run.close()
+    assert (receipt.verdict, receipt.reasons) == (Verdict.COMPLETE, ())
+
+
 def test_stopping_an_endless_series_is_its_proper_end() -> None:
     played = Played().give(start(), *frames(0, 1, 2))
     played.run.stop(played.now)

@@ -119,7 +119,7 @@ class FakeReceiver:
     def expect(self, series: str | None, frames: int | None) -> None:
         self._enter("expect")
 
-    def stop(self) -> None:
+    def stop(self, finished: str = "") -> None:
         self._enter("stop")
         if self.state is not S.IDLE:
             self._close(Verdict.INCOMPLETE)

@@ -99,9 +99,7 @@ class EigerDriver:
         try:
             if self._client.state() == State.NA:
                 self.initialise()
-            self._format = self._configuration.use_stream(
-                self._wanted_format, self._header_detail, monitor=self._monitor
-            )
+            self._use_stream()
             value = self._configuration.value
             return DetectorIdentity(
                 model=str(value("description", "")),
@@ -162,6 +160,7 @@ class EigerDriver:
         self._leave_ready()
         configuration = self._configuration
         configuration.apply(settings)
+        self._use_stream()  # another client may have switched it off, or to another format, since the last series
         return StreamDescription(
             sources=(f"tcp://{self._stream_host}:{self._stream_ports[self._format]}",),
             stream_format=self._format,
@@ -171,6 +170,9 @@ class EigerDriver:
             dtype=configuration.pixel_type(),
             metadata=configuration.everything(),
         )
+
+    def _use_stream(self) -> None:
+        self._format = self._configuration.use_stream(self._wanted_format, self._header_detail, monitor=self._monitor)
 
     def _leave_ready(self) -> None:
         if self._trigger_free.locked():  # the one thing that eiger-simulator's state does not show
