@@ -12,6 +12,7 @@ from maxdaq_tango.detectors.eiger.attributes import FAMILY, EigerAttributes, Fam
 from maxdaq_tango.detectors.eiger.driver import EigerDriver
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, DetectorRefused, MaxdaqError, StateError
 from maxdaq_tango.model import StreamFormat
+from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.tango_support.server import run_server
 
 FAMILY_LOOK_S = 2.0
@@ -97,7 +98,10 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         return driver
 
     def look_at_family(self, busy: bool) -> None:
-        """Every few seconds; a key that the model refuses is not asked for again until Init."""
+        """Every few seconds; a key that the model refuses is not asked for again until the next initialisation."""
+        if self.session.hardware.last_report.state in (HardwareState.NOT_INITIALISED, HardwareState.CONFIGURING):
+            self._absent.clear()  # a detector that is initialising refuses everything
+            return
         now_s = time.monotonic()
         if now_s < self._next_family_look_s:
             return

@@ -97,7 +97,12 @@ class EigerDriver:
         """
         self._client.connect()
         try:
-            if self._client.state() == State.NA:
+            state = self._client.state()
+            if state == State.INITIALIZE:
+                # Somebody else's, or that of our own device before its restart. What is asked meanwhile is refused,
+                # and would be remembered as not existing.
+                raise self._wrong_state("connect", state, "any other state; it is tried again")
+            if state == State.NA:
                 self.initialise()
             self._use_stream()
             value = self._configuration.value

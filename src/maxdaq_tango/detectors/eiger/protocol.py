@@ -188,11 +188,6 @@ def keys_path(module: str, version: str, task: str) -> str:
     return path(module, version, task, "keys")
 
 
-def data_path(file_name: str) -> str:
-    """Where the filewriter serves its files, on the same HTTP port."""
-    return f"/data/{file_name}"
-
-
 def parse_path(url_path: str) -> Address:
     """The inverse of `path` and `version_path`; a query string is no part of it. Raises `WireError`."""
     parts = url_path.strip("/").split("/")

@@ -12,8 +12,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from maxdaq_tango.detectors.eiger.protocol import SOFTWARE_MODES, DetectorCommand, State, VendorTriggerMode
-from maxdaq_tango.detectors.eiger.simulator_http import Answer, Reply, json_reply, refused
+from maxdaq_tango.detectors.eiger.protocol import (
+    SOFTWARE_MODES,
+    DetectorCommand,
+    State,
+    VendorTriggerMode,
+    encode_sequence_id,
+)
+from maxdaq_tango.detectors.eiger.simulator_http import Answer, Reply, refused
 from maxdaq_tango.detectors.eiger.simulator_settings import DetectorSettings, Refusal
 from maxdaq_tango.detectors.eiger.simulator_stream import Product, SendQueues, SeriesPlan, SeriesStream, Shot
 from maxdaq_tango.detectors.eiger.simulator_work import Burst, Work, WorkKind
@@ -371,4 +377,4 @@ class Acquisition:
         self.queues.purge_images()
 
     def _sequence_id(self) -> Reply:
-        return json_reply({"sequence id": self.series_id})
+        return Reply(body=encode_sequence_id(self.series_id))

@@ -443,6 +443,35 @@ def test_initialise_restores_the_defaults(driver: EigerDriver) -> None:
     assert driver.parameter("count_time").value != pytest.approx(0.123)
 
 
+def test_a_detector_that_somebody_else_initialises_is_connected_to_afterwards_and_whole(
+    server: EigerSimulatorServer,
+) -> None:
+    # As when a device server is restarted during its first initialisation: what the detector refuses meanwhile must
+    # not be taken for not existing.
+    set_faults(server, initialise_delay_s=0.3)
+    other, driver = driver_of(server), driver_of(server)
+    initialising = threading.Thread(target=other.connect, name="initialise")
+    initialising.start()
+    refusals = []
+
+    def connected() -> bool:
+        try:
+            return bool(driver.connect())
+        except DetectorRefused as error:
+            refusals.append(str(error))
+            return False
+
+    wait_for("initialize", lambda: bool(other._client.version) and other._client.state() == "initialize")
+    wait_for("the connection", connected)
+    initialising.join()
+    assert "'initialize'" in refusals[0]
+    assert driver.configure(AcquisitionSettings(frames_per_trigger=7)).shape == (64, 96)
+    assert driver.arm().frame_count == 7
+    driver.abort()
+    driver.close()
+    other.close()
+
+
 def test_the_monitor_shows_a_frame(server: EigerSimulatorServer) -> None:
     driver = driver_of(server, monitor=True)
     driver.connect()
