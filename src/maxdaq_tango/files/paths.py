@@ -48,11 +48,21 @@ def resolve_destination(path: str, roots: Sequence[str], *, overwrite: bool = Fa
     real = Path(os.path.realpath(final.parent)) / final.name
     if not any(_is_under(real, Path(os.path.realpath(root))) for root in roots):
         raise FileError(asked, answer="the path is outside the allowed roots", accepted=_roots_text(roots))
+    part = real.with_name(f".{real.name}.part")
+    try:
+        os.lstat(part)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # too long a name, a file where a folder should be, no permission to look
+        answer = error.strerror or str(error)
+        raise FileError(asked, answer=answer, accepted="a name that the file system takes") from None
     if not overwrite and os.path.lexists(real):
-        raise FileError(asked, answer="the file exists", accepted="another name, or DestinationFileOverwritable")
+        raise FileError(
+            asked, answer="the file exists", accepted="another name, or DestinationFileOverwritable (--overwrite)"
+        )
     if real.is_dir():
         raise FileError(asked, answer="there is a folder of that name", accepted="another name")
-    return Destination(real, real.with_name(f".{real.name}.part"))
+    return Destination(real, part)
 
 
 def move_aside(path: Path) -> Path | None:
@@ -102,5 +112,5 @@ def _is_under(path: Path, root: Path) -> bool:
 
 def _roots_text(roots: Sequence[str]) -> str:
     if not roots:
-        return "nothing: no roots are configured (property Roots, option --root)"
+        return "nothing: no roots are configured (property Roots)"
     return "an absolute path under " + " or ".join(roots)

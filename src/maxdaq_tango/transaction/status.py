@@ -72,7 +72,9 @@ def _ended(sequence: Sequence) -> str:
         if sequence.state is AcquisitionState.FAULT:
             head = "Arming failed and could not be undone"
         return "\n".join([f"{head}: {outcome.reasons[0]}", *outcome.reasons[1:]])
-    written = sum(receipt.frames_written for receipt in outcome.receipts.values())
-    received = sum(receipt.frames_received for receipt in outcome.receipts.values())
+    # A receiver that died gave no receipt; what it had counted by then is the best there is.
+    accounts = [outcome.receipts.get(name, pair.counters) for name, pair in sequence.pairs.items()]
+    written = sum(account.frames_written for account in accounts)
+    received = sum(account.frames_received for account in accounts)
     head = f"Last acquisition {outcome.verdict.value}: {received} frames received, {written} written"
     return "\n".join([head, *outcome.reasons])

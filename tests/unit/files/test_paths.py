@@ -32,6 +32,10 @@ def test_a_path_under_a_root_is_taken_and_nothing_is_made(tmp_path: Path) -> Non
         ("{root}2/scan.h5", "outside the allowed roots"),
         ("{root}/taken.h5", "exists"),
         ("{root}/folder.h5", "exists"),
+        ("{root}/" + 255 * "a" + ".h5", "too long"),
+        ("{root}/" + 250 * "a" + ".h5", "too long"),  # with the .part of the name in use
+        ("{root}/" + 2500 * "a/" + "a.h5", "too long"),
+        ("{root}/taken.h5/scan.h5", "Not a directory"),
     ],
 )
 def test_what_is_refused_says_why_and_what_would_be_accepted(tmp_path: Path, path: str, complaint: str) -> None:

@@ -473,6 +473,17 @@ def test_sides_out_of_reach_are_given_time_and_then_given_up(stage):
     assert any("no route" in reason for reason in play.sequence.outcome.reasons)
 
 
+def test_the_frames_of_a_receiver_that_died_are_told(stage):
+    play = stage().to(Phase.RUN)
+    play.receiver(S.ACQUIRING, received=4)
+    play.receiver(S.FAULT, received=4, message="the engine was killed")
+    while play.open:
+        call = next(iter(play.open.values()))
+        play.answer(call.step, call.pair)
+    assert play.sequence.outcome.verdict is Verdict.FAILED
+    assert "FAILED: 4 frames received" in sentence(play.sequence)
+
+
 def test_a_detector_error_ends_its_pair_with_its_words(stage):
     play = stage().to(Phase.RUN)
     play.receiver(S.ACQUIRING, received=4)
