@@ -27,7 +27,7 @@ class DetectorAttributes:
         dtype=bool,
         label="Save raw frames",
         memorized=True,
-        doc="False: frames are received and forwarded, but not written.",
+        doc="False: frames are received and counted, but not written.",
     )
     Rotation = told(
         lambda self: self.set_points.rotation,

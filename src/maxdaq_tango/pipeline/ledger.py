@@ -21,7 +21,7 @@ import numpy as np
 
 
 class Fate(IntEnum):
-    """What became of a frame number. The values are stored in the file (`daq/frame_fate`)."""
+    """What became of a frame number."""
 
     MISSING = 0
     WRITTEN = 1

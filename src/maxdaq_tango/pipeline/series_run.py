@@ -1,6 +1,6 @@
 """The life of one series as the receiver sees it: which message belongs, what is stored, when it is over.
 
-Pure: events and the clock come in as arguments, decisions go out. The threads around it live in `receiver.py`.
+Pure: events and the clock come in as arguments, decisions go out. The thread around it is in `collector.py`.
 
     WAITING ──start message──> TAKING ──end message──> ENDING ──────────> OVER
        |                         |  └──all expected frames seen──^          ^

@@ -1,4 +1,4 @@
-"""Which Tango state a device shows. The table of DESIGN section 7, in one place for all devices.
+"""Which Tango state a device shows. One table for all devices.
 
 INIT     starting up
 RUNNING  from Arm until the file is closed
