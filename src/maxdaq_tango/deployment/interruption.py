@@ -45,11 +45,6 @@ class Interruption:
         self.count += 1
         self._flag.set()
 
-    @property
-    def requested(self) -> bool:
-        """True once somebody asked."""
-        return self._flag.is_set()
-
     def check(self) -> None:
         """Raise Interrupted when somebody asked."""
         if self._flag.is_set():

@@ -1,15 +1,15 @@
-"""Which program is behind a name: the one table that `up`, `demo`, `simulate` and the Helm chart share."""
+"""Which program is behind a name: what `up`, `demo` and `simulate` start."""
 
 from __future__ import annotations
 
+from maxdaq_tango.detectors.registry import FAMILIES
+
 SERVER_MODULES = {
-    "EigerDetector": "maxdaq_tango.detectors.eiger.device",
+    **{family.device_class: family.device_module for family in FAMILIES.values()},
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
 }
 """Tango server > module; each runs as `python -m MODULE INSTANCE`."""
 
-SIMULATOR_MODULES = {
-    "eiger": "maxdaq_tango.detectors.eiger.simulator_server",
-}
+SIMULATOR_MODULES = {name: family.simulator_module for name, family in FAMILIES.items()}
 """Detector family > module; each prints one line of JSON with its addresses when it is ready."""

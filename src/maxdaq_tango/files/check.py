@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.files.receipt import find_detector, receipt_of
 from maxdaq_tango.model import Receipt, Verdict
 
@@ -75,7 +76,7 @@ def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable
     if len(valid) != rows or len(checksums) != rows:
         result.problems.append(f"{rows} rows of pixels, {len(valid)} flags, {len(checksums)} checksums")
         return
-    stored = _stored_rows(data)
+    stored = stored_rows(data)
     for row in range(rows):
         if len(result.problems) >= MAX_PROBLEMS:
             result.problems.append("... and more; only the first ones are listed")
@@ -137,9 +138,3 @@ def _check_row(data: h5py.Dataset, row: int, valid: bool, checksum: int, stored:
         corner = tuple(i * c for i, c in zip(offset, data.chunks[1:], strict=True))
         hasher.update(data.id.read_direct_chunk((row, *corner))[1])
     return "" if hasher.intdigest() == checksum else "the checksum of the stored chunk differs"
-
-
-def _stored_rows(data: h5py.Dataset) -> set[int]:
-    rows: set[int] = set()
-    data.id.chunk_iter(lambda info: rows.add(int(info.chunk_offset[0])) or None)  # type: ignore[func-returns-value]
-    return rows

@@ -89,6 +89,13 @@ def store_arrays(group: h5py.Group, arrays: Mapping[str, np.ndarray[Any, Any]]) 
         group.create_dataset(_free_path(group, key), data=array)
 
 
+def stored_rows(data: h5py.Dataset) -> set[int]:
+    """Rows of the pixels that have a chunk of their own in the file."""
+    rows: set[int] = set()
+    data.id.chunk_iter(lambda info: rows.add(int(info.chunk_offset[0])) or None)  # type: ignore[func-returns-value]
+    return rows
+
+
 def _store_value(group: h5py.Group, name: str, value: Any) -> h5py.Dataset:
     plain = isinstance(value, bool | int | float | str) or (
         isinstance(value, list | tuple)

@@ -26,7 +26,7 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata
+from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata, stored_rows
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat, Receipt
@@ -363,7 +363,7 @@ def _turn_rows(data: h5py.Dataset, offsets: list[tuple[int, ...]], rotation: int
     Only for senders that do not count from 0. Each cycle of the permutation needs one chunk of memory.
     """
     total = data.shape[0]
-    written = _stored_rows(data)
+    written = stored_rows(data)
     for offset in offsets:
         if modulus is None:
             for row in range(rotation, total):
@@ -386,9 +386,3 @@ def _turn_rows(data: h5py.Dataset, offsets: list[tuple[int, ...]], rotation: int
 def _read(data: h5py.Dataset, row: int, offset: tuple[int, ...]) -> bytes:
     chunk: bytes = data.id.read_direct_chunk((row, *offset))[1]
     return chunk
-
-
-def _stored_rows(data: h5py.Dataset) -> set[int]:
-    rows: set[int] = set()
-    data.id.chunk_iter(lambda info: rows.add(int(info.chunk_offset[0])) or None)  # type: ignore[func-returns-value]
-    return rows

@@ -14,7 +14,7 @@ import cbor2
 import msgspec
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Frame, SeriesEnd, SeriesStart, StreamFormat, WireEvent
+from maxdaq_tango.model import Buffer, Frame, SeriesStart, StreamFormat, WireEvent
 from maxdaq_tango.wire import decoder_for, dectris_v1, dectris_v2, stins
 
 
@@ -71,11 +71,6 @@ class Renumberer:
     def _take_number(self, recorded: int) -> int:
         self._msg_number = recorded if self._msg_number is None else self._msg_number + 1
         return self._msg_number
-
-
-def is_end(event: WireEvent) -> bool:
-    """True for an end message."""
-    return isinstance(event, SeriesEnd)
 
 
 def _changed_json(parts: Sequence[Buffer], **numbers: int | None) -> list[Buffer]:
