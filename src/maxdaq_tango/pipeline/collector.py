@@ -273,6 +273,8 @@ class Collector:
         elif self._unread:
             run.reasons.append(f"{self._unread} messages that had arrived by then were thrown away unread")
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
+        if run.start is None and (silent := self._sources.never_connected):
+            run.reasons.append(f"nobody ever accepted a connection at {', '.join(silent)}")
         account, receipt = run.close()
         receipt = msgspec.structs.replace(
             receipt,

@@ -47,7 +47,6 @@ class SourceReader:
         self.endpoint = endpoint
         self.bytes_received = 0
         """Of all parts. Written by the reader's thread only; any thread may look."""
-        self.messages_received = 0
         self.messages_refused = 0
         """Received, and turned away by the queue because the run is over."""
         self.error = ""
@@ -86,6 +85,11 @@ class SourceReader:
                 accepted="a sender that listens there before the detector is armed",
             )
 
+    @property
+    def was_connected(self) -> bool:
+        """The sender has accepted the connection at least once."""
+        return self._connected.is_set()
+
     def close(self) -> None:
         """Stop and join; the queue must have been closed or emptied, or this waits for room in it. Harmless twice."""
         self._closing.set()
@@ -121,7 +125,6 @@ class SourceReader:
                         self._largest = nbytes
                         self._limit_messages()
                 self.bytes_received += in_batch
-                self.messages_received += len(batch)
                 if not self._queue.put_many(batch):
                     self.messages_refused += len(batch)
                     break

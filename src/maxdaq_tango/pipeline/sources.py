@@ -39,6 +39,11 @@ class SourceSet:
         """Why a socket can no longer be read; "" when all are well."""
         return next((reader.error for reader in self._readers if reader.error), "")
 
+    @property
+    def never_connected(self) -> tuple[str, ...]:
+        """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
+        return tuple(reader.endpoint for reader in self._readers if not reader.was_connected)
+
     def open(self) -> None:
         """Connect and begin to read."""
         for endpoint in self._endpoints:

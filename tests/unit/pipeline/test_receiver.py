@@ -478,11 +478,16 @@ class TestHostile:
         harness.prepare(start_timeout_s=0.2)
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.FAILED
-        assert "no start message came within 0.2 s" in receipt.reasons[0]
+        (reason,) = receipt.reasons
+        assert "no start message came within 0.2 s" in reason
         assert list(harness.folder.iterdir()) == []
         harness.prepare()
         harness.sender.series(1)
         assert harness.receipt().verdict is Verdict.COMPLETE
+
+    def test_a_sender_that_is_not_there_is_told_from_one_that_is_silent(self, harness: Harness) -> None:
+        harness.prepare(start_timeout_s=0.2, sources=("tcp://127.0.0.1:1",))
+        assert harness.receipt().reasons[1:] == ("nobody ever accepted a connection at tcp://127.0.0.1:1",)
 
     def test_a_stream_that_stops_in_the_middle(self, harness: Harness) -> None:
         harness.prepare(stall_timeout_s=0.2, expected_frames=10)
