@@ -24,8 +24,8 @@ def simulate(
     rows: Annotated[int, typer.Option(min=1, max=16384, help="Pixels of a frame, vertically.")] = 1065,
     columns: Annotated[int, typer.Option(min=1, max=16384, help="Pixels of a frame, horizontally.")] = 1030,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pixels.")] = 1,
-    model: Annotated[str, typer.Option(help="eiger or eiger2.")] = "eiger2",
-    api: Annotated[str, typer.Option(help="Version of SIMPLON.")] = "1.8.0",
+    model: Annotated[str, typer.Option(help="eiger, eiger2 or pilatus4.")] = "eiger2",
+    api: Annotated[str, typer.Option(help="Version of SIMPLON: 1.6.0 or 1.8.0.")] = "1.8.0",
     json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
 ) -> None:
     """Start one simulated detector and keep it until Ctrl-C.

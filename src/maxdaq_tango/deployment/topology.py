@@ -30,6 +30,8 @@ from msgspec import Meta
 
 from maxdaq_tango.deployment.programs import SERVER_MODULES
 from maxdaq_tango.deployment.typed_yaml import Described, Document, nearest
+from maxdaq_tango.detectors.eiger.parameters import MODELS
+from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.errors import ConfigurationError
 
 Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
@@ -73,6 +75,12 @@ class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     model: Text = "eiger2"
     api: Text = "1.8.0"
     """Version of SIMPLON that it speaks."""
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ConfigurationError(f"simulate the model {self.model!r}", accepted=", ".join(MODELS))
+        if self.api not in API_VERSIONS:
+            raise ConfigurationError(f"simulate SIMPLON {self.api!r}", accepted=", ".join(API_VERSIONS))
 
 
 Simulator = EigerSimulator

@@ -36,6 +36,14 @@ def test_every_family_that_can_be_described_can_be_started() -> None:
     assert EigerSimulator.__struct_config__.tag in SIMULATOR_MODULES
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"), [("model: eiger7", "simulators.eiger.*line 2.*eiger7.*pilatus4"), ("api: 1.8", "api.*line")]
+)
+def test_a_simulator_that_there_is_not_is_refused_with_its_place(setting: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        parse_topology(f"name: a\nsimulators: {{eiger: {{family: eiger, {setting}}}}}\n", "a.yaml")
+
+
 def test_a_device_may_say_nothing() -> None:
     (placed,) = parse_topology(SERVER, "a.yaml").devices()
     assert (placed.server_instance, placed.class_name, placed.name) == ("StreamReceiver/one", "StreamReceiver", "a/b/c")
