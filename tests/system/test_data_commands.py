@@ -188,6 +188,15 @@ def test_recording_over_an_existing_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "a.gz").read_text() == "precious"
 
 
+def test_a_recording_of_nothing_leaves_no_file_in_the_way(tmp_path: Path) -> None:
+    capture = tmp_path / "a.cborseq.gz"
+    arguments = ("--source", "tcp://127.0.0.1:1", "--output", str(capture), "--timeout", "0.2")
+    for _ in range(2):
+        status, out, _ = run("record", *arguments)
+        assert (status, capture.exists()) == (1, False)
+        assert "no file is left" in out
+
+
 def replay_into_receive(
     capture: Path, format: str, output: Path, *replay: str, receive: tuple[str, ...] = ()
 ) -> tuple[int, dict[str, Any]]:

@@ -18,6 +18,7 @@ def check(
     Exit status 0 when nothing disagrees. A series that was INCOMPLETE but says so truthfully passes, unless --complete
     is given.
     """
+    from rich.markup import escape
     from rich.progress import track
 
     from maxdaq_tango.cli.receipt_table import receipt_table
@@ -36,7 +37,10 @@ def check(
         if result.receipt is not None:
             console.print(receipt_table(result.receipt))
         word = "[green]agrees with its receipt[/green]" if result.ok else "[red]does not agree with its receipt[/red]"
-        console.print(f"{path}: {result.frames_checked} of {result.rows} frames checked, {word}", soft_wrap=True)
+        found = f"{result.frames_checked} of {result.rows} frames checked, {word}"
+        if result.receipt is None:
+            found = "[red]cannot be checked[/red]"
+        console.print(f"{escape(str(path))}: {found}", soft_wrap=True)
         for problem in result.problems:
             console.print(f"  - {problem}", markup=False, soft_wrap=True)
     ok = all(result.ok for result in results)

@@ -35,10 +35,10 @@ COMMANDS = {
     "demo": Command("Start here", "Take a series with a simulated Eiger, check every pixel, tidy up."),
     "up": Command("Run", "Start what a topology file describes, and keep it running."),
     "simulate": Command("Run", "Start one simulated detector."),
-    "receive": Command("Run", "Take streams into files, without Tango."),
+    "receive": Command("Run", "Take one series from a stream into a file, without Tango."),
     "record": Command("Data", "Write a stream down as it comes, message by message."),
     "replay": Command("Data", "Send a recorded stream again."),
-    "check": Command("Data", "Say whether a file is complete and readable."),
+    "check": Command("Data", "Compare a file with its receipt, frame by frame."),
     "bench": Command("Look closer", "Measure this machine."),
 }
 """Each is a module `maxdaq_tango.cli.NAME` with a function of the same name; one that is not there is not offered."""

@@ -15,7 +15,7 @@ def receipt_table(receipt: Receipt) -> Table:
     """Verdict first, then the counts that are not zero, then where the data are."""
     table = Table(title="Receipt", show_header=False, title_style="bold")
     table.add_column(justify="right", style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")  # a path that ends in ... cannot be copied
     table.add_row("verdict", Text(receipt.verdict.value, style=f"bold {_COLOURS[receipt.verdict]}"))
     for reason in receipt.reasons:
         table.add_row("because", Text(reason))

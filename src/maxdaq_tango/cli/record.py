@@ -27,5 +27,7 @@ def record(
     recorded = record_stream(source, output, series=series, messages=messages, timeout_s=timeout, console=console)
     if json:
         program(recorded)
-    console.print(f"{recorded.messages} messages, {recorded.bytes} bytes, ended by {recorded.ended_by}: {output}")
+    kept = str(output) if recorded.messages else "nothing came, and no file is left"
+    told = f"{recorded.messages} messages, {recorded.bytes} bytes, ended by {recorded.ended_by}: {kept}"
+    console.print(told, markup=False, soft_wrap=True)
     raise typer.Exit(0 if recorded.messages else 1)

@@ -35,7 +35,10 @@ class Recorded(msgspec.Struct, frozen=True):
 def record_stream(
     source: str, output: Path, *, series: int, messages: int, timeout_s: float, console: Console
 ) -> Recorded:
-    """Until the wished number of ends or messages, silence, or Ctrl-C; the file is readable in any case."""
+    """Until the wished number of ends or messages, silence, or Ctrl-C; the file is readable in any case.
+
+    Without a single message no file is left.
+    """
     stopped: list[str] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -53,7 +56,7 @@ def record_stream(
                 raise ConfigurationError(
                     f"connect to {source!r}", answer=str(error), accepted="tcp://HOST:PORT"
                 ) from None
-            console.print(f"recording {source}; Ctrl-C ends it")
+            console.print(f"recording {source}; Ctrl-C ends it", markup=False, soft_wrap=True)
             count = nbytes = ends = silence_ms = 0
             decoder: Decoder | None = None
             while not stopped:
@@ -76,6 +79,8 @@ def record_stream(
                     stopped.append("the end message")
                 elif messages and count >= messages:
                     stopped.append("the number of messages")
+        if not count:
+            output.unlink()  # an empty capture would only be in the way of the next attempt
         return Recorded(str(output), count, nbytes, ends, stopped[0])
     finally:
         context.destroy(0)

@@ -32,7 +32,7 @@ def replay(
 
     console = people(json)
     with Player(bind) as player:
-        console.print(f"replaying {capture} on {player.endpoint}")
+        console.print(f"replaying {capture} on {player.endpoint}", markup=False, soft_wrap=True)
         sent = player.play(capture, repeat=repeat, rate_hz=rate, loop_frames=loop_frames, add_end=end, console=console)
         sent = player.finish(sent, linger_s=linger)
     if json:

@@ -22,7 +22,7 @@ def introduce(deployment: Deployment, console: Console) -> None:
     console.print()
     if deployment.tango_host:
         whose = "the embedded database" if deployment.own_database else "the database of the environment"
-        console.print(f"[bold]export TANGO_HOST={deployment.tango_host}[/bold]   ({whose})")
+        console.print(f"[bold]export TANGO_HOST={deployment.tango_host}[/bold]   ({whose})", soft_wrap=True)
     console.print(f"data {deployment.folder}", markup=False, soft_wrap=True)
     console.print(f"logs {deployment.logs}", markup=False, soft_wrap=True)
     console.print("Ctrl-C stops everything.\n")

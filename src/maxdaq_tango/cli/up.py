@@ -62,7 +62,7 @@ def up(
                 wanted,
                 directory / wanted.name,
                 interruption=interruption,
-                listener=lambda sentence: console.print(sentence, style="dim", markup=False),
+                listener=lambda sentence: console.print(sentence, style="dim", markup=False, soft_wrap=True),
                 tango_host=tango_host,
             ) as deployment:
                 if json:
