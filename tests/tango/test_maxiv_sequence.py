@@ -310,3 +310,9 @@ def test_a_stream_that_another_client_switched_off_is_on_again_after_arm(daq, cl
     daq.Arm()
     wait(lambda: daq.State() != DevState.RUNNING, 15, "end of the acquisition")
     assert daq.Verdict == "COMPLETE"
+
+
+def test_the_threshold_that_follows_the_energy_reads_so_at_once(clients):
+    for energy in (12000.0, 9000.0):
+        clients.detector.Energy = energy
+        assert (clients.detector.Energy, clients.detector.Threshold) == (energy, energy / 2)

@@ -139,7 +139,10 @@ class EigerDetector(EigerAttributes, DetectorDevice):
 
         def write() -> None:
             self.family_values[item.name] = item.dtype(self.driver.set_parameter(item.key, value))
-            self._next_family_look_s = 0.0  # others may have followed it
+            # Others may have followed it, as Threshold follows Energy; a client reads them right after its write.
+            for other in FAMILY:
+                if other.writable and other is not item and other.name not in self._absent:
+                    self._look_at(other)
             session.hardware.refresh()
 
         session.steps.run(f"set {item.name}", write, WRITE_WAIT_S)
