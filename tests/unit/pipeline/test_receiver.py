@@ -486,7 +486,7 @@ class TestHostile:
         assert harness.receipt().verdict is Verdict.COMPLETE
 
     def test_a_sender_that_is_not_there_is_told_from_one_that_is_silent(self, harness: Harness) -> None:
-        harness.prepare(start_timeout_s=0.2, sources=("tcp://127.0.0.1:1",))
+        harness.prepare(start_timeout_s=0.2, connect_timeout_s=0.0, sources=("tcp://127.0.0.1:1",))
         assert harness.receipt().reasons[1:] == ("nobody ever accepted a connection at tcp://127.0.0.1:1",)
 
     def test_a_stream_that_stops_in_the_middle(self, harness: Harness) -> None:
