@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from maxdaq_tango.detectors.eiger.acceptance import COMMON_NAMES
 from maxdaq_tango.tango_support.attributes import told
 
 
@@ -14,6 +15,7 @@ class FamilyAttribute:
 
     name: str
     key: str
+    """A name of ours (`energy_ev`) or of SIMPLON's."""
     dtype: type
     label: str
     doc: str
@@ -227,6 +229,7 @@ FAMILY = (
 
 
 def _told(item: FamilyAttribute) -> Any:
+    names = ", else ".join(COMMON_NAMES.get(item.key, (item.key,)))
     return told(
         lambda self: self.family_values.get(item.name),
         (lambda self, value: self.set_family(item, value)) if item.writable else None,
@@ -235,7 +238,7 @@ def _told(item: FamilyAttribute) -> Any:
         unit=item.unit,
         format=item.format,
         expert=item.expert,
-        doc=f"{item.doc} SIMPLON {'status' if item.status else 'parameter'} {item.key}; invalid where there is none.",
+        doc=f"{item.doc} SIMPLON {'status' if item.status else 'parameter'} {names}; invalid where there is none.",
     )
 
 
