@@ -18,11 +18,18 @@ import os
 import socket
 import sys
 import threading
+import types
 from pathlib import Path
 
+import bitshuffle
 import h5py
 import numpy as np
 import uvicorn
+
+if not hasattr(bitshuffle, "h5"):
+    # eigersim imports bitshuffle.h5 and uses none of it; the wheels for Python 3.13 are built without.
+    sys.modules.setdefault("bitshuffle.h5", types.ModuleType("bitshuffle.h5"))
+
 from eigersim import config, web
 
 ROWS, COLUMNS, IMAGES = 512, 1028, 4

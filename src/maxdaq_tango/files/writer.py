@@ -115,14 +115,13 @@ class SeriesFile:
         self,
         format: FrameFormat,
         rows: int | None,
-        blank: Buffer,
         fill: float | int,
         metadata: Mapping[str, Any],
         arrays: Mapping[str, np.ndarray[Any, Any]],
     ) -> None:
-        """Make every dataset. `blank` is one encoded chunk full of `fill`, stored where no frame came."""
+        """Make every dataset. `fill` is the value of every pixel where no frame came."""
         file, group = self._open_file(), self._group
-        self.format, self._blank = format, blank
+        self.format, self._fill = format, fill
         fixed = rows is not None and 0 < rows <= FIXED_ROWS
         first_rows = rows if fixed and rows else min(rows or GROW_ROWS, GROW_ROWS)
         self._grows = not fixed
@@ -203,7 +202,7 @@ class SeriesFile:
     def settle(self, valid: np.ndarray[Any, Any], first: int, rotation: int, modulus: int | None) -> None:
         """Bring the rows into their final order and number: `valid[r]` tells whether row r holds a frame.
 
-        Rows without a frame get the blank chunk: readers crash on holes, and zeros would look like real counts.
+        Rows without a frame get blank chunks: readers crash on holes, and zeros would look like real counts.
         """
         if self.format is None:
             return
@@ -219,10 +218,7 @@ class SeriesFile:
                 data.resize(needed, axis=0)
             if rotation:
                 _turn_rows(data, self._offsets, rotation, modulus)
-            for row in np.flatnonzero(~valid):
-                for offset in self._offsets:
-                    data.id.write_direct_chunk((int(row), *offset), self._blank, 0)
-                self.bytes_written += len(self._blank) * len(self._offsets)
+            self._blank_rows(data, np.flatnonzero(~valid))
             data.resize(rows, axis=0)
             for name in _COLUMNS:
                 column = _padded(self._columns[name], max(needed, rows), _COLUMNS[name][1])
@@ -262,6 +258,19 @@ class SeriesFile:
                 self.destination.part.unlink()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _blank_rows(self, data: h5py.Dataset, rows: np.ndarray[Any, Any]) -> None:
+        """The first one goes through HDF5's own filter, which packs it like every other chunk; the others copy it."""
+        if not len(rows):
+            return
+        first = int(rows[0])
+        data[first] = self._fill
+        data.flush()
+        chunks = [_read(data, first, offset) for offset in self._offsets]
+        for row in rows[1:]:
+            for offset, chunk in zip(self._offsets, chunks, strict=True):
+                data.id.write_direct_chunk((int(row), *offset), chunk, 0)
+        self.bytes_written += len(rows) * sum(len(chunk) for chunk in chunks)
 
     def _publish(self) -> Path:
         part = self.destination.part

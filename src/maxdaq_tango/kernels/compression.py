@@ -24,6 +24,11 @@ from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 BLOCK_NBYTES = 8192
 """Bytes of one bitshuffle block; what every recorded stream uses."""
 
+HAS_BSZSTD = hasattr(bitshuffle, "compress_zstd")
+"""Some wheels of bitshuffle (those for Python 3.13) are built without Zstandard. Files need it not: there HDF5's own
+filter packs and unpacks; only turning such frames and encoding them here does.
+"""
+
 _LZ4_MAX_NBYTES = 0x7E000000
 _HEADER_NBYTES = 12
 _LENGTH = struct.Struct(">I")
@@ -50,7 +55,7 @@ def encode_pixels(array: npt.NDArray[Any], encoding: Encoding) -> bytes:
         return _little_endian(array).tobytes()
     if encoding is Encoding.BSLZ4:
         return compress_bslz4(array)
-    if encoding is Encoding.BSZSTD:
+    if encoding is Encoding.BSZSTD and HAS_BSZSTD:
         return _bitshuffled(array, bitshuffle.compress_zstd)
     if encoding not in (Encoding.LZ4_BLOCK, Encoding.LZ4_HDF5):
         accepted = "none, bslz4, bszstd, lz4-block, lz4"
@@ -95,7 +100,7 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
             return data.view(np.dtype(format.dtype).newbyteorder("<"))
         case Encoding.BSLZ4:
             return _decode_bitshuffled(format, data, _LZ4_MOST_GROWTH, bitshuffle.decompress_lz4)
-        case Encoding.BSZSTD:
+        case Encoding.BSZSTD if HAS_BSZSTD:
             # Zstandard has no useful bound: a block of zeros shrinks to a dozen bytes.
             return _decode_bitshuffled(format, data, BLOCK_NBYTES, bitshuffle.decompress_zstd)
         case Encoding.LZ4_BLOCK:

@@ -12,7 +12,7 @@ from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
-from maxdaq_tango.pipeline.transforms import Transform, blank_chunk, choose_transforms
+from maxdaq_tango.pipeline.transforms import Transform, choose_transforms, fill_value
 
 NAN = float("nan")
 
@@ -144,14 +144,13 @@ class FileSink:
             return
         self._transforms = choose_transforms(format, self._orientation)
         stored = self._stored_format()
-        blank, fill = blank_chunk(stored)
         start = self._start
         metadata: dict[str, Any] = dict(start.metadata) if start else {}
         if start is not None and start.series:
             metadata.setdefault("series", start.series)
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
-        self._file.begin(stored, modulus, blank, fill, metadata, start.arrays if start else {})
+        self._file.begin(stored, modulus, fill_value(stored.dtype), metadata, start.arrays if start else {})
 
     def _stored_format(self) -> FrameFormat:
         if self._format is None:

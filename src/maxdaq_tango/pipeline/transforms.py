@@ -84,18 +84,12 @@ def choose_transforms(format: FrameFormat, orientation: Orientation) -> list[Tra
     )
 
 
-def blank_chunk(format: FrameFormat) -> tuple[bytes, float | int]:
-    """An encoded chunk for a frame that never came, and its pixel value: never a number that looks like counts."""
-    dtype = np.dtype(format.dtype)
-    fill: float | int
+def fill_value(dtype_name: str) -> float | int:
+    """The value of every pixel of a frame that never came: never a number that looks like counts."""
+    dtype = np.dtype(dtype_name)
     if dtype.kind == "u":
-        fill = int(np.iinfo(dtype).max)
-    elif dtype.kind == "i":
-        fill = -1
-    else:
-        fill = float("nan")
-    pixels = np.full(format.chunk, fill, dtype=dtype)
-    return bytes(encode_pixels(pixels, format.encoding)), fill
+        return int(np.iinfo(dtype).max)
+    return -1 if dtype.kind == "i" else float("nan")
 
 
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:

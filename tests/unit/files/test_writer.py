@@ -33,11 +33,10 @@ class Session:
         destination = resolve_destination(str(path), [str(path.parent)], overwrite=how.get("overwrite", False))
         self.file = SeriesFile(destination, detector="eiger", software="tests", **how)
         self.format = FrameFormat(SHAPE, "uint16", encoding)
-        self.blank = encode_pixels(np.full(SHAPE, 65535, "uint16"), encoding)
         self.rows = rows
 
     def begin(self, metadata: dict[str, Any] | None = None) -> Session:
-        self.file.begin(self.format, self.rows, self.blank, 65535, metadata or {}, {})
+        self.file.begin(self.format, self.rows, 65535, metadata or {}, {})
         return self
 
     def write(self, row: int, number: int) -> Session:
@@ -358,7 +357,7 @@ from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import Encoding, FrameFormat
 file = SeriesFile(resolve_destination({str(tmp_path / "a.h5")!r}, [{str(tmp_path)!r}]), detector="eiger", software="t")
 format = FrameFormat((64, 64), "uint16", Encoding.NONE)
-file.begin(format, 500, bytes(8192), 65535, {{}}, {{}})
+file.begin(format, 500, 65535, {{}}, {{}})
 for row in range(100):
     file.write(row, row, [bytes(8192)], FrameTimes())
 handle = os.open("/dev/full", os.O_RDWR)
