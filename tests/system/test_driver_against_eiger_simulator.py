@@ -148,8 +148,9 @@ def last_block_end(blob: bytes) -> int:
 def test_the_lies_that_we_work_around_are_still_told(driver: EigerDriver) -> None:
     """When this fails the simulator has been mended: shorten the list."""
     driver.set_parameter("stream/header_appendix", {"filename": ""})
-    driver.set_parameter("stream/header_detail", "all")
-    with StreamProbe(driver.configure(burst(frames=1)), timeout_s=0.5) as probe:
+    described = driver.configure(burst(frames=1))
+    driver.set_parameter("stream/header_detail", "all")  # configure puts its own back
+    with StreamProbe(described, timeout_s=0.5) as probe:
         driver.arm()
         parts = probe.message()
         assert len(parts) == 8  # no appendix
