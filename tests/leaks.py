@@ -44,7 +44,7 @@ def _children() -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_is_left_behind(request: pytest.FixtureRequest, fresh_tickit_after_a_failure: None) -> Iterator[None]:
     """Fails the test that leaves a thread or a process.
 
     Marker `processes_live_on`: what the test starts belongs to a fixture of its module, which ends it.

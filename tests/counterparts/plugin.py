@@ -11,7 +11,7 @@ import json
 import select
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +77,63 @@ def _running_or_skip(name: str, script: str, log: Path, *arguments: str) -> Iter
         yield counterpart
 
 
-@pytest.fixture(scope="module")
-def tickit_eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCounterpart]:
+class TickitEiger:
     """Diamond's simulated Eiger2 16M: SIMPLON 1.8.0, both streams, 4362 x 4148 uint16."""
-    log = tmp_path_factory.mktemp("tickit-eiger") / "log"
-    with _running_or_skip("tickit-devices", "start_tickit_eiger.py", log) as counterpart:
-        yield counterpart
+
+    host = "127.0.0.1"
+
+    def __init__(self, folder: Path) -> None:
+        self.suspect = False
+        """A test with it failed; it may send nothing any more, and the next test shall not suffer for it."""
+        self._folder = folder
+        self._running = ExitStack()
+        self._starts = 0
+        self.start()
+
+    def start(self) -> None:
+        """A fresh process, on other ports."""
+        self._running.close()
+        self._starts += 1
+        log = self._folder / f"log{self._starts}"
+        self.ports = self._running.enter_context(_running_or_skip("tickit-devices", "start_tickit_eiger.py", log)).ports
+        self.suspect = False
+
+    def close(self) -> None:
+        """End the process."""
+        self._running.close()
+
+
+@pytest.fixture(scope="module")
+def tickit_eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TickitEiger]:
+    """One process a module, and a fresh one after a test that failed."""
+    tickit = TickitEiger(tmp_path_factory.mktemp("tickit-eiger"))
+    yield tickit
+    tickit.close()
+
+
+def _own_tickit(item: pytest.Item) -> TickitEiger | None:
+    """The simulator of a test, unless device servers of its module were told the ports."""
+    if "site" in getattr(item, "fixturenames", ()):
+        return None
+    tickit = getattr(item, "funcargs", {}).get("tickit_eiger")
+    return tickit if isinstance(tickit, TickitEiger) else None
+
+
+@pytest.fixture(autouse=True)
+def fresh_tickit_after_a_failure(request: pytest.FixtureRequest) -> None:
+    """Before anything of the test itself is set up."""
+    if "tickit_eiger" in request.fixturenames and "site" not in request.fixturenames:
+        tickit = request.getfixturevalue("tickit_eiger")
+        if tickit.suspect:
+            tickit.start()
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Remember which simulator was there when a test failed."""
+    if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+        tickit = _own_tickit(item)
+        if tickit is not None:
+            tickit.suspect = True
 
 
 @pytest.fixture(scope="module", params=["bslz4", "lz4"])

@@ -15,7 +15,7 @@ import bitshuffle
 import numpy as np
 import pytest
 
-from counterparts.plugin import RunningCounterpart
+from counterparts.plugin import TickitEiger
 from maxdaq_tango.detectors.contract import HardwareState
 from maxdaq_tango.detectors.eiger.driver import EigerDriver
 from maxdaq_tango.errors import DetectorRefused
@@ -49,7 +49,7 @@ FORMATS = (StreamFormat.DECTRIS_V1, StreamFormat.DECTRIS_V2)
 
 
 @pytest.fixture(params=FORMATS)
-def driver(tickit_eiger: RunningCounterpart, request: pytest.FixtureRequest) -> Iterator[EigerDriver]:
+def driver(tickit_eiger: TickitEiger, request: pytest.FixtureRequest) -> Iterator[EigerDriver]:
     driver = EigerDriver(
         tickit_eiger.host,
         tickit_eiger.ports["http"],
@@ -90,7 +90,7 @@ def test_connect_finds_and_initialises_it(driver: EigerDriver) -> None:
     assert driver.status("temperature").value == 24.5
 
 
-def test_the_newest_stream_is_taken_when_none_is_asked_for(tickit_eiger: RunningCounterpart) -> None:
+def test_the_newest_stream_is_taken_when_none_is_asked_for(tickit_eiger: TickitEiger) -> None:
     driver = EigerDriver(tickit_eiger.host, tickit_eiger.ports["http"], cbor_port=tickit_eiger.ports["cbor"])
     driver.connect()
     try:
@@ -167,7 +167,7 @@ def test_an_internal_series_needs_one_trigger(driver: EigerDriver) -> None:
     assert len(frames) == 6
 
 
-def test_the_header_with_all_its_arrays_is_taken(tickit_eiger: RunningCounterpart) -> None:
+def test_the_header_with_all_its_arrays_is_taken(tickit_eiger: TickitEiger) -> None:
     driver = EigerDriver(
         tickit_eiger.host,
         tickit_eiger.ports["http"],
@@ -224,7 +224,7 @@ def test_a_running_series_is_ended_and_the_next_one_is_whole(driver: EigerDriver
     assert [frame.frame_number for frame in frames] == list(range(6))
 
 
-def test_the_lies_that_we_work_around_are_still_told(tickit_eiger: RunningCounterpart) -> None:
+def test_the_lies_that_we_work_around_are_still_told(tickit_eiger: TickitEiger) -> None:
     """When this fails the simulator has been mended: shorten the list."""
     ports = tickit_eiger.ports
     driver = EigerDriver(

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from counterparts.plugin import RunningCounterpart
+from counterparts.plugin import TickitEiger
 from maxdaq_tango.detectors.eiger.driver import EigerDriver
 from maxdaq_tango.testing.driver_contract import DriverContract
 
@@ -23,7 +23,7 @@ class TestContractOnTickitDevices(DriverContract):
     excessive_exposure_s: ClassVar[float | None] = None  # it knows no limits
 
     @pytest.fixture
-    def driver(self, tickit_eiger: RunningCounterpart) -> Iterator[EigerDriver]:
+    def driver(self, tickit_eiger: TickitEiger) -> Iterator[EigerDriver]:
         driver = EigerDriver(
             tickit_eiger.host,
             tickit_eiger.ports["http"],
