@@ -28,6 +28,8 @@ REFUSED = {
 ENDING = (
     ("DAQController", "Stop"),
     ("DAQController", "Abort"),
+    ("EigerDetector", "Stop"),
+    ("EigerDetector", "Abort"),
     ("StreamReceiver", "Stop"),
     ("StreamReceiver", "Abort"),
 )
