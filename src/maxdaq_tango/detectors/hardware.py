@@ -42,7 +42,8 @@ class Hardware:
     ) -> None:
         """`is_busy()` tells whether a series is under way: looks are closer together, and nothing is reconnected.
 
-        `extra_look(busy)` runs in the looking thread after each look at a detector that answers.
+        `extra_look(busy)` runs in the looking thread after a look at a detector that answers, unless a transaction
+        waits for the next look.
         """
         self._name = name
         self.driver = driver
@@ -160,6 +161,10 @@ class Hardware:
                 self._looking, self.tried = False, True
                 self._looks += 1
                 self._changed.notify_all()
+                somebody_waits = self._looks < self._wanted
+            if self.reachable and not somebody_waits:
+                self._look_further()
+            with self._changed:
                 self._changed.wait_for(
                     lambda: self._closing or (self._connected and self._looks < self._wanted), pause_s
                 )
@@ -169,19 +174,19 @@ class Hardware:
     def _look(self) -> float:
         report = self.driver.report()
         busy = self._is_busy()
-        offline = report.state is HardwareState.OFFLINE
-        lost = offline or report.state is HardwareState.NOT_INITIALISED
+        lost = report.state in (HardwareState.OFFLINE, HardwareState.NOT_INITIALISED)
         with self._changed:
             self._report = report
             self._failed_looks = self._failed_looks + 1 if lost else 0
             if self._failed_looks >= OFFLINE_LOOKS and not busy:
                 self._connected = False
-        if not offline:
-            try:
-                self._extra_look(busy)
-            except MaxdaqError as error:
-                log.warning("look at the settings of %s: %s", self._name, error)
         return BUSY_LOOK_S if busy else IDLE_LOOK_S
+
+    def _look_further(self) -> None:
+        try:
+            self._extra_look(self._is_busy())
+        except MaxdaqError as error:
+            log.warning("look at the settings of %s: %s", self._name, error)
 
     def _connect(self) -> bool:
         try:

@@ -14,6 +14,8 @@ from maxdaq_tango.tango_support.failures import error_of, unpack
 from maxdaq_tango.tango_support.steps import StepRecord
 
 STEP_LOOK_S = 0.02
+STEP_FIRST_LOOK_S = 0.002
+"""Looks begin close together, as most steps are short, and take their time for a long one."""
 STEP_LOST_S = 10.0
 """How long a device may be out of reach while one of its steps is awaited."""
 
@@ -52,7 +54,7 @@ class DeviceLink:
         The other side has its own deadlines; whoever cannot wait calls from a thread that nobody waits for.
         """
         number = int(self.command(name, argument))
-        pause = threading.Event()
+        pause, look_s = threading.Event(), STEP_FIRST_LOOK_S
         lost_since_s: float | None = None
         while True:
             try:
@@ -72,7 +74,8 @@ class DeviceLink:
                 if record.error is not None:
                     raise unpack(record.error)
                 return
-            pause.wait(STEP_LOOK_S)
+            pause.wait(look_s)
+            look_s = min(look_s * 1.5, STEP_LOOK_S)
 
     def property(self, name: str) -> str:
         """The first value of a property in the database, "" when it is not set."""

@@ -239,6 +239,7 @@ class Executor:
 
     def _call(self, call: Instruction) -> None:
         event: Answered | Failed
+        began_s = time.monotonic()
         try:
             event = Answered(call.number, self._perform(call))
         except MaxdaqError as error:
@@ -247,6 +248,7 @@ class Executor:
             log.exception("%s of %s", call.step.value, call.pair)
             kind = EngineError if call.step in RECEIVER_STEPS else DetectorError
             event = Failed(call.number, kind(call.step.value, answer=f"{type(error).__name__}: {error}"))
+        log.info("%s of %s took %.0f ms", call.step.value, call.pair, (time.monotonic() - began_s) * 1e3)
         with self._changed:
             self._deadlines.pop(call.number, None)
             self._handle(event)

@@ -67,15 +67,17 @@ class EigerConfiguration:
 
     def names(self) -> tuple[str, ...]:
         """Every parameter but the big arrays; those of other modules with the module before them."""
+        return tuple(name for module in (Module.DETECTOR, *OTHER_MODULES) for name in self._names_in(module))
+
+    def _names_in(self, module: Module) -> list[str]:
         client = self._client
-        listed = client.keys(Module.DETECTOR)
+        listed = client.keys(module)
+        if module is not Module.DETECTOR:
+            keys = listed or acceptance.KNOWN_MODULE_KEYS[module]
+            return [f"{module}/{key}" for key in keys if client.exists(module, key)]
         tried = acceptance.UNLISTED_CONFIG_KEYS if listed else acceptance.KNOWN_CONFIG_KEYS
         names = [key for key in listed if not acceptance.is_big(key)]
-        names += [key for key in tried if key not in listed and client.exists(Module.DETECTOR, key)]
-        for module in OTHER_MODULES:
-            keys = client.keys(module) or acceptance.KNOWN_MODULE_KEYS[module]
-            names += [f"{module}/{key}" for key in keys if client.exists(module, key)]
-        return tuple(names)
+        return names + [key for key in tried if key not in listed and client.exists(module, key)]
 
     def read(self, name: str) -> Parameter:
         """A parameter as the detector has it now."""
@@ -94,10 +96,12 @@ class EigerConfiguration:
         self._client.write(module, key, value)
         return self._check(module, key, value, max(epsilon, acceptance.TIME_RESOLUTION_S))
 
-    def set_if_different(self, key: str, value: Any, module: Module = Module.DETECTOR) -> None:
-        """Write only what is not already so."""
-        if not acceptance.agree(value, self._client.config(module, key).value):
-            self._client.write(module, key, value)
+    def set_if_different(self, key: str, value: Any, module: Module = Module.DETECTOR) -> bool:
+        """Write only what is not already so; True when it was written."""
+        if acceptance.agree(value, self._client.config(module, key).value):
+            return False
+        self._client.write(module, key, value)
+        return True
 
     def switch(self, module: Module, *, on: bool) -> None:
         """Enable or disable a module: by word, or by a bool where the firmware has one (eiger-simulator's monitor)."""
@@ -149,11 +153,10 @@ class EigerConfiguration:
             steps.reverse()  # the mode is refused while nimages > 1, and nimages > 1 is refused in the mode
         # count_time first: it pushes frame_time up, while a short frame_time cuts count_time.
         steps += [("ntrigger", ntrigger), ("count_time", settings.exposure_time_s)]
-        for key, value in steps:
-            self.set_if_different(key, value)
+        written = [self.set_if_different(key, value) for key, value in steps]
         steps.append(("frame_time", self._frame_time(settings)))
-        self.set_if_different(*steps[-1])
-        for key, value in steps:
+        written.append(self.set_if_different(*steps[-1]))
+        for key, value in steps if any(written) else ():  # else all of them were read a moment ago
             self._check(Module.DETECTOR, key, value, acceptance.TIME_RESOLUTION_S)
 
     def _frame_time(self, settings: AcquisitionSettings) -> float:
@@ -190,5 +193,10 @@ class EigerConfiguration:
         return PIXEL_TYPES.get(int(self.number("bit_depth_image")), "")
 
     def everything(self) -> dict[str, Any]:
-        """All values but the big arrays, under SIMPLON's names: what goes into the file."""
-        return {name: self._client.config(*self.resolve(name)).value for name in self.names()}
+        """Values of the detector and stream modules but the big arrays, under SIMPLON's names: what goes into the file.
+
+        Each that somebody may have changed is a request, which an Arm waits for: the other modules say nothing of the
+        series and are left out.
+        """
+        names = self._names_in(Module.DETECTOR) + self._names_in(Module.STREAM)
+        return {name: self._client.config(*self.resolve(name)).value for name in names}

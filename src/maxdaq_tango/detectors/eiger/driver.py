@@ -105,6 +105,7 @@ class EigerDriver:
             if state == State.NA:
                 self.initialise()
             self._use_stream()
+            self._configuration.everything()  # finds out which keys this model lacks, so that no Arm waits for that
             value = self._configuration.value
             return DetectorIdentity(
                 model=str(value("description", "")),
