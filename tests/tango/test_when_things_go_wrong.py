@@ -69,7 +69,8 @@ def refused(call, *parts: str, reason: str = "") -> str:
 def next_arm_works(daq, clients, wait) -> None:
     path = prepare(daq, clients)
     daq.Arm()
-    wait(lambda: daq.State() == DevState.ON, 10, "end of the next acquisition")
+    wait(lambda: daq.State() in NOT_BUSY, 10, "end of the next acquisition")
+    assert daq.State() == DevState.ON, daq.Status()
     assert daq.Verdict == "COMPLETE"
     with h5py.File(path) as file:
         assert file["/entry/instrument/eiger/data"].shape[0] == 5
@@ -319,3 +320,18 @@ def test_nobody_takes_a_detector_from_under_a_controllers_series(clients, wait):
         refused(lambda name=name: clients.detector.command_inout(name), clients.detector.dev_name())
     wait(lambda: clients.controller.state() in NOT_BUSY)
     assert clients.controller.Verdict == "COMPLETE"
+
+
+@pytest.mark.parametrize("role", ["detector", "receiver", "controller"])
+def test_init_in_the_middle_of_a_controllers_run_answers_at_once_and_the_next_arm_works(clients, wait, wait_on, role):
+    path = prepare(clients.controller, clients, frames=5000)
+    clients.controller.Arm()
+    wait(lambda: clients.receiver.nFramesReceived > 10, 5, "frames")
+    getattr(clients, role).Init()  # Tango's own time-out is 4 s here: an Init that waits for the series fails
+    wait(lambda: clients.detector.HardwareState == "IDLE", 10, "the detector being let go")
+    wait(lambda: clients.controller.State() in NOT_BUSY, 15, "the end of the run")
+    wait(lambda: os.path.exists(path), 10, "the file under its own name")
+    with h5py.File(path) as file:
+        assert file["/entry/instrument/eiger/data"][5].any()
+    wait_on(clients.detector, clients.receiver, clients.controller)
+    next_arm_works(clients.controller, clients, wait)

@@ -16,26 +16,29 @@ from rich.table import Table
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment, deployed
 from maxdaq_tango.deployment.topology import Topology, built_in_topology, parse_topology
-from maxdaq_tango.errors import DetectorTimeout
+from maxdaq_tango.errors import ConfigurationError, DetectorTimeout
 from maxdaq_tango.model import Receipt
 
-REFUSED = {
-    "EigerDetector": ("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger"),
-    "StreamReceiver": ("Prepare", "Reset"),
-    "DAQController": ("Arm", "Live", "Reset", "SoftwareTrigger"),
+ARGUMENTS = {"Prepare": "{}", "Configure": "{}", "Expect": "{}", "Finish": "measured"}
+HARMLESS = {
+    "EigerDetector": (
+        *("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger"),
+        *("Configure", "ArmHardware", "TriggerHardware"),
+    ),
+    "StreamReceiver": ("Prepare", "Reset", "Expect"),
+    "DAQController": ("Arm", "Live", "Reset", "SoftwareTrigger", "Trigger"),
 }
-"""Commands that an acquisition under way refuses: they can be called as often as one likes."""
-ENDING = (
-    ("DAQController", "Stop"),
-    ("DAQController", "Abort"),
-    ("EigerDetector", "Stop"),
-    ("EigerDetector", "Abort"),
-    ("StreamReceiver", "Stop"),
-    ("StreamReceiver", "Abort"),
-)
+"""Commands that an acquisition under way refuses or does not mind: they can be called as often as one likes."""
+ENDING = {
+    "EigerDetector": ("Stop", "Abort", "StopHardware", "AbortHardware", "RestartReceiver", "Init"),
+    "StreamReceiver": ("Stop", "Abort", "Finish", "RestartEngine", "Init"),
+    "DAQController": ("Stop", "Abort", "Init"),
+}
 """Commands that end it: measured in short series of their own."""
+TANGO_OWN = ("State", "Status")
 ENDING_ROUNDS = 5
 WAIT_S = 60.0
+UNDER_WAY = (tango.DevState.RUNNING, tango.DevState.INIT, tango.DevState.UNKNOWN)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -120,9 +123,11 @@ def measure_control(folder: Path, *, seconds: float, rate_hz: float, size: int, 
         console.print(f"{rate_hz:.0f} frames/s of {size} x {size} pixels for {seconds:g} s ...")
         receipt = bench.measure_series(seconds)
         console.print("commands that end a series ...")
-        for class_name, name in ENDING:
-            for number in range(ENDING_ROUNDS):
-                bench.measure_ending(class_name, name, number)
+        for class_name, names in ENDING.items():
+            for name in names:
+                for number in range(ENDING_ROUNDS):
+                    bench.measure_ending(class_name, name, number)
+        bench.check_coverage()
         times = np.concatenate([np.array(t) for t in bench.watch.times_s.values()]) * 1e3
         p50, p99 = np.percentile(times, [50, 99])
         return ControlResult(
@@ -160,13 +165,12 @@ class _Bench:
             for class_name, proxy in self._devices.items():
                 for attribute in proxy.get_attribute_list():
                     self.watch.call(class_name, attribute, partial(proxy.read_attribute, attribute))
-                for name in ("State", "Status"):
+                for name in TANGO_OWN:
                     self.watch.must(class_name, f"{name}()", partial(proxy.command_inout, name))
                 # Near the end they would not be refused: Arm and Reset would be taken at their word.
                 if detector.HardwareState == "ACQUIRING" and controller.nFramesReceived < 0.8 * frames:
-                    for name in REFUSED[class_name]:
-                        argument = ("{}",) if name == "Prepare" else ()
-                        self.watch.call(class_name, f"{name}()", partial(proxy.command_inout, name, *argument))
+                    for name in HARMLESS[class_name]:
+                        self.watch.call(class_name, f"{name}()", _caller(proxy, name))
             self._interruption.wait(0)
         return msgspec.json.decode(self._devices["StreamReceiver"].LastReceipt, type=Receipt)
 
@@ -174,11 +178,21 @@ class _Bench:
         """One series that is ended by a command."""
         self._arm(int(60 * self._rate_hz), f"{class_name}-{name}-{number}.h5")
         self._wait(lambda: self._devices["StreamReceiver"].nFramesReceived > 100, "the first frames")
-        proxy = self._devices[class_name]
-        reason = ("measured",) if (class_name, name) == ("StreamReceiver", "Abort") else ()
-        self.watch.must(class_name, f"{name}()", partial(proxy.command_inout, name, *reason))
-        self._wait(lambda: self._controller.state() != tango.DevState.RUNNING, f"the end after {name}")
-        self._controller.Reset()
+        self.watch.must(class_name, f"{name}()", _caller(self._devices[class_name], name))
+        for proxy in self._devices.values():
+            self._wait(lambda: proxy.state() not in UNDER_WAY, f"the end after {name} of {class_name}")  # noqa: B023
+        self.watch.must("DAQController", "Reset() when idle", self._controller.Reset)
+
+    def check_coverage(self) -> None:
+        """Every attribute and command that the devices have was measured; one that is added later must be as well."""
+        for class_name, proxy in self._devices.items():
+            there = set(proxy.get_attribute_list()) | {f"{name}()" for name in proxy.get_command_list()}
+            if missed := sorted(there - {what for device, what in self.watch.times_s if device == class_name}):
+                raise ConfigurationError(
+                    f"measure all of {class_name}",
+                    answer=f"{', '.join(missed)} was not measured",
+                    accepted="an entry in HARMLESS or ENDING",
+                )
 
     def _arm(self, frames: int, name: str) -> None:
         controller = self._controller
@@ -199,6 +213,11 @@ class _Bench:
                     f"wait for {what}", of="DAQController", answer=f"{self._controller.status()} after {WAIT_S:g} s"
                 )
             self._interruption.wait(0.02)
+
+
+def _caller(proxy: tango.DeviceProxy, name: str) -> Callable[[], object]:
+    wants_text = proxy.get_command_config(name).in_type == tango.CmdArgType.DevString
+    return partial(proxy.command_inout, name, *((ARGUMENTS.get(name, "measured"),) if wants_text else ()))
 
 
 def _small_topology(size: int) -> Topology:

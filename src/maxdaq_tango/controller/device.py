@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,27 +14,25 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.controller.attributes import ControllerAttributes
 from maxdaq_tango.controller.configuration import detector_names
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
+from maxdaq_tango.controller.pairs import Pairs
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.tango_support.attributes import show_set_point
-from maxdaq_tango.tango_support.device_link import DeviceLink
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
+from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.transaction.attributes import ArmAttributes
-from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
-from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
+from maxdaq_tango.transaction.executor import Executor, PairSight
 from maxdaq_tango.transaction.set_points import SetPoints
 from maxdaq_tango.transaction.words import PairPlan
 
 log = logging.getLogger(__name__)
 
 MAX_ARM_WAIT_S = 2.5
-FIND_AGAIN_S = 3.0
-CLOSE_S = 5.0
 
 
 class DAQController(ControllerAttributes, ArmAttributes, Device):
@@ -73,12 +70,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         self.metadata_text = "{}"
         self._metadata: dict[str, Any] = {}
         self._acquired = "", 0
-        self._executor: Executor | None = None
-        self._members: dict[str, tuple[TangoDetector, TangoReceiver]] = {}
         self._steps = Steps(PyTangoThread)
-        self._missing = "looking for the receivers of the detectors"
-        self._closing = threading.Event()
-        self._finder: threading.Thread | None = None
         try:
             super().init_device()
             self._read_properties()
@@ -95,20 +87,21 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
             "EnabledDetectors": list(self.enabled),
         }.items():
             show_set_point(self, name, value)
+        self._pairs = Pairs(self.detectors, predecessor(self.get_name()))
         PUMP.watch(self)
         if not self._trouble:
-            self._finder = PyTangoThread(target=self._find_pairs, name="find receivers", daemon=True)
-            self._finder.start()
+            self._pairs.start()
 
     def delete_device(self) -> None:
         """Abort what is running."""
         PUMP.forget(self)
-        self._closing.set()
-        if self._finder is not None:
-            self._finder.join(CLOSE_S)
-        if self._executor is not None:
-            self._executor.close()
-        self._steps.close()
+        pairs, steps = self._pairs, self._steps
+
+        def end() -> None:
+            pairs.close()
+            steps.close()
+
+        retire(self.get_name(), end)
 
     def _read_properties(self) -> None:
         self._idle = idle_state(self.IdleState)
@@ -117,33 +110,11 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         self._arm_wait_s = self.ArmWait
         self.detectors = self.enabled = detector_names(self.Detectors)
 
-    def _find_pairs(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._members = {name: self._member(name) for name in self.detectors}
-                pairs = {name: Pair(*member) for name, member in self._members.items()}
-                executor = Executor(pairs, thread=PyTangoThread)
-                executor.start()
-                self._executor, self._missing = executor, ""
-                return
-            except MaxdaqError as error:
-                self._missing = str(error)
-            except Exception as error:  # the root of a thread: an odd answer must not end the looking
-                log.exception("find receivers")
-                self._missing = f"{type(error).__name__}: {error}"
-            self._closing.wait(FIND_AGAIN_S)
-
-    def _member(self, detector: str) -> tuple[TangoDetector, TangoReceiver]:
-        receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()
-        if not receiver:
-            raise ConfigurationError(
-                f"use detector {detector}",
-                answer="its property Receiver is empty",
-                accepted="the name of a StreamReceiver device",
-            )
-        return TangoDetector(detector), TangoReceiver(receiver, turned_by=detector)
-
     # ---- plain state ----
+
+    @property
+    def _executor(self) -> Executor | None:
+        return self._pairs.executor
 
     @property
     def acquisition_state(self) -> State:
@@ -158,7 +129,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         bad = outcome is not None and is_alarming(outcome.verdict, armed=outcome.armed)
         return tango_state(
             self.acquisition_state,
-            reachable=not self._missing and not self._unreachable(),
+            reachable=not self._pairs.missing and not self._unreachable(),
             alarmed=bad and self.AlarmAfterBadRun,
             idle=self._idle,
         )
@@ -168,7 +139,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         if self._trouble:
             return self._trouble
         if self._executor is None:
-            return f"The detectors cannot be used yet: {self._missing}"
+            return f"The detectors cannot be used yet: {self._pairs.missing}"
         lines = [] if self._executor.busy else self._unreachable()
         return "\n".join([*lines, self._executor.message])
 
@@ -355,7 +326,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
         """Acknowledge what went wrong; enabled detectors and receivers in their error states are reset as well."""
         self._working("Reset").reset()
         for name in self.enabled:
-            detector, receiver = self._members[name]
+            detector, receiver = self._pairs.members[name]
             if self.detector_state(name) == HardwareState.ERROR:
                 self._steps.run(f"Reset {detector.name}", detector.reset, 0.5)
             if self.receiver_state(name) == State.FAULT:
@@ -385,7 +356,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
             )
         if self._executor is None:
             raise DetectorOffline(
-                asked, of=self.get_name(), answer=self._missing, accepted="all detectors in the database"
+                asked, of=self.get_name(), answer=self._pairs.missing, accepted="all detectors in the database"
             )
         return self._executor
 

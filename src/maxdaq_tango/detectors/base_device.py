@@ -19,6 +19,7 @@ from maxdaq_tango.model.hardware import DetectorReport, HardwareState
 from maxdaq_tango.tango_support.attributes import show_set_point
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
+from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
 from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.over_tango import TangoReceiver
@@ -127,6 +128,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
             driver,
             is_busy=lambda: self.session.busy,
             extra_look=self.look_at_family,
+            before=predecessor(self.get_name()),
             thread=PyTangoThread,
         )
         self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, recover=self.recover, thread=PyTangoThread)
@@ -140,8 +142,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
     def delete_device(self) -> None:
         """Abort what is running, let go of the detector. Nothing here waits for the event pump."""
         PUMP.forget(self)
-        self.session.close()
-        self.session.hardware.close()
+        retire(self.get_name(), self.session.close)
 
     # ---- plain state ----
 

@@ -37,18 +37,20 @@ class Hardware:
         *,
         is_busy: Callable[[], bool] = lambda: False,
         extra_look: Callable[[bool], None] = lambda busy: None,
+        before: Callable[[], None] = lambda: None,
         thread: Callable[..., threading.Thread] = threading.Thread,
         reconnect_s: float = RECONNECT_S,
     ) -> None:
         """`is_busy()` tells whether a series is under way: looks are closer together, and nothing is reconnected.
 
         `extra_look(busy)` runs in the looking thread after a look at a detector that answers, unless a transaction
-        waits for the next look.
+        waits for the next look. `before()` may take its time and runs before the first attempt to connect.
         """
         self._name = name
         self.driver = driver
         self._is_busy = is_busy
         self._extra_look = extra_look
+        self._before = before
         self._reconnect_s = reconnect_s
         self._changed = threading.Condition()  # guards everything below
         self._connected = False
@@ -153,6 +155,7 @@ class Hardware:
             )
 
     def _run(self) -> None:
+        self._before()
         while True:
             with self._changed:
                 self._looking = True

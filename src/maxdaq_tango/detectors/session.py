@@ -9,6 +9,7 @@ Plain Python, no Tango. All methods return quickly but those that are told how l
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from maxdaq_tango.transaction.executor import Executor, Pair, PairSight
 from maxdaq_tango.transaction.over_tango import TangoReceiver
 from maxdaq_tango.transaction.ports import ReceiverView
 from maxdaq_tango.transaction.words import PairPlan
+
+log = logging.getLogger(__name__)
 
 HOLD_S = 60.0
 """A controller that configured and then said nothing for so long is taken for dead."""
@@ -101,8 +104,14 @@ class Session:
         self.executor.start()
 
     def close(self) -> None:
-        """Abort what runs and join every thread."""
+        """Abort what runs, whoever began it, let go of the detector and join every thread."""
+        if self.held:
+            try:
+                self.hardware.abort()
+            except MaxdaqError as error:
+                log.warning("abort %s before letting go of it: %s", self.hardware.name, error)
         self.executor.close()
+        self.hardware.close()  # before the steps: it breaks off a trigger that one of them waits for
         self.steps.close()
 
     # ---- own run ----

@@ -10,9 +10,10 @@ from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline.byte_queue import ByteQueue
 from maxdaq_tango.pipeline.ingest import Message, SourceReader
 
-ASSUMED_FRAME_NBYTES = 4 << 20
-"""For the sockets' high-water mark when nobody knows the frame size beforehand."""
-QUIET_S = 0.02
+ASSUMED_FRAME_NBYTES = 16 << 20
+"""For the sockets' high-water mark when nobody knows the frame size beforehand: larger than most."""
+QUIET_S = 0.01
+"""Many round trips of a network; what comes later all the same is out of series and counted as that."""
 LEFT_OVERS_S = 0.5
 
 

@@ -26,6 +26,7 @@ from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
+from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
@@ -85,6 +86,7 @@ class StreamReceiver(ReceiverAttributes, Device):
         self._receipt: Receipt | None = None
         self._starting = True
         self._steps = Steps(PyTangoThread)
+        self._predecessor = predecessor(self.get_name())
         self._engine = EngineClient(self.get_name(), self._hear)
         try:
             super().init_device()
@@ -108,8 +110,13 @@ class StreamReceiver(ReceiverAttributes, Device):
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        self._engine.close()
-        self._steps.close()
+        engine, steps = self._engine, self._steps
+
+        def end() -> None:
+            engine.close()
+            steps.close()
+
+        retire(self.get_name(), end)
 
     def _read_properties(self) -> ReceiverConfiguration:
         return checked(
@@ -128,6 +135,7 @@ class StreamReceiver(ReceiverAttributes, Device):
 
     def _start_engine(self) -> None:
         try:
+            self._predecessor()
             self._engine.start()
         except MaxdaqError as error:
             self._failure = str(error)

@@ -1,0 +1,77 @@
+"""Finds out who receives for each detector, in the background, and makes the executor over these pairs.
+
+A controller may be started before its detectors are in the database: it keeps trying, and says what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from tango.utils import PyTangoThread
+
+from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
+from maxdaq_tango.tango_support.device_link import DeviceLink
+from maxdaq_tango.transaction.executor import Executor, Pair
+from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
+
+log = logging.getLogger(__name__)
+
+FIND_AGAIN_S = 3.0
+CLOSE_S = 5.0
+
+
+class Pairs:
+    """The pairs of one controller from one Init to the next; `before` is waited for before anything is looked at."""
+
+    def __init__(self, detectors: tuple[str, ...], before: Callable[[], None] = lambda: None) -> None:
+        self._detectors = detectors
+        self._before = before
+        self._closing = threading.Event()
+        self._thread = PyTangoThread(target=self._find, name="find receivers", daemon=True)
+        self.executor: Executor | None = None
+        """None until every detector's receiver is known."""
+        self.missing = "looking for the receivers of the detectors"
+        """Why there is no executor yet; "" when there is one."""
+        self.members: dict[str, tuple[TangoDetector, TangoReceiver]] = {}
+
+    def start(self) -> None:
+        """Begin to look. Returns at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Abort what is running and join every thread."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S)
+        if self.executor is not None:
+            self.executor.close()
+
+    def _find(self) -> None:
+        self._before()
+        while not self._closing.is_set():
+            try:
+                self.members = {name: self._member(name) for name in self._detectors}
+                pairs = {name: Pair(*member) for name, member in self.members.items()}
+                executor = Executor(pairs, thread=PyTangoThread)
+                executor.start()
+                self.executor, self.missing = executor, ""
+                return
+            except MaxdaqError as error:
+                self.missing = str(error)
+            except Exception as error:  # the root of a thread: an odd answer must not end the looking
+                log.exception("find receivers")
+                self.missing = f"{type(error).__name__}: {error}"
+            self._closing.wait(FIND_AGAIN_S)
+
+    @staticmethod
+    def _member(detector: str) -> tuple[TangoDetector, TangoReceiver]:
+        receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()
+        if not receiver:
+            raise ConfigurationError(
+                f"use detector {detector}",
+                answer="its property Receiver is empty",
+                accepted="the name of a StreamReceiver device",
+            )
+        return TangoDetector(detector), TangoReceiver(receiver, turned_by=detector)
