@@ -87,7 +87,7 @@ class DAQController(ControllerAttributes, ArmAttributes, Device):
             "EnabledDetectors": list(self.enabled),
         }.items():
             show_set_point(self, name, value)
-        self._pairs = Pairs(self.detectors, predecessor(self.get_name()))
+        self._pairs = Pairs(self.detectors, predecessor(self.get_name()), PyTangoThread)
         PUMP.watch(self)
         if not self._trouble:
             self._pairs.start()

@@ -9,8 +9,6 @@ import logging
 import threading
 from collections.abc import Callable
 
-from tango.utils import PyTangoThread
-
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.tango_support.device_link import DeviceLink
 from maxdaq_tango.transaction.executor import Executor, Pair
@@ -25,11 +23,17 @@ CLOSE_S = 5.0
 class Pairs:
     """The pairs of one controller from one Init to the next; `before` is waited for before anything is looked at."""
 
-    def __init__(self, detectors: tuple[str, ...], before: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        detectors: tuple[str, ...],
+        before: Callable[[], None] = lambda: None,
+        thread: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
         self._detectors = detectors
         self._before = before
         self._closing = threading.Event()
-        self._thread = PyTangoThread(target=self._find, name="find receivers", daemon=True)
+        self._new_thread = thread
+        self._thread = thread(target=self._find, name="find receivers", daemon=True)
         self.executor: Executor | None = None
         """None until every detector's receiver is known."""
         self.missing = "looking for the receivers of the detectors"
@@ -54,7 +58,7 @@ class Pairs:
             try:
                 self.members = {name: self._member(name) for name in self._detectors}
                 pairs = {name: Pair(*member) for name, member in self.members.items()}
-                executor = Executor(pairs, thread=PyTangoThread)
+                executor = Executor(pairs, thread=self._new_thread)
                 executor.start()
                 self.executor, self.missing = executor, ""
                 return
