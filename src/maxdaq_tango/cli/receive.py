@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxdaq_tango.model import StreamFormat
+from maxdaq_tango.model import FileBackend, StreamFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,9 @@ def receive(
     ] = 10.0,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
     memory: Annotated[int, typer.Option(min=16, help="Budget for frames on their way, MiB.")] = 1024,
+    backend: Annotated[
+        FileBackend, typer.Option(help="How chunks reach the disk: swmr can be read meanwhile, direct is cheaper.")
+    ] = FileBackend.AUTO,
     json: Annotated[bool, typer.Option("--json", help="Print the receipt as one JSON object.")] = False,
 ) -> None:
     """Take one series, write the file, print the receipt.
@@ -66,6 +69,7 @@ def receive(
         stall_timeout_s=timeout,
         grace_s=grace,
         memory_bytes=memory << 20,
+        backend=backend,
     )
     console = people(json)
     receipt, interrupted = _take(request, console)

@@ -1,9 +1,8 @@
-"""One series into one HDF5 file that is readable at every moment of its life.
+"""One series into one HDF5 file that survives a kill at every moment of its life.
 
-The SWMR backend (sec2 driver, format v110): datasets are pre-sized and made before the first frame, ids are kept,
-per-frame values are collected and written in blocks, and everything is flushed every FLUSH_FRAMES frames or FLUSH_S
-seconds. Measured: 14 us a frame where growing datasets frame by frame costs 1068 us, and no flushed frame lost in 25 of
-25 kills, read with swmr=True.
+Datasets are pre-sized and made before the first frame, ids are kept, and per-frame values are collected and written in
+blocks, at checkpoints: 14 us a frame where growing datasets frame by frame costs 1068 us (measured). How chunks reach
+the disk is a backend's matter (`backends.py`).
 
 A file has four moments: `SeriesFile()` reserves the name, `begin()` lays out the datasets once the first frame has told
 its format, `write()` stores chunks in any order, `finish()` blanks what is missing, adds the receipt and publishes the
@@ -26,18 +25,19 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata, stored_rows
+from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend
+from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
-from maxdaq_tango.model import Buffer, Encoding, FrameFormat, Receipt
+from maxdaq_tango.files.rows import blank_rows, chunk_offsets, turn_rows
+from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Receipt
 
-FLUSH_FRAMES = 100
-FLUSH_S = 1.0
+CHECKPOINT_FRAMES = 100
+CHECKPOINT_S = 1.0
+"""Of a slow series; the backend says how close together they may be in a fast one."""
 FIXED_ROWS = 1_000_000
 """Above this the chunk index of a fixed-shape dataset (16 bytes a row, allocated at once) is dearer than growing."""
 GROW_ROWS = 1024
-LIBVER = ("v110", "v110")
-"""Never 'latest': with HDF5 2 that makes files which neggia and HDF5 1.10 refuse."""
 
 DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
@@ -70,14 +70,29 @@ class FrameTimes(NamedTuple):
 class SeriesFile:
     """See the module. `bytes_written` counts pixel chunks, blanks included."""
 
-    def __init__(self, destination: Destination, *, detector: str, software: str, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        detector: str,
+        software: str,
+        overwrite: bool = False,
+        backend: FileBackend = FileBackend.AUTO,
+        slab_memory_bytes: int = 64 << 20,
+    ) -> None:
         """Reserve the name: makes missing folders and an empty `.part` file that must not have existed."""
         self.destination = destination
         self.dataset = f"/entry/instrument/{detector}/data"
         self.bytes_written = 0
         self.format: FrameFormat | None = None
+        self.choice = Choice(backend, "no frame yet")
+        """How chunks reach the disk, decided when the first frame has told their size."""
         self._file: h5py.File | None = None
-        self._detector = detector
+        self._wanted_backend = backend
+        self._slab_memory_bytes = slab_memory_bytes
+        self._backend: Backend = SwmrBackend()
+        self._entered = False
+        self._detector, self._software = detector, software
         self._overwrite = overwrite
         self._pending = 0
         self._touched: tuple[int, int] | None = None
@@ -100,7 +115,7 @@ class SeriesFile:
                     accepted="another name; or recover or move the .part file first",
                 )
             try:
-                self._file = h5py.File(destination.part, "x", libver=LIBVER, locking=False)
+                self._file = h5py.File(destination.part, "x", libver=self._backend.libver, locking=False)
                 self._group = make_skeleton(self._file, detector, software)
                 self._file.flush()
             except FileExistsError:
@@ -118,8 +133,15 @@ class SeriesFile:
         fill: float | int,
         metadata: Mapping[str, Any],
         arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        stored_nbytes: int | None = None,
+        period_s: float | None = None,
     ) -> None:
-        """Make every dataset. `fill` is the value of every pixel where no frame came."""
+        """Make every dataset. `fill` is the value of every pixel where no frame came.
+
+        `stored_nbytes` a frame takes in the file, and there is one every `period_s`, as far as that is known.
+        """
+        self._choose(format, stored_nbytes or format.chunk_nbytes * format.chunk_count, period_s)
         file, group = self._open_file(), self._group
         self.format, self._fill = format, fill
         fixed = rows is not None and 0 < rows <= FIXED_ROWS
@@ -151,9 +173,27 @@ class SeriesFile:
                     dataset.attrs["units"] = np.bytes_(unit.encode() + b"\0")
                 self._column_sets[name] = dataset
             link_default_plot(file, self._detector)
-            self._offsets = _chunk_offsets(format)
-            self._write_chunk = self._data.id.write_direct_chunk
-            file.swmr_mode = True
+            self._offsets = chunk_offsets(format)
+            self._file = None  # until the backend has it again
+            self._file = self._backend.enter(file)
+            self._entered = True
+            self._group = self._file[self.dataset].parent
+            self._data = self._group["data"]
+            self._column_sets = {name: self._group[name] for name in _COLUMNS}
+            self._expect, self._write_chunk = self._backend.expect, self._data.id.write_direct_chunk
+
+    def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None) -> None:
+        """The format of the file follows from the backend: one of our own that is still empty is made again."""
+        chunk_nbytes = stored_nbytes // format.chunk_count
+        self.choice = choose_backend(self._wanted_backend, chunk_nbytes, stored_nbytes, period_s)
+        part = self.destination.part
+        if self.choice.backend is not FileBackend.DIRECT:
+            return
+        with self._errors("create the file"):
+            self._open_file().close()
+            self._backend = DirectBackend(part, chunk_nbytes, self._slab_memory_bytes)
+            self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
+            self._group = make_skeleton(self._file, self._detector, self._software)
 
     def write(self, row: int, frame_number: int, blobs: Sequence[Buffer], times: FrameTimes) -> int:
         """Store one frame; the blobs must already fit the format. Returns the bytes stored."""
@@ -163,6 +203,7 @@ class SeriesFile:
         stored = 0
         with self._errors("write a frame"):
             for offset, blob in zip(self._offsets, blobs, strict=True):
+                self._expect(blob)
                 self._write_chunk((row, *offset), blob, 0)
                 hasher.update(blob)
                 stored += blob.nbytes if isinstance(blob, memoryview) else len(blob)
@@ -177,24 +218,24 @@ class SeriesFile:
         self._touched = (min(low, row), max(high, row))
         self._pending += 1
         self.bytes_written += stored
-        if self._pending >= FLUSH_FRAMES:
-            self.checkpoint()
+        if self._pending >= CHECKPOINT_FRAMES:
+            self.checkpoint_if_due(time.monotonic(), self._backend.least_checkpoint_s)
         return stored
 
-    def checkpoint_if_due(self, now: float) -> None:
-        """Call when nothing arrives: what was written becomes readable within FLUSH_S."""
-        if self._pending and now - self._flushed_at >= FLUSH_S:
+    def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
+        """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
+        if self._pending and now - self._flushed_at >= after_s:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Everything written so far becomes readable for others, and survives a kill of this process."""
+        """Everything written so far survives a kill of this process."""
         file = self._open_file()
         with self._errors("flush the file"):
             if self._touched is not None:
                 low, high = self._touched
                 for name, dataset in self._column_sets.items():
                     dataset[low : high + 1] = self._columns[name][low : high + 1]
-            file.flush()
+            self._backend.checkpoint(file)
         self._touched, self._pending, self._flushed_at = None, 0, time.monotonic()
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -209,16 +250,17 @@ class SeriesFile:
         self.checkpoint()
         rows = len(valid)
         with self._errors("close the file"):
-            self._open_file().close()
-            file = self._file = h5py.File(self.destination.part, "r+", libver=LIBVER, locking=False)
+            self._backend.leave(self._open_file())
+            self._file, self._entered = None, False
+            file = self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
             group = file[self.dataset].parent
             data = group["data"]
             needed = max(rows + rotation, modulus or 0) if rotation else rows
             if self._grows and needed > data.shape[0]:
                 data.resize(needed, axis=0)
             if rotation:
-                _turn_rows(data, self._offsets, rotation, modulus)
-            self._blank_rows(data, np.flatnonzero(~valid))
+                turn_rows(data, self._offsets, rotation, modulus)
+            self.bytes_written += blank_rows(data, self._offsets, np.flatnonzero(~valid), self._fill)
             data.resize(rows, axis=0)
             for name in _COLUMNS:
                 column = _padded(self._columns[name], max(needed, rows), _COLUMNS[name][1])
@@ -252,25 +294,12 @@ class SeriesFile:
         """
         file, self._file = self._file, None
         if file is not None:
-            self._let_go(file)
+            (self._backend if self._entered else SwmrBackend()).give_up(file)
         if self.bytes_written == 0:
             with self._errors("remove the empty file of"), contextlib.suppress(FileNotFoundError):
                 self.destination.part.unlink()
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _blank_rows(self, data: h5py.Dataset, rows: np.ndarray[Any, Any]) -> None:
-        """The first one goes through HDF5's own filter, which packs it like every other chunk; the others copy it."""
-        if not len(rows):
-            return
-        first = int(rows[0])
-        data[first] = self._fill
-        data.flush()
-        chunks = [_read(data, first, offset) for offset in self._offsets]
-        for row in rows[1:]:
-            for offset, chunk in zip(self._offsets, chunks, strict=True):
-                data.id.write_direct_chunk((int(row), *offset), chunk, 0)
-        self.bytes_written += len(rows) * sum(len(chunk) for chunk in chunks)
 
     def _publish(self) -> Path:
         part = self.destination.part
@@ -279,6 +308,7 @@ class SeriesFile:
         final = self._free_final()
         give_name(part, final)
         sync_directory(final.parent)
+        self._backend.published()
         return final
 
     def _free_final(self) -> Path:
@@ -290,23 +320,6 @@ class SeriesFile:
             if not os.path.lexists(other):
                 return other
         raise FileError(f"publish the file {final}", answer="10000 files of that name exist", accepted="another name")
-
-    def _let_go(self, file: h5py.File) -> None:
-        """Close, whatever the disk says; what was flushed before stays readable.
-
-        HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-        segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
-        """
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            try:
-                file.flush()
-            except (OSError, RuntimeError, ValueError):
-                scratch = os.memfd_create("maxdaq-scratch")
-                try:
-                    os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
-                finally:
-                    os.close(scratch)
-            file.close()
 
     def _grow(self, rows: int) -> None:
         rows = max(rows, 2 * len(self._columns["sequence_number"]))
@@ -355,43 +368,6 @@ def _filter_of(format: FrameFormat) -> dict[str, Any]:
     )
 
 
-def _chunk_offsets(format: FrameFormat) -> list[tuple[int, ...]]:
-    """Corner of each chunk inside a frame, in C order of the chunk grid."""
-    counts = [size // chunk for size, chunk in zip(format.shape, format.chunk, strict=True)]
-    return [tuple(i * c for i, c in zip(index, format.chunk, strict=True)) for index in np.ndindex(*counts)]
-
-
 def _padded(column: np.ndarray[Any, Any], rows: int, empty: float | int) -> np.ndarray[Any, Any]:
     """A copy with at least `rows` rows, the new ones empty."""
     return np.concatenate([column, np.full(max(0, rows - len(column)), empty, column.dtype)])
-
-
-def _turn_rows(data: h5py.Dataset, offsets: list[tuple[int, ...]], rotation: int, modulus: int | None) -> None:
-    """New row r = old row (r + rotation) mod modulus, chunk by chunk and without decoding.
-
-    Only for senders that do not count from 0. Each cycle of the permutation needs one chunk of memory.
-    """
-    total = data.shape[0]
-    written = stored_rows(data)
-    for offset in offsets:
-        if modulus is None:
-            for row in range(rotation, total):
-                if row in written:
-                    data.id.write_direct_chunk((row - rotation, *offset), _read(data, row, offset), 0)
-            continue
-        for start in range(int(np.gcd(rotation, modulus))):
-            held = _read(data, start, offset) if start in written else None
-            row = start
-            while True:
-                source = (row + rotation) % modulus
-                chunk = held if source == start else (_read(data, source, offset) if source in written else None)
-                if chunk is not None:
-                    data.id.write_direct_chunk((row, *offset), chunk, 0)
-                if source == start:
-                    break
-                row = source
-
-
-def _read(data: h5py.Dataset, row: int, offset: tuple[int, ...]) -> bytes:
-    chunk: bytes = data.id.read_direct_chunk((row, *offset))[1]
-    return chunk

@@ -19,6 +19,17 @@ class FileNaming(StrEnum):
     """MAX IV's habit: `filename` and `save_raw` in the header, header_appendix or user_data decide."""
 
 
+class FileBackend(StrEnum):
+    """How chunks reach the disk."""
+
+    AUTO = "auto"
+    """By chunk size and data rate; the choice and its reason are in the receipt."""
+    SWMR = "swmr"
+    """Through the page cache; the growing file can be read."""
+    DIRECT = "direct"
+    """Past the page cache; several times cheaper, readable when it is closed."""
+
+
 class Orientation(msgspec.Struct, frozen=True):
     """How frames are turned before they are stored: rot90 first, then the flips."""
 
@@ -57,6 +68,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     detector: str = "detector"
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
+    backend: FileBackend = FileBackend.AUTO
     connect_timeout_s: float = 0.0
     """Prepare fails when a source does not accept the connection within this time; 0 = the sender may come later."""
     start_timeout_s: float = 0.0

@@ -10,11 +10,13 @@ import msgspec
 
 from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
-from maxdaq_tango.model import FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
+from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
 from maxdaq_tango.pipeline.transforms import Transform, choose_transforms, fill_value
 
 NAN = float("nan")
+USUAL_PACKING = 20
+"""Diffraction patterns shrink 8 to 20 times."""
 
 
 class FileSink:
@@ -57,7 +59,12 @@ class FileSink:
         request = self._request
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
         self._file = SeriesFile(
-            destination, detector=request.detector, software=self._software, overwrite=request.overwrite
+            destination,
+            detector=request.detector,
+            software=self._software,
+            overwrite=request.overwrite,
+            backend=request.backend,
+            slab_memory_bytes=request.memory_bytes // 8,
         )
 
     def on_start(self, start: SeriesStart) -> None:
@@ -84,7 +91,7 @@ class FileSink:
         """
         format = frame.format
         if self._format is None:
-            self._begin(format, modulus)
+            self._begin(frame, modulus)
         elif format != self._format:
             return Fate.CORRUPT, f"frame {frame.frame_number} is {_name(format)}, its series is {_name(self._format)}"
         if frame.discard or self._file is None:
@@ -138,8 +145,8 @@ class FileSink:
         if self._file is not None:
             self._file.abandon()
 
-    def _begin(self, format: FrameFormat, modulus: int | None) -> None:
-        self._format = format
+    def _begin(self, frame: Frame, modulus: int | None) -> None:
+        self._format = format = frame.format
         if self._file is None:
             return
         self._transforms = choose_transforms(format, self._orientation)
@@ -150,7 +157,18 @@ class FileSink:
             metadata.setdefault("series", start.series)
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
-        self._file.begin(stored, modulus, fill_value(stored.dtype), metadata, start.arrays if start else {})
+        # A first frame may be blank and very small packed: what is usual is guessed from its pixels as well.
+        unpacked = stored.chunk_nbytes * stored.chunk_count
+        packed = max(sum(len(blob) for blob in frame.blobs), unpacked // USUAL_PACKING)
+        self._file.begin(
+            stored,
+            modulus,
+            fill_value(stored.dtype),
+            metadata,
+            start.arrays if start else {},
+            stored_nbytes=unpacked if stored.encoding is Encoding.NONE else packed,
+            period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
+        )
 
     def _stored_format(self) -> FrameFormat:
         if self._format is None:

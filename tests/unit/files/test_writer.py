@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,31 @@ import pytest
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import FrameTimes, SeriesFile, check_file, read_receipt, resolve_destination
 from maxdaq_tango.kernels.compression import compress_bslz4, encode_pixels
-from maxdaq_tango.model import Encoding, FrameFormat, Receipt, Verdict
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Receipt, Verdict
 
 SHAPE = (32, 24)
+BACKENDS = [FileBackend.SWMR, FileBackend.DIRECT]
+
+
+@pytest.fixture(params=[f"{backend} on {place}" for backend in BACKENDS for place in ("disk", "tmpfs")], autouse=True)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FileBackend:
+    """Every test of this module runs with both, in both places: the file is the same."""
+    chosen = FileBackend(request.param.split()[0])
+    monkeypatch.setattr(Session, "backend", chosen)
+    return chosen
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest, backend: FileBackend) -> Iterator[Path]:
+    """As pytest's own, or in memory, where O_DIRECT is refused."""
+    place = request.node.callspec.params["backend"].split()[-1]
+    if place == "disk":
+        yield tmp_path
+        return
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="maxdaq-test-") as folder:
+        yield Path(folder)
 
 
 def pixels(number: int, dtype: str = "uint16") -> np.ndarray[Any, Any]:
@@ -28,10 +53,12 @@ def pixels(number: int, dtype: str = "uint16") -> np.ndarray[Any, Any]:
 class Session:
     """A file with the blanks and formats of a test."""
 
+    backend = FileBackend.AUTO
+
     def __init__(self, path: Path, encoding: Encoding = Encoding.BSLZ4, rows: int | None = 10, **how: Any) -> None:
         self.path = path
         destination = resolve_destination(str(path), [str(path.parent)], overwrite=how.get("overwrite", False))
-        self.file = SeriesFile(destination, detector="eiger", software="tests", **how)
+        self.file = SeriesFile(destination, detector="eiger", software="tests", backend=self.backend, **how)
         self.format = FrameFormat(SHAPE, "uint16", encoding)
         self.rows = rows
 
@@ -155,7 +182,8 @@ def test_several_chunks_a_frame(tmp_path: Path) -> None:
     assert check_file(tmp_path / "a.h5").problems == []
 
 
-def test_a_growing_file_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+def test_a_growing_file_can_be_read_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "backend", FileBackend.SWMR)
     session = Session(tmp_path / "a.h5", rows=10).begin().write(0, 0).write(1, 1)
     session.file.checkpoint()
     with h5py.File(session.file.destination.part, "r", swmr=True, locking=False) as reader:
@@ -347,24 +375,33 @@ def test_a_file_that_cannot_be_begun_leaves_nothing_in_the_way(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_what_was_flushed_stays_readable(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_what_was_safe_stays_readable(tmp_path: Path, backend: FileBackend) -> None:
     """In a process of its own: closing such a file used to end in a segmentation fault."""
+    handles = {
+        FileBackend.SWMR: "[file._file.id.get_vfd_handle()]",
+        FileBackend.DIRECT: "[file._backend._direct._slabs._handle, file._backend._direct._slabs._plain]",
+    }[backend]
     script = f"""
 import gc, os
 import numpy as np
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
-from maxdaq_tango.model import Encoding, FrameFormat
-file = SeriesFile(resolve_destination({str(tmp_path / "a.h5")!r}, [{str(tmp_path)!r}]), detector="eiger", software="t")
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
+destination = resolve_destination({str(tmp_path / "a.h5")!r}, [{str(tmp_path)!r}])
+how = dict(detector="eiger", software="t", backend=FileBackend("{backend}"), slab_memory_bytes=1 << 19)
+file = SeriesFile(destination, **how)
 format = FrameFormat((64, 64), "uint16", Encoding.NONE)
 file.begin(format, 500, 65535, {{}}, {{}})
 for row in range(100):
     file.write(row, row, [bytes(8192)], FrameTimes())
-handle = os.open("/dev/full", os.O_RDWR)
-os.dup2(handle, file._file.id.get_vfd_handle())
+file.checkpoint()
+full = os.open("/dev/full", os.O_RDWR)
+for handle in {handles}:
+    os.dup2(full, handle)
 try:
     for row in range(100, 300):
         file.write(row, row, [bytes(8192)], FrameTimes())
+    file.checkpoint()
 except FileError as error:
     print(error)
 file.abandon()
@@ -374,7 +411,7 @@ gc.collect()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "No space left on device (errno 28)" in done.stdout
-    with h5py.File(tmp_path / ".a.h5.part", "r", swmr=True, locking=False) as part:
+    with h5py.File(tmp_path / ".a.h5.part", "r", swmr=backend is FileBackend.SWMR, locking=False) as part:
         assert part["entry/instrument/eiger/daq/frame_valid"][...].sum() == 100
 
 
