@@ -20,6 +20,9 @@ from maxdaq_tango.files.overlay import MetadataOverlay
 from maxdaq_tango.files.slabs import SlabWriter
 from maxdaq_tango.model import Buffer
 
+NO_METADATA = 16 << 10
+"""Nothing that HDF5 writes by itself while it takes a chunk is as long as that (a node of its index: 3 kB)."""
+
 
 class DirectFile:
     """What h5py calls a file-like object; one thread at a time. Errors are OSError, as HDF5 expects them."""
@@ -32,14 +35,13 @@ class DirectFile:
         self._laid_out = self._end = os.fstat(self._handle).st_size
         self._overlay = MetadataOverlay()
         self._position = 0
-        self._chunk: tuple[int, int] | None = None
+        self._chunk: Buffer | None = None
 
     # ---- for the writer of the series ----
 
     def expect(self, blob: Buffer) -> None:
         """The next write from this memory is a chunk."""
-        whole = np.frombuffer(blob, np.uint8)
-        self._chunk = whole.__array_interface__["data"][0], whole.nbytes
+        self._chunk = blob
 
     def checkpoint(self) -> None:
         """After HDF5's own flush: all of it can be recovered from the two files."""
@@ -74,7 +76,8 @@ class DirectFile:
     def write(self, data: Buffer) -> int:
         """A chunk goes to the slabs, all else into the overlay."""
         nbytes, offset = len(data), self._position
-        if self._chunk is not None and nbytes == self._chunk[1] and self._is_chunk(data):
+        chunk = self._chunk
+        if chunk is not None and nbytes == len(chunk) and (nbytes >= NO_METADATA or _is_same(chunk, data)):
             self._chunk = None
             if offset >= self._laid_out:
                 self._slabs.put(offset, data)
@@ -116,7 +119,8 @@ class DirectFile:
     def flush(self) -> None:
         """HDF5's flush reaches the overlay; the disk has its own moments."""
 
-    def _is_chunk(self, data: Buffer) -> bool:
-        assert self._chunk is not None
-        address: int = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
-        return address == self._chunk[0]
+
+def _is_same(one: Buffer, other: Buffer) -> bool:
+    """The same memory: HDF5 hands over a direct chunk without copying it."""
+    addresses = [np.frombuffer(data, np.uint8).__array_interface__["data"][0] for data in (one, other)]
+    return bool(addresses[0] == addresses[1])

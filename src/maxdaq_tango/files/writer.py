@@ -43,6 +43,8 @@ DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
 
 NAN = float("nan")
+_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
+"""h5py reports failures of the library as any of these."""
 
 _COLUMNS: dict[str, tuple[str, float | int, str]] = {
     "sequence_number": ("u8", 0, ""),
@@ -201,12 +203,14 @@ class SeriesFile:
             self._grow(row + 1)
         hasher = xxhash.xxh3_64()
         stored = 0
-        with self._errors("write a frame"):
+        try:
             for offset, blob in zip(self._offsets, blobs, strict=True):
                 self._expect(blob)
                 self._write_chunk((row, *offset), blob, 0)
                 hasher.update(blob)
-                stored += blob.nbytes if isinstance(blob, memoryview) else len(blob)
+                stored += len(blob)
+        except _LIBRARY_ERRORS as error:  # not `with self._errors`, which costs 2 us
+            raise self._told("write a frame", error) from error
         columns = self._columns
         columns["sequence_number"][row] = frame_number
         columns["start_time"][row], columns["stop_time"][row] = times.start, times.stop
@@ -339,10 +343,13 @@ class SeriesFile:
     def _errors(self, asked: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError, ValueError) as error:  # h5py reports failures of the library as any of these
-            number = getattr(error, "errno", None) or _errno_in(str(error))
-            text = f"{os.strerror(number)} (errno {number})" if number else str(error)
-            raise FileError(f"{asked} {self.destination.final}", of=str(self.destination.part), answer=text) from error
+        except _LIBRARY_ERRORS as error:
+            raise self._told(asked, error) from error
+
+    def _told(self, asked: str, error: Exception) -> FileError:
+        number = getattr(error, "errno", None) or _errno_in(str(error))
+        text = f"{os.strerror(number)} (errno {number})" if number else str(error)
+        return FileError(f"{asked} {self.destination.final}", of=str(self.destination.part), answer=text)
 
 
 def _errno_in(text: str) -> int | None:
