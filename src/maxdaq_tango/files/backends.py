@@ -43,10 +43,18 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_backend(wanted: FileBackend, chunk_nbytes: int, frame_nbytes: int, period_s: float | None) -> Choice:
-    """`chunk_nbytes` as stored, `frame_nbytes` as stored (several chunks), `period_s` between frames if it is known."""
+def choose_backend(
+    wanted: FileBackend, chunk_nbytes: int, frame_nbytes: int, period_s: float | None, *, grows: bool
+) -> Choice:
+    """`chunk_nbytes` as stored, `frame_nbytes` as stored (several chunks), `period_s` between frames if it is known.
+
+    `grows`: nobody knows how many frames will come. The index of such a dataset has a form in SWMR files that neggia,
+    through which XDS reads, does not know; that of format v108 is the same for all.
+    """
     if wanted is not FileBackend.AUTO:
         return Choice(wanted, "asked for")
+    if grows:
+        return Choice(FileBackend.DIRECT, "the number of frames is not known")
     if chunk_nbytes < DIRECT_FROM_BYTES:
         return Choice(FileBackend.SWMR, f"chunks of {chunk_nbytes} bytes are small")
     if not period_s:

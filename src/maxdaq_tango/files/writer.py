@@ -143,10 +143,10 @@ class SeriesFile:
 
         `stored_nbytes` a frame takes in the file, and there is one every `period_s`, as far as that is known.
         """
-        self._choose(format, stored_nbytes or format.chunk_nbytes * format.chunk_count, period_s)
+        fixed = rows is not None and 0 < rows <= FIXED_ROWS
+        self._choose(format, stored_nbytes or format.chunk_nbytes * format.chunk_count, period_s, grows=not fixed)
         file, group = self._open_file(), self._group
         self.format, self._fill = format, fill
-        fixed = rows is not None and 0 < rows <= FIXED_ROWS
         first_rows = rows if fixed and rows else min(rows or GROW_ROWS, GROW_ROWS)
         self._grows = not fixed
         with self._errors("lay out the file"):
@@ -184,10 +184,10 @@ class SeriesFile:
             self._column_sets = {name: self._group[name] for name in _COLUMNS}
             self._expect, self._write_chunk = self._backend.expect, self._data.id.write_direct_chunk
 
-    def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None) -> None:
+    def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None, *, grows: bool) -> None:
         """The format of the file follows from the backend: one of our own that is still empty is made again."""
         chunk_nbytes = stored_nbytes // format.chunk_count
-        self.choice = choose_backend(self._wanted_backend, chunk_nbytes, stored_nbytes, period_s)
+        self.choice = choose_backend(self._wanted_backend, chunk_nbytes, stored_nbytes, period_s, grows=grows)
         part = self.destination.part
         if self.choice.backend is not FileBackend.DIRECT:
             return

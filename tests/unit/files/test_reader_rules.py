@@ -1,0 +1,151 @@
+"""What programs with an HDF5 parser of their own ask of a file: neggia, through which XDS reads, and durin.
+
+neggia knows superblocks 0, 2 and 3 without the open-for-write mark, data layouts 3 and 4, and as chunk index a B-tree
+or a fixed array; it breaks on a chunk that was never written, and wants masks unchunked. durin wants fixed ASCII.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.files.backends import choose_backend
+from maxdaq_tango.files.layout import stored_rows
+from maxdaq_tango.kernels.compression import encode_pixels
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Receipt, Verdict
+
+SHAPE = (16, 24)
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+LAYOUT, CONTINUATION = 0x08, 0x10
+FIXED_ARRAY, B_TREE_2 = 3, 5
+
+
+def messages(content: bytes, address: int) -> list[tuple[int, bytes]]:
+    """(type, body) of every message in a version 2 object header."""
+    assert content[address : address + 5] == b"OHDR\x02"
+    flags = content[address + 5]
+    place = address + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+    width = 1 << (flags & 3)
+    size = int.from_bytes(content[place : place + width], "little")
+    blocks, found = [(place + width, size)], []
+    while blocks:
+        place, size = blocks.pop()
+        end = place + size
+        while place + 4 <= end:
+            kind, length = content[place], int.from_bytes(content[place + 1 : place + 3], "little")
+            place += 4 + (2 if flags & 4 else 0)
+            body = content[place : place + length]
+            if kind == CONTINUATION:
+                offset, nbytes = struct.unpack("<QQ", body[:16])
+                assert content[offset : offset + 4] == b"OCHK"
+                blocks.append((offset + 4, nbytes - 8))
+            found.append((kind, body))
+            place += length
+    return found
+
+
+def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int | None) -> Path:
+    destination = resolve_destination(str(folder / "a.h5"), [str(folder)])
+    file = SeriesFile(destination, detector="eiger", software="tests", backend=backend)
+    format = FrameFormat(SHAPE, "uint32", encoding)
+    arrays = {"detectorSpecific/pixel_mask": np.zeros(SHAPE, "u4"), "flatfield": np.ones(SHAPE, "f4")}
+    file.begin(format, rows, 2**32 - 1, {"x_pixel_size": 75e-6, "count_time": 0.1}, arrays)
+    for row in (0, 1, 3, 4):
+        pixels = np.full(SHAPE, row, "u4")
+        file.write(row, row, [encode_pixels(pixels, encoding)], FrameTimes(start=row * 0.1))
+    valid = np.array([True, True, False, True, True])
+    file.settle(valid, 0, 0, rows)
+    receipt = Receipt(verdict=Verdict.INCOMPLETE, frames_written=4, shape=(5, *SHAPE), dtype="uint32")
+    return file.finish(receipt)
+
+
+@pytest.fixture(
+    params=[
+        (FileBackend.SWMR, Encoding.BSLZ4, 5),
+        (FileBackend.SWMR, Encoding.NONE, 2000),
+        (FileBackend.DIRECT, Encoding.BSLZ4, 5),
+        (FileBackend.DIRECT, Encoding.NONE, 2000),
+        (FileBackend.DIRECT, Encoding.LZ4_HDF5, None),
+        (FileBackend.AUTO, Encoding.BSLZ4, None),
+    ],
+    ids=lambda p: f"{p[0].value}-{p[1].value}-{p[2]}",
+)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return finished(tmp_path, *request.param)
+
+
+def test_the_superblock_is_one_that_readers_know_and_says_that_nobody_writes(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.startswith(SIGNATURE)
+    assert content[8] in (0, 2, 3)
+    if content[8] == 3:
+        assert content[11] == 0
+    end = int.from_bytes(content[28:36], "little")  # versions 2 and 3
+    assert end == len(content)
+
+
+def test_layout_and_chunk_index_are_those_that_readers_know(path: Path) -> None:
+    with h5py.File(path) as file:
+        address = h5py.h5o.get_info(file["/entry/instrument/eiger/data"].id).addr
+    (layout,) = [body for kind, body in messages(path.read_bytes(), address) if kind == LAYOUT]
+    version, chunked = layout[0], layout[1]
+    assert chunked == 2
+    if version == 4:
+        dimensions, width = layout[3], layout[4]
+        assert layout[5 + dimensions * width] in (FIXED_ARRAY, B_TREE_2)
+    else:
+        assert version == 3  # a version 1 B-tree
+
+
+def test_each_chunk_is_one_frame_and_all_are_there(path: Path) -> None:
+    with h5py.File(path) as file:
+        data = file["/entry/instrument/eiger/data"]
+        assert data.chunks == (1, *SHAPE)
+        assert stored_rows(data) == set(range(len(data)))
+        filters = [data.id.get_create_plist().get_filter(n) for n in range(data.id.get_create_plist().get_nfilters())]
+        assert [number for number, *_ in filters] in ([], [hdf5plugin.BSHUF_ID], [hdf5plugin.LZ4_ID])
+        assert all(values[-1] == 2 for number, _, values, _ in filters if number == hdf5plugin.BSHUF_ID)
+
+
+def test_masks_are_contiguous_and_texts_for_c_readers_are_fixed_ascii(path: Path) -> None:
+    with h5py.File(path) as file:
+        group = file["/entry/instrument/eiger"]
+        assert group["detectorSpecific/pixel_mask"].chunks is None
+        assert group["flatfield"].chunks is None
+        assert group["x_pixel_size"].dtype == np.float64
+        for place in (file, file["entry"], file["entry/instrument"], group, group["x_pixel_size"], group["count_time"]):
+            for name, value in place.attrs.items():
+                if place.attrs.get_id(name).dtype.kind in "SO":
+                    text_type = place.attrs.get_id(name).get_type()
+                    assert not text_type.is_variable_str(), name
+                    assert text_type.get_cset() == h5py.h5t.CSET_ASCII, name
+                    assert isinstance(value, bytes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chunk", "frame", "period", "grows", "chosen"),
+    [
+        ("auto", 8_000, 8_000, None, False, "swmr"),
+        ("auto", 8_000, 8_000, 1e-5, False, "swmr"),
+        ("auto", 30_000, 30_000, None, False, "direct"),
+        ("auto", 30_000, 30_000, 0.1, False, "swmr"),
+        ("auto", 30_000, 30_000, 1e-4, False, "direct"),
+        ("auto", 4_000_000, 4_000_000, 1.0, False, "swmr"),
+        ("auto", 4_000_000, 4_000_000, 0.01, False, "direct"),
+        ("auto", 8_000, 8_000, 1.0, True, "direct"),
+        ("swmr", 20_000_000, 20_000_000, 1e-3, True, "swmr"),
+        ("direct", 100, 100, 10.0, False, "direct"),
+    ],
+)
+def test_the_backend_follows_from_size_and_rate_and_can_be_forced(
+    wanted: str, chunk: int, frame: int, period: float | None, grows: bool, chosen: str
+) -> None:
+    choice = choose_backend(FileBackend(wanted), chunk, frame, period, grows=grows)
+    assert choice.backend.value == chosen
+    assert choice.reason
