@@ -108,7 +108,8 @@ def test_a_signal_ends_the_series_with_a_readable_file(
     push: zmq.Socket[bytes], tmp_path: Path, number: signal.Signals
 ) -> None:
     output = tmp_path / "a.h5"
-    process = maxdaq("receive", "--source", endpoint_of(push), "--format", "stins", "--output", str(output), "--json")
+    how = ["--format", "stins", "--output", str(output), "--backend", "swmr", "--json"]
+    process = maxdaq("receive", "--source", endpoint_of(push), *how)
     for message in messages(3, end=False):
         push.send_multipart(message)
     wait_for_frames(tmp_path / ".a.h5.part")
