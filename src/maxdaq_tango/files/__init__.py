@@ -1,9 +1,10 @@
 """What a file of ours is: where it may lie, how it is laid out, written, closed, accounted for and checked."""
 
 from maxdaq_tango.files.check import CheckResult, check_file
+from maxdaq_tango.files.columns import FrameTimes
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
-from maxdaq_tango.files.writer import FrameTimes, SeriesFile
+from maxdaq_tango.files.writer import SeriesFile
 
 __all__ = [
     "CheckResult",

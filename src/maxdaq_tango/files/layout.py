@@ -7,6 +7,7 @@
           data                      (n, rows, columns) or (n, channels, rows, columns); chunk = one blob as it came
           sequence_number           frame number of each row
           start_time, stop_time, real_time, exposure_time     per frame, NaN where the stream does not tell
+          frame_metadata            NXcollection: per frame, every number that came with it under the sender's name
           ...                       every value of the header under the sender's own name
           daq                       NXcollection: frame_valid, chunk_checksum, receive_time, receipt
 
@@ -24,7 +25,10 @@ import msgspec
 import numpy as np
 
 RESERVED = frozenset(
-    {"data", "sequence_number", "start_time", "stop_time", "real_time", "exposure_time", "daq", "NX_class"}
+    {
+        *("data", "sequence_number", "start_time", "stop_time", "real_time", "exposure_time"),
+        *("frame_metadata", "daq", "NX_class"),
+    }
 )
 """Names that are ours inside the detector group; a header value of the same name is stored as `<name>_from_header`."""
 
@@ -122,16 +126,29 @@ def _as_text(value: Any) -> str:
     return text.replace("\0", "\\u0000")
 
 
+def free_name(key: str, taken: set[str]) -> str:
+    """A name for HDF5 that is not taken yet; it is from now on."""
+    name = _possible_name(key)
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
 def _free_name(group: h5py.Group, key: str) -> str:
-    name = key.replace("/", "_").replace("\0", "_").strip() or "unnamed"
-    if name.strip(".") == "":
-        name = "unnamed"
-    name = name.encode("utf-8", "replace").decode()
+    name = _possible_name(key)
     if name in RESERVED:
         name += "_from_header"
     while name in group:
         name += "_"
     return name
+
+
+def _possible_name(key: str) -> str:
+    name = key.replace("/", "_").replace("\0", "_").strip() or "unnamed"
+    if name.strip(".") == "":
+        name = "unnamed"
+    return name.encode("utf-8", "replace").decode()
 
 
 def _free_path(group: h5py.Group, key: str) -> str:

@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -26,7 +26,8 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend
-from maxdaq_tango.files.layout import link_default_plot, make_skeleton, store_arrays, store_metadata
+from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
+from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, turn_rows
@@ -42,31 +43,9 @@ GROW_ROWS = 1024
 DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
 
-NAN = float("nan")
+_NOTHING: Mapping[str, Any] = {}
 _LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
 """h5py reports failures of the library as any of these."""
-
-_COLUMNS: dict[str, tuple[str, float | int, str]] = {
-    "sequence_number": ("u8", 0, ""),
-    "start_time": ("f8", NAN, "s"),
-    "stop_time": ("f8", NAN, "s"),
-    "real_time": ("f8", NAN, "s"),
-    "exposure_time": ("f8", NAN, "s"),
-    "daq/receive_time": ("f8", NAN, "s"),
-    "daq/chunk_checksum": ("u8", 0, ""),
-    "daq/frame_valid": ("u1", 0, ""),
-}
-"""Per-frame arrays: type, value of a row without a frame, unit."""
-
-
-class FrameTimes(NamedTuple):
-    """Times of one frame in seconds, NaN = not told. The detector's clock, except `received` (UNIX time)."""
-
-    start: float = NAN
-    stop: float = NAN
-    real: float = NAN
-    exposure: float = NAN
-    received: float = NAN
 
 
 class SeriesFile:
@@ -96,11 +75,10 @@ class SeriesFile:
         self._entered = False
         self._detector, self._software = detector, software
         self._overwrite = overwrite
-        self._pending = 0
-        self._touched: tuple[int, int] | None = None
         self._flushed_at = time.monotonic()
-        self._columns: dict[str, np.ndarray[Any, Any]] = {}
-        self._column_sets: dict[str, h5py.Dataset] = {}
+        self._columns = FrameColumns({})
+        self._room = 0
+        """Rows that the datasets have."""
         if not DETECTOR_NAME.fullmatch(detector):
             raise FileError(
                 f"store the frames of a detector named {detector!r}",
@@ -138,17 +116,20 @@ class SeriesFile:
         *,
         stored_nbytes: int | None = None,
         period_s: float | None = None,
+        extras: Mapping[str, Any] = _NOTHING,
     ) -> None:
         """Make every dataset. `fill` is the value of every pixel where no frame came.
 
-        `stored_nbytes` a frame takes in the file, and there is one every `period_s`, as far as that is known.
+        `stored_nbytes` a frame takes in the file, and there is one every `period_s`, as far as that is known. Each
+        number in `extras` (of the first frame) gets a column.
         """
         fixed = rows is not None and 0 < rows <= FIXED_ROWS
         self._choose(format, stored_nbytes or format.chunk_nbytes * format.chunk_count, period_s, grows=not fixed)
         file, group = self._open_file(), self._group
         self.format, self._fill = format, fill
         first_rows = rows if fixed and rows else min(rows or GROW_ROWS, GROW_ROWS)
-        self._grows = not fixed
+        self._grows, self._room = not fixed, first_rows
+        self._columns = FrameColumns(extras)
         with self._errors("lay out the file"):
             store_metadata(group, metadata)
             store_arrays(group, arrays)
@@ -161,19 +142,9 @@ class SeriesFile:
                 fillvalue=np.array(fill, dtype=format.dtype)[()],
                 **_filter_of(format),
             )
-            for name, (dtype, empty, unit) in _COLUMNS.items():
-                self._columns[name] = np.full(first_rows, empty, dtype=dtype)
-                dataset = group.create_dataset(
-                    name,
-                    shape=(first_rows,),
-                    maxshape=(first_rows if fixed else None,),
-                    dtype=dtype,
-                    chunks=(min(first_rows, 4096),),
-                    fillvalue=np.array(empty, dtype=dtype)[()],
-                )
-                if unit:
-                    dataset.attrs["units"] = np.bytes_(unit.encode() + b"\0")
-                self._column_sets[name] = dataset
+            if len(self._columns.columns) > len(FIXED):
+                make_group(group, EXTRAS, "NXcollection")
+            self._columns.make(group, first_rows, grows=not fixed)
             link_default_plot(file, self._detector)
             self._offsets = chunk_offsets(format)
             self._file = None  # until the backend has it again
@@ -181,7 +152,7 @@ class SeriesFile:
             self._entered = True
             self._group = self._file[self.dataset].parent
             self._data = self._group["data"]
-            self._column_sets = {name: self._group[name] for name in _COLUMNS}
+            self._columns.use(self._group)
             self._expect, self._write_chunk = self._backend.expect, self._data.id.write_direct_chunk
 
     def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None, *, grows: bool) -> None:
@@ -197,9 +168,16 @@ class SeriesFile:
             self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
             self._group = make_skeleton(self._file, self._detector, self._software)
 
-    def write(self, row: int, frame_number: int, blobs: Sequence[Buffer], times: FrameTimes) -> int:
+    def write(
+        self,
+        row: int,
+        frame_number: int,
+        blobs: Sequence[Buffer],
+        times: FrameTimes,
+        extras: Mapping[str, Any] = _NOTHING,
+    ) -> int:
         """Store one frame; the blobs must already fit the format. Returns the bytes stored."""
-        if self._grows and row >= len(self._columns["sequence_number"]):
+        if row >= self._room and self._grows:
             self._grow(row + 1)
         hasher = xxhash.xxh3_64()
         stored = 0
@@ -211,36 +189,24 @@ class SeriesFile:
                 stored += len(blob)
         except _LIBRARY_ERRORS as error:  # not `with self._errors`, which costs 2 us
             raise self._told("write a frame", error) from error
-        columns = self._columns
-        columns["sequence_number"][row] = frame_number
-        columns["start_time"][row], columns["stop_time"][row] = times.start, times.stop
-        columns["real_time"][row], columns["exposure_time"][row] = times.real, times.exposure
-        columns["daq/receive_time"][row] = times.received
-        columns["daq/chunk_checksum"][row] = hasher.intdigest()
-        columns["daq/frame_valid"][row] = 1
-        low, high = self._touched or (row, row)
-        self._touched = (min(low, row), max(high, row))
-        self._pending += 1
+        self._columns.note(row, frame_number, times, hasher.intdigest(), extras)
         self.bytes_written += stored
-        if self._pending >= CHECKPOINT_FRAMES:
+        if self._columns.pending >= CHECKPOINT_FRAMES:
             self.checkpoint_if_due(time.monotonic(), self._backend.least_checkpoint_s)
         return stored
 
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
-        if self._pending and now - self._flushed_at >= after_s:
+        if self._columns.pending and now - self._flushed_at >= after_s:
             self.checkpoint()
 
     def checkpoint(self) -> None:
         """Everything written so far survives a kill of this process."""
         file = self._open_file()
         with self._errors("flush the file"):
-            if self._touched is not None:
-                low, high = self._touched
-                for name, dataset in self._column_sets.items():
-                    dataset[low : high + 1] = self._columns[name][low : high + 1]
+            self._columns.write()
             self._backend.checkpoint(file)
-        self._touched, self._pending, self._flushed_at = None, 0, time.monotonic()
+        self._flushed_at = time.monotonic()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -266,14 +232,7 @@ class SeriesFile:
                 turn_rows(data, self._offsets, rotation, modulus)
             self.bytes_written += blank_rows(data, self._offsets, np.flatnonzero(~valid), self._fill)
             data.resize(rows, axis=0)
-            for name in _COLUMNS:
-                column = _padded(self._columns[name], max(needed, rows), _COLUMNS[name][1])
-                column = (np.roll(column[:modulus], -rotation) if modulus else column[rotation:])[:rows]
-                column = _padded(column, rows, _COLUMNS[name][1])
-                if name == "sequence_number":
-                    column[:] = np.arange(first, first + rows, dtype=column.dtype)
-                group[name].resize(rows, axis=0)
-                group[name][...] = column
+            self._columns.settle(group, rows, first, rotation, modulus)
             self._group = group
 
     def finish(self, receipt: Receipt) -> Path:
@@ -286,6 +245,11 @@ class SeriesFile:
             self._file = None
             file.close()
             return self._publish()
+
+    @property
+    def lost_texts(self) -> int:
+        """Frames whose metadata besides the columns had no room."""
+        return self._columns.lost_texts
 
     def planned_path(self) -> Path:
         """Where `finish` will publish, as things stand."""
@@ -326,13 +290,10 @@ class SeriesFile:
         raise FileError(f"publish the file {final}", answer="10000 files of that name exist", accepted="another name")
 
     def _grow(self, rows: int) -> None:
-        rows = max(rows, 2 * len(self._columns["sequence_number"]))
+        self._room = max(rows, 2 * self._room)
         with self._errors("grow the file"):
-            self._data.resize(rows, axis=0)
-            for name, (_, empty, _) in _COLUMNS.items():
-                old = self._columns[name]
-                self._columns[name] = np.concatenate([old, np.full(rows - len(old), empty, dtype=old.dtype)])
-                self._column_sets[name].resize(rows, axis=0)
+            self._data.resize(self._room, axis=0)
+            self._columns.grow(self._room)
 
     def _open_file(self) -> h5py.File:
         if self._file is None:
@@ -373,8 +334,3 @@ def _filter_of(format: FrameFormat) -> dict[str, Any]:
         answer=f"pixels packed as {format.encoding.value!r} are no HDF5 chunk",
         accepted="none, bslz4, bszstd, lz4",
     )
-
-
-def _padded(column: np.ndarray[Any, Any], rows: int, empty: float | int) -> np.ndarray[Any, Any]:
-    """A copy with at least `rows` rows, the new ones empty."""
-    return np.concatenate([column, np.full(max(0, rows - len(column)), empty, column.dtype)])

@@ -103,7 +103,7 @@ class FileSink:
             except WireError as error:
                 return Fate.CORRUPT, f"frame {frame.frame_number}: {error}"
         before = time.perf_counter()
-        self._file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at))
+        self._file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
         if took > self._slowest_s:
             self._slowest_s = took
@@ -127,6 +127,9 @@ class FileSink:
         final = file.planned_path()
         if final != file.destination.final:
             reason = f"{file.destination.final} was taken by somebody else during the run; the file is {final}"
+            receipt = msgspec.structs.replace(receipt, reasons=(*receipt.reasons, reason))
+        if file.lost_texts:
+            reason = f"texts that came with {file.lost_texts} frames are not in the file: there were too many"
             receipt = msgspec.structs.replace(receipt, reasons=(*receipt.reasons, reason))
         receipt = msgspec.structs.replace(
             receipt,
@@ -167,6 +170,7 @@ class FileSink:
             metadata,
             start.arrays if start else {},
             stored_nbytes=unpacked if stored.encoding is Encoding.NONE else packed,
+            extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
 
