@@ -14,9 +14,14 @@ def orient(array: npt.NDArray[Any], orientation: Orientation) -> npt.NDArray[Any
     """`array` turned in its last two axes, in C order; the same object when there is nothing to turn."""
     if orientation.is_identity:
         return array
-    turned = np.rot90(array, orientation.rotation % 4, axes=(-2, -1))
+    return np.ascontiguousarray(turned(array, orientation))
+
+
+def turned(array: npt.NDArray[Any], orientation: Orientation) -> npt.NDArray[Any]:
+    """`array` turned in its last two axes, as a view: nothing is copied until somebody does."""
+    view: npt.NDArray[Any] = np.rot90(array, orientation.rotation % 4, axes=(-2, -1))
     if orientation.fliplr:
-        turned = turned[..., :, ::-1]
+        view = view[..., :, ::-1]
     if orientation.flipud:
-        turned = turned[..., ::-1, :]
-    return np.ascontiguousarray(turned)
+        view = view[..., ::-1, :]
+    return view

@@ -4,7 +4,7 @@ from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescriptio
 from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
-from maxdaq_tango.model.run import FileBackend, FileNaming, Orientation, RunRequest
+from maxdaq_tango.model.run import Compression, FileBackend, FileNaming, Orientation, RunRequest
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
 
@@ -16,6 +16,7 @@ __all__ = [
     "AcquisitionSettings",
     "AcquisitionState",
     "Buffer",
+    "Compression",
     "Counters",
     "Encoding",
     "FileBackend",

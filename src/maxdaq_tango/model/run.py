@@ -19,6 +19,20 @@ class FileNaming(StrEnum):
     """MAX IV's habit: `filename` and `save_raw` in the header, header_appendix or user_data decide."""
 
 
+class Compression(StrEnum):
+    """How frames that come uncompressed are packed before they are stored.
+
+    Frames that the detector has compressed pass as they are, whatever is said here.
+    """
+
+    NONE = "none"
+    """Stored as they came."""
+    BSLZ4 = "bslz4"
+    """Bitshuffle + LZ4, HDF5 filter 32008: what every reader of the field takes (the default)."""
+    BSZSTD = "bszstd"
+    """Bitshuffle + Zstandard, the same filter: smaller, several times slower, and XDS (neggia) does not read it."""
+
+
 class FileBackend(StrEnum):
     """How chunks reach the disk."""
 
@@ -69,6 +83,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
     backend: FileBackend = FileBackend.AUTO
+    compression: Compression = Compression.BSLZ4
+    pool_workers: int = 0
+    """Threads that turn and pack frames; 0 = as many as cores, eight at most. Started when there is something to do."""
     connect_timeout_s: float = 0.0
     """Prepare fails when a source does not accept the connection within this time; 0 = the sender may come later."""
     start_timeout_s: float = 0.0
@@ -78,7 +95,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 2.0
     """How long stragglers are waited for after the end message."""
     memory_bytes: int = 1 << 30
-    """Budget for frames between socket and disk; when it is full the socket is not read."""
+    """Budget for frames between socket and disk; when it is full the socket is not read. Dealt out in
+    `pipeline/budget.py`."""
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """JSON values stored with the file."""

@@ -51,8 +51,10 @@ class ByteQueue(Generic[T]):
             self._not_empty.notify()
             return True
 
-    def get_many(self, most: int, timeout: float | None) -> list[T]:
-        """Up to `most` items; an empty list after the time-out, a nudge or the close of the queue."""
+    def get_many(self, most: int, timeout: float | None, most_bytes: int | None = None) -> list[T]:
+        """Up to `most` items of `most_bytes` together, but one at least; an empty list after the time-out, a nudge or
+        the close of the queue.
+        """
         with self._lock:
             if not self._items and not self._closed and not self._nudged:
                 self._not_empty.wait(timeout)
@@ -60,7 +62,10 @@ class ByteQueue(Generic[T]):
             batch: list[T] = []
             freed = 0
             while self._items and len(batch) < most:
-                item, nbytes = self._items.popleft()
+                item, nbytes = self._items[0]
+                if batch and most_bytes is not None and freed + nbytes > most_bytes:
+                    break
+                self._items.popleft()
                 batch.append(item)
                 freed += nbytes
             if freed:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 import zmq
 
-from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError, WireError
+from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.model import (
     AcquisitionState,
     Counters,
@@ -29,11 +29,13 @@ from maxdaq_tango.model import (
     SeriesStart,
     Verdict,
 )
+from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
-from maxdaq_tango.pipeline.ledger import Fate
+from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet
+from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.wire import decoder_for
 
 BATCH = 256
@@ -77,7 +79,16 @@ class Collector:
         self._run = SeriesRun(request, time.monotonic())
         self._decoder = decoder_for(request.stream_format)
         self._sink = FileSink(request, software)
-        self._sources = SourceSet(context, request)
+        self._shares = deal_out(request.memory_bytes, len(request.sources))
+        self._sources = SourceSet(context, request, self._shares)
+        self._storing = Storing(
+            self._sink,
+            self._run,
+            workers=worker_count(request.pool_workers),
+            limit_bytes=self._shares.pool,
+            wake=self._sources.queue.nudge,
+            name=f"packer {run_number}",
+        )
         self._unread = 0
         self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
         self._held: list[Frame | SeriesEnd] = []
@@ -125,11 +136,14 @@ class Collector:
         run = self._run
         try:
             while not run.is_over:
+                more = self._write_ready()
                 now = time.monotonic()
                 self._answer_requests(now)
                 deadline = run.deadline
                 wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
-                batch = self._sources.queue.get_many(BATCH, wait)
+                if more:
+                    wait = 0.0
+                batch = self._sources.queue.get_many(BATCH, wait, self._shares.hand)
                 self._take(batch)
                 self._pass_time(now, idle=not batch)
                 now = time.monotonic()
@@ -138,8 +152,16 @@ class Collector:
                     run.fail(error)
                 self._show(now)
         except Exception as error:  # the thread's root: a bug must end as a FAILED run, not as a silent hang
-            run.fail(_told(error))
+            run.fail(told(error))
         self._finish()
+
+    def _write_ready(self) -> bool:
+        """Write what has come out of the pool, for a moment: requests and messages wait. True: there may be more."""
+        until = time.monotonic() + PUBLISH_S
+        while self._storing.write_next():
+            if self._requests or time.monotonic() >= until:
+                return True
+        return False
 
     def _pass_time(self, before: float, *, idle: bool) -> None:
         """Inside a series time passes only while the queue is empty: a slow disk is no silence of the sender.
@@ -172,9 +194,7 @@ class Collector:
             if isinstance(event, Frame):
                 if run.phase is Phase.WAITING and self._hold(event):
                     continue
-                row = run.on_frame(event, now)
-                if row is not None:
-                    self._store(row, event, received_at)
+                self._store(event, now, received_at)
             elif isinstance(event, SeriesStart):
                 if run.on_start(event, now):
                     self._sink.on_start(event)
@@ -184,21 +204,22 @@ class Collector:
             if self._requests:
                 self._answer_requests(now)
 
-    def _store(self, row: int, frame: Frame, received_at: float) -> None:
-        try:
-            fate, reason = self._sink.store(row, frame, self._run.ledger.modulus, received_at)
-        except (FileError, PipelineError) as error:
-            self._run.settle(row, frame, Fate.LOST)
-            self._run.fail(str(error))
-            return
-        self._run.settle(row, frame, fate, reason)
+    def _store(self, frame: Frame, now: float, received_at: float) -> None:
+        storing, run = self._storing, self._run
+        if storing.is_busy:
+            if run.ledger.is_on_its_way(frame.frame_number):
+                storing.write_all()  # a second copy is welcome if the first one turns out to be damaged
+            storing.write_next()
+        row = run.on_frame(frame, now)
+        if row is not None:
+            storing.store(row, frame, received_at)
 
     def _hold(self, event: Frame | SeriesEnd) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""
         if len(self._request.sources) < 2:
             return False
         nbytes = sum(len(blob) for blob in event.blobs) if isinstance(event, Frame) else 0
-        if self._held_bytes + nbytes > self._request.memory_bytes // 8:
+        if self._held_bytes + nbytes > self._shares.held:
             return False
         self._held.append(event)
         self._held_bytes += nbytes
@@ -210,8 +231,8 @@ class Collector:
         for event in held:
             if isinstance(event, SeriesEnd):
                 self._run.on_end(event, now)
-            elif (row := self._run.on_frame(event, now)) is not None:
-                self._store(row, event, received_at)
+            else:
+                self._store(event, now, received_at)
 
     def _show(self, now: float) -> None:
         if self._run.phase is not self._phase and not self._run.is_over:
@@ -265,8 +286,12 @@ class Collector:
         self._say(state, message, receipt)
 
     def _close_account(self) -> Receipt:
-        """Ledger and file are closed; the receipt of both."""
+        """What is on its way is written, then ledger and file are closed; the receipt of both."""
         run = self._run
+        try:
+            self._storing.close()
+        except Exception as error:  # what was in the pool is counted as lost when the ledger is closed
+            run.fail(told(error))
         self._unread += self._sources.clear()
         if run.verdict is None:
             run.out_of_series += self._unread  # they came behind a series that had ended by itself
@@ -292,14 +317,7 @@ class Collector:
             receipt = msgspec.structs.replace(
                 receipt,
                 verdict=Verdict.FAILED,
-                reasons=(*receipt.reasons, _told(error)),
+                reasons=(*receipt.reasons, told(error)),
                 file=str(self._sink.part_path or ""),
             )
         return receipt
-
-
-def _told(error: Exception) -> str:
-    """For the receipt: what went wrong, or that it is our own fault."""
-    if isinstance(error, MaxdaqError):
-        return str(error)
-    return f"internal error, please report it: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""From a frame of the series to a row of the file: check, transform, write, time it."""
+"""From a frame of the series to a row of the file: check it, lay out the file for it, write it, time it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from maxdaq_tango.errors import FileError, WireError
+from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
-from maxdaq_tango.pipeline.transforms import Transform, choose_transforms, fill_value
+from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value
 
 NAN = float("nan")
 USUAL_PACKING = 20
@@ -30,7 +30,8 @@ class FileSink:
         self._file: SeriesFile | None = None
         self._start: SeriesStart | None = None
         self._format: FrameFormat | None = None
-        self._transforms: list[Transform] = []
+        self.chain: Chain | None = None
+        """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
         self._slowest_s = 0.0
         self._slowest_since = 0.0
@@ -84,10 +85,11 @@ class FileSink:
         if start.filename and start.save_raw:
             self.reserve(start.filename)
 
-    def store(self, row: int, frame: Frame, modulus: int | None, received_at: float) -> tuple[Fate, str]:
-        """Write one frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
+    def accept(self, frame: Frame, modulus: int | None) -> tuple[Fate, str] | None:
+        """Look at a frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
 
-        FileError when the file cannot take it; a frame that does not fit its series comes back as CORRUPT.
+        None: it is to be written, once `chain` has made of it what is stored. Otherwise what became of it, and why: a
+        frame that does not fit its series is CORRUPT. The first frame makes the file: FileError, PipelineError.
         """
         format = frame.format
         if self._format is None:
@@ -97,18 +99,18 @@ class FileSink:
         if frame.discard or self._file is None:
             self.frames_discarded += 1
             return Fate.DISCARDED, ""
-        for transform in self._transforms:
-            try:
-                frame = transform.apply(frame)
-            except WireError as error:
-                return Fate.CORRUPT, f"frame {frame.frame_number}: {error}"
+        return None
+
+    def write(self, row: int, frame: Frame, received_at: float) -> None:
+        """Write one accepted frame, as `chain` left it; its blobs are free when this returns. FileError."""
+        if self._file is None:
+            raise FileError("write a frame", answer="there is no file")
         before = time.perf_counter()
         self._file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
         if took > self._slowest_s:
             self._slowest_s = took
         self.frames_written += 1
-        return Fate.WRITTEN, ""
 
     def checkpoint_if_due(self, now: float) -> None:
         """Make what was written readable even when nothing more arrives."""
@@ -121,7 +123,9 @@ class FileSink:
         if file is None or self.frames_written == 0:
             self.abandon()
             return receipt
-        stored = self._stored_format()
+        stored = file.format
+        if stored is None:
+            raise FileError("close the file", answer="it was never laid out")
         valid = account.fates[: account.row_count] == Fate.WRITTEN
         file.settle(valid, account.first, account.rotation, account.modulus)
         final = file.planned_path()
@@ -152,8 +156,9 @@ class FileSink:
         self._format = format = frame.format
         if self._file is None:
             return
-        self._transforms = choose_transforms(format, self._orientation)
-        stored = self._stored_format()
+        chain = Chain(format, choose_transforms(format, self._orientation, self._request.compression))
+        self.chain = chain if chain else None
+        stored = chain.stored
         start = self._start
         metadata: dict[str, Any] = dict(start.metadata) if start else {}
         if start is not None and start.series:
@@ -173,14 +178,6 @@ class FileSink:
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
-
-    def _stored_format(self) -> FrameFormat:
-        if self._format is None:
-            raise FileError("lay out the file", answer="no frame has come yet")
-        stored = self._format
-        for transform in self._transforms:
-            stored = transform.describe(stored)
-        return stored
 
 
 def _name(format: FrameFormat) -> str:

@@ -141,6 +141,15 @@ class Ledger:
             self._lowest = number
         return Entry.NEW, row
 
+    def is_on_its_way(self, number: int) -> bool:
+        """A frame of this number has arrived, and what becomes of it is not known yet."""
+        if self._offset is None:
+            return False
+        row = number - self._offset
+        if self._modulus is not None:
+            return self._modulus > 0 and self._fates[row % self._modulus] == Fate.TAKEN
+        return 0 <= row < len(self._fates) and self._fates[row] == Fate.TAKEN
+
     def settle(self, row: int, fate: Fate) -> None:
         """The frame of this row has come to its end."""
         self._fates[row] = fate

@@ -1,8 +1,9 @@
 """A receiver: one run at a time, from sockets to a published file.
 
-Threads: one `ingest` thread a socket, and one `collector` thread a run, which owns the ledger and the file. Requests
-(stop, abort, expect) are left for the collector; nobody else touches its state. Progress is told by two callbacks:
-`tell` at every change of state, `publish` with the live counters.
+Threads: one `ingest` thread a socket; one `collector` thread a run, which owns the ledger and the file; and, where
+frames are to be turned or packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector;
+nobody else touches its state. Progress is told by two callbacks: `tell` at every change of state, `publish` with the
+live counters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable
 import zmq
 
 from maxdaq_tango.errors import ConfigurationError, StateError
-from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, RunRequest
+from maxdaq_tango.kernels import compression
+from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Compression, Counters, RunRequest
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.series_run import SeriesRun
 
@@ -46,6 +48,7 @@ class Receiver:
         Raises StateError while another run is on, FileError, ConfigurationError or PipelineError; then nothing is left.
         """
         _check_count(request.expected_frames)
+        _check_packing(request)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -118,3 +121,16 @@ class Receiver:
 def _check_count(frames: int | None) -> None:
     if frames is not None and frames < 0:
         raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
+
+
+def _check_packing(request: RunRequest) -> None:
+    if request.pool_workers < 0:
+        raise ConfigurationError(
+            f"pack frames with {request.pool_workers} workers", answer="not a count", accepted="0 (automatic) or more"
+        )
+    if request.compression is Compression.BSZSTD and not compression.HAS_BSZSTD:
+        raise ConfigurationError(
+            "pack frames as bszstd",
+            answer="this build of the bitshuffle package has no Zstandard",
+            accepted="bslz4 or none; or a bitshuffle built with Zstandard",
+        )

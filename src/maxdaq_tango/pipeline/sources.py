@@ -7,6 +7,7 @@ import time
 import zmq
 
 from maxdaq_tango.model import RunRequest
+from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.byte_queue import ByteQueue
 from maxdaq_tango.pipeline.ingest import Message, SourceReader
 
@@ -18,15 +19,15 @@ LEFT_OVERS_S = 0.5
 
 
 class SourceSet:
-    """Half of the budget may wait in the queue, a quarter in ZeroMQ's own; the rest is what is being worked on."""
+    """What waits here has two shares of the budget: the queue's, and the sockets' for ZeroMQ's own queues."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], request: RunRequest) -> None:
-        self.queue: ByteQueue[Message] = ByteQueue(request.memory_bytes // 2)
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], request: RunRequest, shares: Shares) -> None:
+        self.queue: ByteQueue[Message] = ByteQueue(shares.queue)
         self.reading = True
         """False once the sockets are closed; messages may still wait in the queue."""
         self._context = context
         self._endpoints = request.sources
-        self._ahead_bytes = request.memory_bytes // 4 // len(request.sources)
+        self._ahead_bytes = shares.sockets // len(request.sources)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
         self._readers: list[SourceReader] = []
 

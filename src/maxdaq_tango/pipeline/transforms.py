@@ -2,19 +2,24 @@
 
 A transform says what its output looks like before any data flow (`describe`), so the file is made with the final shape,
 type and packing. Transforms are chosen once per series, by the format of its first frame.
+
+What a transform makes goes into memory that is lent to it for one frame (`room` bytes of it) and is used again for the
+next: nothing large is allocated per frame.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from maxdaq_tango.errors import PipelineError
-from maxdaq_tango.kernels.compression import decode_pixels, encode_pixels
-from maxdaq_tango.kernels.orientation import orient
-from maxdaq_tango.model import Encoding, Frame, FrameFormat, Orientation
+from maxdaq_tango.errors import PipelineError, WireError
+from maxdaq_tango.kernels.compression import decode_pixels
+from maxdaq_tango.kernels.orientation import turned
+from maxdaq_tango.kernels.packing import pack_into, packed_room
+from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation
 from maxdaq_tango.wire.blobs import lz4_block_to_hdf5
 
 STORABLE = frozenset({Encoding.NONE, Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5})
@@ -22,14 +27,21 @@ STORABLE = frozenset({Encoding.NONE, Encoding.BSLZ4, Encoding.BSZSTD, Encoding.L
 
 
 class Transform(Protocol):
-    """One step. `apply` is called for every frame and must not keep it."""
+    """One step. Has no state: several threads call one and the same."""
 
     def describe(self, format: FrameFormat) -> FrameFormat:
         """The format of what `apply` returns."""
         ...
 
-    def apply(self, frame: Frame) -> Frame:
-        """The frame, changed."""
+    def room(self, format: FrameFormat) -> int:
+        """Most bytes that one call of `apply` needs beside its frame."""
+        ...
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """The frame, changed; WireError when its blobs are damaged.
+
+        `into` has `room` bytes. The blobs returned may lie in it, and are good until it is lent again.
+        """
         ...
 
 
@@ -40,39 +52,115 @@ class Lz4BlockAsChunk:
         """Only the packing changes."""
         return msgspec.structs.replace(format, encoding=Encoding.LZ4_HDF5)
 
-    def apply(self, frame: Frame) -> Frame:
+    def room(self, format: FrameFormat) -> int:
+        """Of copies that this step allocates itself: they are small, and `into` stays unused."""
+        return format.chunk_count * (16 + _lz4_bound(format.chunk_nbytes))
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
         """Re-frame each blob."""
         nbytes = frame.format.chunk_nbytes
+        if any(len(blob) > _lz4_bound(nbytes) for blob in frame.blobs):
+            raise WireError("re-frame LZ4 blocks", answer="a block longer than any of its pixels can be")
         blobs = tuple(lz4_block_to_hdf5(blob, nbytes) for blob in frame.blobs)
         return msgspec.structs.replace(frame, blobs=blobs, format=self.describe(frame.format))
 
 
 class Orient:
-    """Turn and flip, for detectors mounted sideways. Compressed frames are unpacked and packed again."""
+    """Turn and flip, for detectors mounted sideways. What comes out is unpacked, whatever went in."""
 
     def __init__(self, orientation: Orientation) -> None:
         self._orientation = orientation
 
     def describe(self, format: FrameFormat) -> FrameFormat:
         """Odd quarter turns swap rows and columns."""
-        encoding = Encoding.NONE if format.encoding is Encoding.NONE else Encoding.BSLZ4
         if self._orientation.rotation % 2 == 0:
-            return msgspec.structs.replace(format, encoding=encoding)
-        return FrameFormat(_swapped(format.shape), format.dtype, encoding, _swapped(format.chunk_shape))
+            return msgspec.structs.replace(format, encoding=Encoding.NONE)
+        return FrameFormat(_swapped(format.shape), format.dtype, Encoding.NONE, _swapped(format.chunk_shape))
 
-    def apply(self, frame: Frame) -> Frame:
-        """Unpack, turn, pack."""
+    def room(self, format: FrameFormat) -> int:
+        """The turned pixels; and the unpacked ones before, for which the decoder finds memory by itself."""
+        return format.nbytes if format.encoding is Encoding.NONE and format.chunk_count == 1 else 2 * format.nbytes
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Unpack and turn, chunk by chunk."""
         target = self.describe(frame.format)
-        turned = orient(decode_pixels(frame.format, frame.blobs), self._orientation)
-        chunks = turned.reshape(-1, *target.chunk) if target.chunk_count > 1 else turned[np.newaxis]
-        blobs = tuple(encode_pixels(np.ascontiguousarray(chunk), target.encoding) for chunk in chunks)
-        return msgspec.structs.replace(frame, blobs=blobs, format=target)
+        pixels = turned(decode_pixels(frame.format, frame.blobs), self._orientation)
+        blobs: list[Buffer] = []
+        dtype, nbytes = np.dtype(target.dtype).newbyteorder("<"), target.chunk_nbytes
+        for place in np.ndindex(*(size // part for size, part in zip(target.shape, target.chunk, strict=True))):
+            where = tuple(slice(i * part, (i + 1) * part) for i, part in zip(place, target.chunk, strict=True))
+            blob = into[len(blobs) * nbytes : (len(blobs) + 1) * nbytes]
+            np.frombuffer(blob, dtype).reshape(target.chunk)[...] = pixels[where]
+            blobs.append(blob)
+        return msgspec.structs.replace(frame, blobs=tuple(blobs), format=target)
 
 
-def choose_transforms(format: FrameFormat, orientation: Orientation) -> list[Transform]:
-    """The steps that make a frame of `format` storable and turn it as asked; PipelineError when there is no way."""
+class Pack:
+    """Uncompressed pixels become chunks of HDF5's bitshuffle filter, ready to be stored."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        """`encoding` is bslz4 or bszstd."""
+        self._encoding = encoding
+
+    def describe(self, format: FrameFormat) -> FrameFormat:
+        """Only the packing changes."""
+        return msgspec.structs.replace(format, encoding=self._encoding)
+
+    def room(self, format: FrameFormat) -> int:
+        """Noise grows a little when it is packed."""
+        return format.chunk_count * packed_room(format.chunk_nbytes, np.dtype(format.dtype).itemsize, self._encoding)
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Pack each blob, one right behind the other."""
+        format = frame.format
+        item, nbytes = np.dtype(format.dtype).itemsize, format.chunk_nbytes
+        blobs: list[Buffer] = []
+        for blob in frame.blobs:
+            if memoryview(blob).nbytes != nbytes:
+                raise WireError("pack pixels", answer=f"{memoryview(blob).nbytes} bytes", accepted=f"{nbytes}")
+            length = pack_into(blob, item, self._encoding, into)
+            blobs.append(into[:length])
+            into = into[length:]
+        return msgspec.structs.replace(frame, blobs=tuple(blobs), format=self.describe(format))
+
+
+class Chain:
+    """The transforms of one series, one after the other, and how much memory they are to be lent."""
+
+    def __init__(self, format: FrameFormat, transforms: Sequence[Transform]) -> None:
+        """`format` is that of every frame that will come."""
+        self._steps: list[tuple[Transform, int, int]] = []
+        self.room = 0
+        """Bytes that `apply` must be lent."""
+        for transform in transforms:
+            end = self.room + transform.room(format)
+            self._steps.append((transform, self.room, end))
+            self.room, format = end, transform.describe(format)
+        self.stored = format
+        """The format of what comes out at the end."""
+
+    def __bool__(self) -> bool:
+        """False: frames can be stored as they come."""
+        return bool(self._steps)
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """The frame as it is stored; its blobs are good until `into` is lent again. WireError: it is damaged."""
+        for transform, begin, end in self._steps:
+            frame = transform.apply(frame, into[begin:end])
+        return frame
+
+
+def choose_transforms(format: FrameFormat, orientation: Orientation, compression: Compression) -> list[Transform]:
+    """The steps that turn a frame of `format` as asked and make it storable; PipelineError when there is no way.
+
+    `compression` is for frames that come uncompressed. Compressed ones that are turned are packed again as bslz4.
+    """
+    packed = Encoding(compression.value) if format.encoding is Encoding.NONE else Encoding.BSLZ4
+    packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]
     if not orientation.is_identity:
-        return [Orient(orientation)]
+        return [Orient(orientation), *packing]
+    if format.encoding is Encoding.NONE:
+        return packing
     if format.encoding is Encoding.LZ4_BLOCK:
         return [Lz4BlockAsChunk()]
     if format.encoding in STORABLE:
@@ -90,6 +178,11 @@ def fill_value(dtype_name: str) -> float | int:
     if dtype.kind == "u":
         return int(np.iinfo(dtype).max)
     return -1 if dtype.kind == "i" else float("nan")
+
+
+def _lz4_bound(nbytes: int) -> int:
+    """LZ4_compressBound: no block of that many bytes is longer."""
+    return nbytes + nbytes // 255 + 16
 
 
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:

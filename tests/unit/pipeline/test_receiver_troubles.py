@@ -16,6 +16,7 @@ from maxdaq_tango.files import SeriesFile, check_file
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import (
     AcquisitionState,
+    Compression,
     Encoding,
     FileNaming,
     Frame,
@@ -226,7 +227,7 @@ class TestDisk:
             return write(file, row, *arguments)
 
         monkeypatch.setattr(SeriesFile, "write", fail_at_two)
-        harness.prepare(expected_frames=5)
+        harness.prepare(expected_frames=5, compression=Compression.NONE)
         harness.sender.series(5)
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.FAILED
@@ -318,7 +319,7 @@ def test_an_endless_source_does_not_outlast_a_stop(harness: Harness, monkeypatch
 
 def test_an_abort_says_what_it_threw_away(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_writes(monkeypatch, 0.02, range(100))
-    harness.prepare(expected_frames=100)
+    harness.prepare(expected_frames=100, compression=Compression.NONE)
     harness.sender.header()
     for number in range(100):
         harness.sender.image(number)
