@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxdaq_tango.model import FileBackend, StreamFormat
+from maxdaq_tango.model import Compression, FileBackend, StreamFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,9 @@ def receive(
         float, typer.Option(min=0, help="Longest silence in the series, s (at least 3 frame periods); 0 = for ever.")
     ] = 10.0,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
+    compression: Annotated[
+        Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
+    ] = Compression.BSLZ4,
     memory: Annotated[int, typer.Option(min=16, help="Budget for frames on their way, MiB.")] = 1024,
     backend: Annotated[
         FileBackend, typer.Option(help="How chunks reach the disk: swmr can be read meanwhile, direct is cheaper.")
@@ -68,6 +71,7 @@ def receive(
         start_timeout_s=start_timeout,
         stall_timeout_s=timeout,
         grace_s=grace,
+        compression=compression,
         memory_bytes=memory << 20,
         backend=backend,
     )
@@ -84,6 +88,8 @@ def receive(
 
 def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
     """One run; Ctrl-C and SIGTERM end it in order. Returns the receipt and the signal that ended it, or 0."""
+    # Before bitshuffle is imported, whose OpenMP reads it once: the pool has its own threads, one for each core.
+    os.environ["OMP_NUM_THREADS"] = "1"
     from maxdaq_tango import __version__
     from maxdaq_tango.model import Counters
     from maxdaq_tango.pipeline import Receiver, RunReport

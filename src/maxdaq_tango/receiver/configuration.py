@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import FileNaming
+from maxdaq_tango.model import Compression, FileNaming
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +18,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     detector: str
     memory_bytes: int
     naming: FileNaming
+    compression: Compression
     connect_timeout_s: float
     start_timeout_s: float
     stall_timeout_s: float
@@ -31,6 +32,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "detector": self.detector,
             "memory_bytes": self.memory_bytes,
             "naming": self.naming,
+            "compression": self.compression,
             "connect_timeout_s": self.connect_timeout_s,
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
@@ -76,4 +78,14 @@ def naming(text: str) -> FileNaming:
     except ValueError:
         raise ConfigurationError(
             f"set property Naming to '{text}'", answer="no such way", accepted=" or ".join(FileNaming)
+        ) from None
+
+
+def compression(text: str) -> Compression:
+    """Of property Compression."""
+    try:
+        return Compression(text.strip().lower())
+    except ValueError:
+        raise ConfigurationError(
+            f"set property Compression to '{text}'", answer="no such packing", accepted=", ".join(Compression)
         ) from None

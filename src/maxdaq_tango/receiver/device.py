@@ -21,7 +21,7 @@ from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
 from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
-from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, naming
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, compression, naming
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
 from maxdaq_tango.tango_support.event_pump import PUMP
@@ -52,6 +52,11 @@ class StreamReceiver(ReceiverAttributes, Device):
         dtype=str,
         default_value="prepare",
         doc="prepare: DestinationFilename decides where files go. stream: `filename` and `save_raw` in the header do.",
+    )
+    Compression = device_property(
+        dtype=str,
+        default_value="bslz4",
+        doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
     )
     ConnectTimeout = device_property(
         dtype=float,
@@ -125,6 +130,7 @@ class StreamReceiver(ReceiverAttributes, Device):
                 detector=self.DetectorName,
                 memory_bytes=int(self.MemoryBudget),
                 naming=naming(self.Naming),
+                compression=compression(self.Compression),
                 connect_timeout_s=self.ConnectTimeout,
                 start_timeout_s=self.StartTimeout,
                 stall_timeout_s=self.StallTimeout,

@@ -19,5 +19,5 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
     yield harness
     harness.receiver.close()
     harness.context.destroy(0)
-    left = [t.name for t in threading.enumerate() if t.name.startswith(("ingest", "collector"))]
+    left = [t.name for t in threading.enumerate() if t.name.startswith(("ingest", "collector", "packer"))]
     assert left == []

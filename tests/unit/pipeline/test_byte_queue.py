@@ -25,6 +25,15 @@ def test_items_come_out_in_order_and_free_their_bytes() -> None:
     assert queue.get_many(10, 0) == [2]
 
 
+def test_a_batch_is_bounded_in_bytes_but_never_empty_for_that() -> None:
+    queue: ByteQueue[int] = ByteQueue(1000)
+    queue.put_many([(1, 10), (2, 20), (3, 30), (4, 500), (5, 1)])
+    assert queue.get_many(10, 0, 30) == [1, 2]
+    assert queue.get_many(10, 0, 30) == [3]
+    assert queue.get_many(10, 0, 30) == [4]
+    assert queue.nbytes == 1
+
+
 def test_a_full_queue_makes_the_producer_wait_and_counts_it() -> None:
     queue: ByteQueue[int] = ByteQueue(100)
     queue.put_many([(1, 90)])

@@ -216,3 +216,18 @@ def test_no_number_fits_a_series_of_no_frames() -> None:
     ledger = Ledger(0)
     assert ledger.enter(0)[0] is Entry.UNEXPECTED
     assert ledger.all_seen
+
+
+@pytest.mark.parametrize("expected", [None, 0, 10])
+def test_it_knows_which_frames_are_on_their_way(expected: int | None) -> None:
+    ledger = Ledger(expected)
+    assert not ledger.is_on_its_way(3)
+    entry, row = ledger.enter(3)
+    if expected == 0:
+        assert entry is Entry.UNEXPECTED
+        assert not ledger.is_on_its_way(3)
+        return
+    assert ledger.is_on_its_way(3)
+    assert not any(ledger.is_on_its_way(number) for number in (0, 2, 4, 2**40 + 1))
+    ledger.settle(row, Fate.WRITTEN)
+    assert not ledger.is_on_its_way(3)

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Counters, FileNaming
-from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, naming
+from maxdaq_tango.model import Compression, Counters, FileNaming
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, compression, naming
 from maxdaq_tango.receiver.rates import RateMeter
 
 
@@ -18,6 +18,7 @@ def good(tmp_path):
         detector="eiger",
         memory_bytes=1 << 30,
         naming=FileNaming.PREPARE,
+        compression=Compression.BSLZ4,
         connect_timeout_s=0,
         start_timeout_s=0,
         stall_timeout_s=0,
@@ -52,6 +53,13 @@ def test_naming_takes_two_words():
     assert naming("Stream") is FileNaming.STREAM
     with pytest.raises(ConfigurationError, match="prepare or stream"):
         naming("both")
+
+
+def test_compression_takes_three_words_and_is_no_choice_of_clients(good):
+    assert compression(" BSZSTD ") is Compression.BSZSTD
+    assert good.own_fields()["compression"] is Compression.BSLZ4
+    with pytest.raises(ConfigurationError, match=r"set property Compression to 'gzip'.*none, bslz4, bszstd"):
+        compression("gzip")
 
 
 def test_rates_are_over_the_last_second_and_start_anew_with_a_run():
