@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-SLABS_MOST_BYTES = 64 << 20
-"""A few blocks of 16 MiB keep any disk busy; more only delay the moment at which the sender feels it."""
+SLABS_MOST_BYTES = 96 << 20
+"""Six blocks of 16 MiB keep any disk busy; more only delay the moment at which the sender feels it."""
 
 
 class Shares(msgspec.Struct, frozen=True, kw_only=True):

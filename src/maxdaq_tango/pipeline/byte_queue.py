@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+NO_LIMIT = 1 << 62
+
 
 class ByteQueue(Generic[T]):
     """First in, first out; any number of producers, one consumer.
@@ -51,7 +53,7 @@ class ByteQueue(Generic[T]):
             self._not_empty.notify()
             return True
 
-    def get_many(self, most: int, timeout: float | None, most_bytes: int | None = None) -> list[T]:
+    def get_many(self, most: int, timeout: float | None, most_bytes: int = NO_LIMIT) -> list[T]:
         """Up to `most` items of `most_bytes` together, but one at least; an empty list after the time-out, a nudge or
         the close of the queue.
         """
@@ -62,12 +64,13 @@ class ByteQueue(Generic[T]):
             batch: list[T] = []
             freed = 0
             while self._items and len(batch) < most:
-                item, nbytes = self._items[0]
-                if batch and most_bytes is not None and freed + nbytes > most_bytes:
+                entry = self._items.popleft()
+                freed += entry[1]
+                if freed > most_bytes and batch:
+                    self._items.appendleft(entry)
+                    freed -= entry[1]
                     break
-                self._items.popleft()
-                batch.append(item)
-                freed += nbytes
+                batch.append(entry[0])
             if freed:
                 self._bytes -= freed
                 self._not_full.notify_all()

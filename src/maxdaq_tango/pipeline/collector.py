@@ -78,8 +78,8 @@ class Collector:
         self._request = request
         self._run = SeriesRun(request, time.monotonic())
         self._decoder = decoder_for(request.stream_format)
-        self._sink = FileSink(request, software)
         self._shares = deal_out(request.memory_bytes, len(request.sources))
+        self._sink = FileSink(request, software, self._shares.slabs)
         self._sources = SourceSet(context, request, self._shares)
         self._storing = Storing(
             self._sink,
@@ -180,7 +180,7 @@ class Collector:
             self._requests.popleft()(self._run, now)
 
     def _take(self, batch: list[Message]) -> None:
-        run, decode = self._run, self._decoder.decode
+        run, storing, decode = self._run, self._storing, self._decoder.decode
         for message in batch:
             if run.is_over:
                 self._unread += 1
@@ -194,7 +194,11 @@ class Collector:
             if isinstance(event, Frame):
                 if run.phase is Phase.WAITING and self._hold(event):
                     continue
-                self._store(event, now, received_at)
+                if storing.pool is not None:
+                    storing.make_way(event.frame_number)
+                row = run.on_frame(event, now)
+                if row is not None:
+                    storing.store(row, event, received_at)
             elif isinstance(event, SeriesStart):
                 if run.on_start(event, now):
                     self._sink.on_start(event)
@@ -203,16 +207,6 @@ class Collector:
                 run.on_end(event, now)
             if self._requests:
                 self._answer_requests(now)
-
-    def _store(self, frame: Frame, now: float, received_at: float) -> None:
-        storing, run = self._storing, self._run
-        if storing.is_busy:
-            if run.ledger.is_on_its_way(frame.frame_number):
-                storing.write_all()  # a second copy is welcome if the first one turns out to be damaged
-            storing.write_next()
-        row = run.on_frame(frame, now)
-        if row is not None:
-            storing.store(row, frame, received_at)
 
     def _hold(self, event: Frame | SeriesEnd) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""
@@ -231,8 +225,12 @@ class Collector:
         for event in held:
             if isinstance(event, SeriesEnd):
                 self._run.on_end(event, now)
-            else:
-                self._store(event, now, received_at)
+                continue
+            if self._storing.pool is not None:
+                self._storing.make_way(event.frame_number)
+            row = self._run.on_frame(event, now)
+            if row is not None:
+                self._storing.store(row, event, received_at)
 
     def _show(self, now: float) -> None:
         if self._run.phase is not self._phase and not self._run.is_over:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from maxdaq_tango.errors import FileError
+from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
@@ -17,16 +18,18 @@ from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_valu
 NAN = float("nan")
 USUAL_PACKING = 20
 """Diffraction patterns shrink 8 to 20 times."""
+WRITTEN = (Fate.WRITTEN, "")
 
 
 class FileSink:
     """The file of one run, or the decision that there is none. Used by one thread."""
 
-    def __init__(self, request: RunRequest, software: str) -> None:
+    def __init__(self, request: RunRequest, software: str, slab_memory_bytes: int) -> None:
         self.frames_written = 0
         self.frames_discarded = 0
         self._request = request
         self._software = software
+        self._slab_memory_bytes = slab_memory_bytes
         self._file: SeriesFile | None = None
         self._start: SeriesStart | None = None
         self._format: FrameFormat | None = None
@@ -65,7 +68,7 @@ class FileSink:
             software=self._software,
             overwrite=request.overwrite,
             backend=request.backend,
-            slab_memory_bytes=request.memory_bytes // 8,
+            slab_memory_bytes=self._slab_memory_bytes,
         )
 
     def on_start(self, start: SeriesStart) -> None:
@@ -85,11 +88,11 @@ class FileSink:
         if start.filename and start.save_raw:
             self.reserve(start.filename)
 
-    def accept(self, frame: Frame, modulus: int | None) -> tuple[Fate, str] | None:
-        """Look at a frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
+    def store(self, row: int, frame: Frame, modulus: int | None, received_at: float) -> tuple[Fate, str] | None:
+        """Take a frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
 
-        None: it is to be written, once `chain` has made of it what is stored. Otherwise what became of it, and why: a
-        frame that does not fit its series is CORRUPT. The first frame makes the file: FileError, PipelineError.
+        Returns what became of it and why: a frame that does not fit its series is CORRUPT. None: nothing yet, it is to
+        go through `chain` and then to `write`. The first frame makes the file: FileError, PipelineError.
         """
         format = frame.format
         if self._format is None:
@@ -99,14 +102,18 @@ class FileSink:
         if frame.discard or self._file is None:
             self.frames_discarded += 1
             return Fate.DISCARDED, ""
-        return None
+        if self.chain is not None:
+            return None
+        self.write(row, frame, received_at)
+        return WRITTEN
 
     def write(self, row: int, frame: Frame, received_at: float) -> None:
-        """Write one accepted frame, as `chain` left it; its blobs are free when this returns. FileError."""
-        if self._file is None:
+        """Write one frame as `chain` left it; its blobs are free when this returns. FileError."""
+        file = self._file
+        if file is None:
             raise FileError("write a frame", answer="there is no file")
         before = time.perf_counter()
-        self._file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
+        file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
         if took > self._slowest_s:
             self._slowest_s = took
@@ -165,19 +172,30 @@ class FileSink:
             metadata.setdefault("series", start.series)
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
-        # A first frame may be blank and very small packed: what is usual is guessed from its pixels as well.
-        unpacked = stored.chunk_nbytes * stored.chunk_count
-        packed = max(sum(len(blob) for blob in frame.blobs), unpacked // USUAL_PACKING)
         self._file.begin(
             stored,
             modulus,
             fill_value(stored.dtype),
             metadata,
             start.arrays if start else {},
-            stored_nbytes=unpacked if stored.encoding is Encoding.NONE else packed,
+            stored_nbytes=_usual_nbytes(chain, frame),
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
+
+
+def _usual_nbytes(chain: Chain, first: Frame) -> int:
+    """Of a stored frame, as far as the first one tells. It may be blank: its pixels count as well, not only its size."""
+    stored = chain.stored
+    unpacked = stored.chunk_nbytes * stored.chunk_count
+    if stored.encoding is Encoding.NONE:
+        return unpacked
+    if chain:
+        try:
+            first = chain.apply(first, np.empty(chain.room, np.uint8).data)
+        except WireError:
+            return unpacked // USUAL_PACKING
+    return max(sum(len(blob) for blob in first.blobs), unpacked // USUAL_PACKING)
 
 
 def _name(format: FrameFormat) -> str:

@@ -36,32 +36,34 @@ class Storing:
         self._limit_bytes = limit_bytes
         self._wake = wake
         self._name = name
-        self._pool: Pool | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Frames are in the pool."""
-        return self._pool is not None and self._pool.inside > 0
+        self.pool: Pool | None = None
+        """None until the first frame that needs it."""
 
     def store(self, row: int, frame: Frame, received_at: float) -> None:
         """Take a frame. Waits while the pool is full, writing what comes out of it."""
-        sink, run = self._sink, self._run
+        run = self._run
         try:
-            ended = sink.accept(frame, run.ledger.modulus)
-            if ended is not None:
-                run.settle(row, frame, *ended)
-            elif sink.chain is None:
-                sink.write(row, frame, received_at)
-                run.settle(row, frame, Fate.WRITTEN)
-            else:
+            ended = self._sink.store(row, frame, run.ledger.modulus, received_at)
+            if ended is None:
                 self._hand_over(Job(row, frame, received_at))
+            else:
+                run.settle(row, frame, *ended)
         except (FileError, PipelineError) as error:
             run.settle(row, frame, Fate.LOST)
             run.fail(str(error))
 
+    def make_way(self, number: int) -> None:
+        """To be called before a frame of that number is entered in the ledger, once there is a pool.
+
+        A second copy of a frame is welcome if the first one turns out to be damaged, so that is found out first.
+        """
+        if self._run.ledger.is_on_its_way(number):
+            self.write_all()
+        self.write_next()
+
     def write_next(self) -> bool:
         """Write one frame that the pool has ready; False when there is none (yet)."""
-        pool = self._pool
+        pool = self.pool
         job = pool.next_done(wait=False) if pool is not None else None
         if pool is None or job is None:
             return False
@@ -70,13 +72,13 @@ class Storing:
 
     def write_all(self) -> None:
         """Write everything that is in the pool, waiting for it."""
-        pool = self._pool
+        pool = self.pool
         while pool is not None and (job := pool.next_done(wait=True)) is not None:
             self._write(pool, job)
 
     def close(self) -> None:
         """Write what is in the pool and end it; of a run that was aborted or has failed only what is begun already."""
-        pool, self._pool = self._pool, None
+        pool, self.pool = self.pool, None
         if pool is None:
             return
         try:
@@ -90,11 +92,11 @@ class Storing:
             pool.close()
 
     def _hand_over(self, job: Job) -> None:
-        pool = self._pool
+        pool = self.pool
         if pool is None:
             chain = self._sink.chain
             assert chain is not None
-            pool = self._pool = Pool(
+            pool = self.pool = Pool(
                 chain.apply,
                 room=chain.room,
                 limit_bytes=self._limit_bytes,

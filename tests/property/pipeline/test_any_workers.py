@@ -81,7 +81,7 @@ def stored(series: Series, order: list[int], workers: int, limit_bytes: int, fol
         orientation=series.orientation,
         compression=series.compression,
     )
-    run, sink = SeriesRun(request, 0.0), FileSink(request, "tests")
+    run, sink = SeriesRun(request, 0.0), FileSink(request, "tests", 1 << 20)
     storing = Storing(sink, run, workers=workers, limit_bytes=limit_bytes, wake=lambda: None)
     sink.reserve(request.destination)
     start = SeriesStart(series="1")

@@ -367,7 +367,7 @@ class TestSlow:
         sending = threading.Thread(target=harness.sender.series, args=(300,))
         sending.start()
         held.wait_begun(1)
-        pool = harness.receiver._collector._storing._pool  # type: ignore[union-attr]
+        pool = harness.receiver._collector._storing.pool  # type: ignore[union-attr]
         assert pool is not None
         pause = threading.Event()
         queue = harness.receiver._collector._sources.queue  # type: ignore[union-attr]
