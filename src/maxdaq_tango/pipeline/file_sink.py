@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from maxdaq_tango.errors import FileError, WireError
+from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
 from maxdaq_tango.pipeline.ledger import Account, Fate
@@ -185,7 +185,7 @@ class FileSink:
 
 
 def _usual_nbytes(chain: Chain, first: Frame) -> int:
-    """Of a stored frame, as far as the first one tells. It may be blank: its pixels count as well, not only its size."""
+    """Of a stored frame, as far as the first one tells: it may be blank, so its pixels count beside its size."""
     stored = chain.stored
     unpacked = stored.chunk_nbytes * stored.chunk_count
     if stored.encoding is Encoding.NONE:
@@ -193,7 +193,7 @@ def _usual_nbytes(chain: Chain, first: Frame) -> int:
     if chain:
         try:
             first = chain.apply(first, np.empty(chain.room, np.uint8).data)
-        except WireError:
+        except Exception:  # this is a look ahead; the pool meets the same and tells it
             return unpacked // USUAL_PACKING
     return max(sum(len(blob) for blob in first.blobs), unpacked // USUAL_PACKING)
 
