@@ -157,3 +157,17 @@ def test_the_built_in_topology_is_shown_and_checked(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.strip() == built_in_topology().strip()
     assert run("up", "--check") == 0
     assert "is sound: 3 devices" in capsys.readouterr().out
+
+
+def test_receive_sets_the_threads_of_openmp_before_anything_reads_them() -> None:
+    script = (
+        "import sys, maxdaq_tango.cli.receive as r, maxdaq_tango.cli.receipt_table, maxdaq_tango.cli.terminal, os\n"
+        "assert not {'bitshuffle', 'bitshuffle.ext'} & set(sys.modules)\n"
+        "from maxdaq_tango.errors import MaxdaqError\n"
+        "from maxdaq_tango.model import StreamFormat\n"
+        "try: r.receive(['nonsense'], StreamFormat.STINS)\n"
+        "except MaxdaqError: pass\n"
+        "assert os.environ['OMP_NUM_THREADS'] == '1' and 'bitshuffle' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

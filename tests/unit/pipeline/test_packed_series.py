@@ -231,6 +231,17 @@ class TestDamage:
         harness.sender.series(3)
         assert harness.receipt().verdict is Verdict.COMPLETE
 
+    def test_a_bug_in_the_work_of_the_first_frame_is_told_like_any_other(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken(monkeypatch, 0)
+        harness.prepare(expected_frames=100)
+        harness.sender.header()
+        harness.sender.image(0)
+        receipt = harness.receipt()
+        assert (receipt.verdict, receipt.frames_lost, receipt.frames_written) == (Verdict.FAILED, (0,), 0)
+        assert "KeyError" in receipt.reasons[0]
+
     def test_a_write_error_fails_the_run_and_counts_what_was_in_the_pool_as_lost(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
