@@ -62,6 +62,11 @@ class EngineClient:
         return self._told.message
 
     @property
+    def decisions(self) -> dict[str, str]:
+        """What the engine decided by itself in the present or last run, and why."""
+        return self._told.decisions
+
+    @property
     def last_receipt(self) -> Receipt | None:
         """Account of the last finished run."""
         return self._last_receipt

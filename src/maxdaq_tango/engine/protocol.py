@@ -91,3 +91,5 @@ class Told(msgspec.Struct, kw_only=True, tag="told"):
     """One sentence for Status."""
     receipt: Receipt | None = None
     """Set once a run, together with the state that ends it (IDLE or FAULT)."""
+    decisions: dict[str, str] = {}
+    """Of the present or last run."""

@@ -85,7 +85,7 @@ class EngineServer:
                 receipt.frames_missing_count, receipt.bytes_received, receipt.seconds, receipt.file or "none",
                 "".join(f"; {reason}" for reason in receipt.reasons),
             )  # fmt: skip
-        self._send(Told(state=report.state, run_id=report.run_id, message=report.message, receipt=report.receipt))
+        self._send(msgspec.convert(report, Told, from_attributes=True))
 
     def _send(self, message: Answer | Told) -> None:
         line = msgspec.json.encode(message) + b"\n"

@@ -71,6 +71,11 @@ class Backend(Protocol):
     least_checkpoint_s: float
     """Checkpoints closer together would cost more than they are worth."""
 
+    @property
+    def details(self) -> str:
+        """How it goes about it, for people."""
+        ...
+
     def enter(self, file: h5py.File) -> h5py.File:
         """`file` has its datasets; the result takes chunks. OSError."""
         ...
@@ -101,6 +106,7 @@ class SwmrBackend:
 
     libver: Versions = ("v110", "v110")
     least_checkpoint_s = 0.1
+    details = "through the page cache"
 
     def enter(self, file: h5py.File) -> h5py.File:
         """Nothing can be created from now on."""
@@ -150,6 +156,12 @@ class DirectBackend:
             slab //= 2
         self.slab_nbytes, self.slab_count = slab, max(2, min(MOST_SLABS, memory_bytes // slab))
         self._direct: DirectFile | None = None
+
+    @property
+    def details(self) -> str:
+        """Slabs, and whether the file system takes O_DIRECT."""
+        how = "O_DIRECT" if self._direct is None or self._direct.is_direct else "O_DIRECT refused, page cache"
+        return f"{self.slab_count} slabs of {self.slab_nbytes / (1 << 20):g} MiB, {how}"
 
     def enter(self, file: h5py.File) -> h5py.File:
         """Closed for HDF5's driver and opened again through ours."""

@@ -39,6 +39,11 @@ class DirectFile:
 
     # ---- for the writer of the series ----
 
+    @property
+    def is_direct(self) -> bool:
+        """The page cache is gone round; False where the file system has refused that."""
+        return self._slabs.direct
+
     def expect(self, blob: Buffer) -> None:
         """The next write from this memory is a chunk."""
         self._chunk = blob

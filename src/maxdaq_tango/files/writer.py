@@ -247,6 +247,13 @@ class SeriesFile:
             return self._publish()
 
     @property
+    def way(self) -> str:
+        """How chunks reach the disk, and why so; "" before the first frame."""
+        if self.format is None:
+            return ""
+        return f"{self.choice.backend.value} ({self.choice.reason}): {self._backend.details}"
+
+    @property
     def lost_texts(self) -> int:
         """Frames whose metadata besides the columns had no room."""
         return self._columns.lost_texts

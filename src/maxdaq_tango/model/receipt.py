@@ -75,6 +75,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """UTC, ISO 8601."""
     finished_at: str = ""
     software: str = ""
+    decisions: dict[str, str] = msgspec.field(default_factory=dict)
+    """What the receiver decided by itself, and why: the way to the disk, the packing, limits and workers."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """The run request as the engine took it, JSON values only."""
 

@@ -57,6 +57,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     receipt: Receipt | None = None
     """With the report that ends a run."""
+    decisions: dict[str, str] = {}
+    """What was decided by itself so far, and why."""
 
 
 class Collector:
@@ -96,6 +98,8 @@ class Collector:
         self._run_number = run_number
         self._published_at = 0.0
         self._phase = Phase.WAITING
+        self._laid_out = False
+        self._decided: dict[str, str] = {}  # kept, as the pool is gone before the receipt is written
         self._began_at = datetime.now(UTC)
         self._thread = threading.Thread(target=self._collect, name=f"collector {run_number}", daemon=True)
 
@@ -233,8 +237,9 @@ class Collector:
                 self._storing.store(row, event, received_at)
 
     def _show(self, now: float) -> None:
-        if self._run.phase is not self._phase and not self._run.is_over:
-            self._phase = self._run.phase
+        laid_out = bool(self._sink.decisions) and not self._laid_out
+        if (self._run.phase is not self._phase or laid_out) and not self._run.is_over:
+            self._phase, self._laid_out = self._run.phase, self._laid_out or laid_out
             self._say(_STATE_OF[self._phase], f"series {self._name()}: {self._phase.value}")
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
@@ -264,7 +269,16 @@ class Collector:
         )
 
     def _say(self, state: AcquisitionState, message: str, receipt: Receipt | None = None) -> None:
-        self._tell(RunReport(state=state, run_id=self._request.run_id, message=message, receipt=receipt))
+        run_id, decisions = self._request.run_id, self.decisions
+        self._tell(RunReport(state=state, run_id=run_id, message=message, receipt=receipt, decisions=decisions))
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        """What was decided by itself so far, and why."""
+        pool = self._storing.pool
+        workers = {"pool": f"{pool.worker_count} workers"} if pool is not None else {}
+        self._decided |= {**self._sources.decisions, **self._sink.decisions, **workers}
+        return dict(self._decided)
 
     def _name(self) -> str:
         start = self._run.start
@@ -306,6 +320,7 @@ class Collector:
             finished_at=datetime.now(UTC).isoformat(),
             software=self._software,
             settings=msgspec.to_builtins(self._request),
+            decisions=self.decisions,
         )
         try:
             receipt = self._sink.finish(account, receipt)

@@ -50,6 +50,13 @@ class FileSink:
         part = self._file.destination.part if self._file else None
         return part if part is not None and part.exists() else None
 
+    @property
+    def decisions(self) -> dict[str, str]:
+        """What the first frame has decided."""
+        if self._file is None or not self._file.way:
+            return {}
+        return {"backend": self._file.way, "packing": "as it comes" if self.chain is None else self.chain.stored_as}
+
     def write_latency_us(self) -> int:
         """Longest single write since the last call that was over a second ago."""
         now = time.monotonic()

@@ -56,7 +56,9 @@ class SourceReader:
         self._socket = context.socket(zmq.PULL)
         # Once and for all: libzmq (4.3.5) takes a new mark on an open connection, but its reader then acknowledges in
         # other strides than its writer waits for: a stream stopped for ever in the middle when the mark was lowered.
-        self._socket.set(zmq.RCVHWM, max(2, min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes))))
+        self.most_ahead = max(2, min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes)))
+        """Messages in ZeroMQ's own queue."""
+        self._socket.set(zmq.RCVHWM, self.most_ahead)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)

@@ -66,6 +66,7 @@ class Pool:
         self._waiting: SimpleQueue[Job | None] = SimpleQueue()
         self._done: SimpleQueue[Job] = SimpleQueue()
         self._memory: list[memoryview] = []  # append and pop are atomic: workers take, the owner gives back
+        self.worker_count = workers
         self._threads = [
             threading.Thread(target=self._run, name=f"{name} {number}", daemon=True) for number in range(workers)
         ]

@@ -72,7 +72,8 @@ class Receiver:
             raise
         self._collector = collector
         message = f"waiting for {', '.join(request.sources)}"
-        self._hear(RunReport(state=AcquisitionState.ARMED, run_id=request.run_id, message=message))
+        armed = AcquisitionState.ARMED
+        self._hear(RunReport(state=armed, run_id=request.run_id, message=message, decisions=collector.decisions))
         collector.start()
 
     def expect(self, series: str | None, frames: int | None) -> None:

@@ -32,6 +32,12 @@ class SourceSet:
         self._readers: list[SourceReader] = []
 
     @property
+    def decisions(self) -> dict[str, str]:
+        """How many messages ZeroMQ may hold, and how much the queue."""
+        marks = ", ".join(str(reader.most_ahead) for reader in self._readers)
+        return {"messages ahead": marks, "queue": f"{self.queue.limit_bytes >> 20} MiB"}
+
+    @property
     def bytes_received(self) -> int:
         """Of all message parts."""
         return sum(reader.bytes_received for reader in self._readers)

@@ -139,6 +139,12 @@ class Chain:
         self.stored = format
         """The format of what comes out at the end."""
 
+    @property
+    def stored_as(self) -> str:
+        """For people: the steps and the packing that comes out."""
+        steps = ", ".join(type(transform).__name__ for transform, _, _ in self._steps)
+        return f"{self.stored.encoding.value} ({steps})"
+
     def __bool__(self) -> bool:
         """False: frames can be stored as they come."""
         return bool(self._steps)

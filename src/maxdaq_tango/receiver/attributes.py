@@ -124,6 +124,12 @@ class ReceiverAttributes:
         label="Last receipt",
         doc="Account of the last finished run, JSON; the same is in its file.",
     )
+    Decisions = told(
+        lambda self: msgspec.json.encode(self._engine.decisions).decode(),
+        dtype=str,
+        label="Decisions",
+        doc="What the receiver decided by itself for this run, and why, JSON: way to disk, packing, limits, workers.",
+    )
     AcquisitionState = told(
         lambda self: self.acquisition_state.value,
         dtype=str,

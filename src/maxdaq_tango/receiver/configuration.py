@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, FileNaming
+from maxdaq_tango.model import Compression, FileBackend, FileNaming
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     naming: FileNaming
     compression: Compression
+    backend: FileBackend
+    pool_workers: int
     connect_timeout_s: float
     start_timeout_s: float
     stall_timeout_s: float
@@ -33,6 +36,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "memory_bytes": self.memory_bytes,
             "naming": self.naming,
             "compression": self.compression,
+            "backend": self.backend,
+            "pool_workers": self.pool_workers,
             "connect_timeout_s": self.connect_timeout_s,
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
@@ -42,6 +47,9 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
 
 MIN_MEMORY_BYTES = 16 << 20
 """Less than a few large frames cannot work."""
+
+
+MOST_POOL_WORKERS = 64
 
 
 def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
@@ -64,6 +72,10 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         raise ConfigurationError(
             f"set property MemoryBudget to {configuration.memory_bytes} bytes", accepted=f"{MIN_MEMORY_BYTES} or more"
         )
+    if not 0 <= configuration.pool_workers <= MOST_POOL_WORKERS:
+        raise ConfigurationError(
+            f"set property PoolWorkers to {configuration.pool_workers}", accepted=f"0 to {MOST_POOL_WORKERS}"
+        )
     for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):
@@ -71,21 +83,14 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
     return configuration
 
 
-def naming(text: str) -> FileNaming:
-    """Of property Naming."""
-    try:
-        return FileNaming(text.strip().lower())
-    except ValueError:
-        raise ConfigurationError(
-            f"set property Naming to '{text}'", answer="no such way", accepted=" or ".join(FileNaming)
-        ) from None
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
-def compression(text: str) -> Compression:
-    """Of property Compression."""
+def word(kind: type[_Word], name: str, text: str) -> _Word:
+    """The value of a property that is one of a few words."""
     try:
-        return Compression(text.strip().lower())
+        return kind(text.strip().lower())
     except ValueError:
-        raise ConfigurationError(
-            f"set property Compression to '{text}'", answer="no such packing", accepted=", ".join(Compression)
-        ) from None
+        *most, last = kind
+        accepted = f"{', '.join(most)} or {last}"
+        raise ConfigurationError(f"set property {name} to '{text}'", answer="no such word", accepted=accepted) from None

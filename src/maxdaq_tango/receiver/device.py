@@ -18,10 +18,11 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
-from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat
+from maxdaq_tango.model import BUSY_STATES, Counters, FileBackend, FileNaming, Receipt, StreamFormat
 from maxdaq_tango.model import AcquisitionState as State
+from maxdaq_tango.model import Compression as Packing
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
-from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, compression, naming
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
 from maxdaq_tango.tango_support.event_pump import PUMP
@@ -57,6 +58,14 @@ class StreamReceiver(ReceiverAttributes, Device):
         dtype=str,
         default_value="bslz4",
         doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
+    )
+    Backend = device_property(
+        dtype=str,
+        default_value="auto",
+        doc="How pixels reach the disk: auto, swmr (the growing file can be read) or direct (several times cheaper).",
+    )
+    PoolWorkers = device_property(
+        dtype=int, default_value=0, doc="Threads that turn and pack frames; 0 = as many as cores, eight at most."
     )
     ConnectTimeout = device_property(
         dtype=float,
@@ -129,8 +138,10 @@ class StreamReceiver(ReceiverAttributes, Device):
                 roots=tuple(self.Roots),
                 detector=self.DetectorName,
                 memory_bytes=int(self.MemoryBudget),
-                naming=naming(self.Naming),
-                compression=compression(self.Compression),
+                naming=word(FileNaming, "Naming", self.Naming),
+                compression=word(Packing, "Compression", self.Compression),
+                backend=word(FileBackend, "Backend", self.Backend),
+                pool_workers=int(self.PoolWorkers),
                 connect_timeout_s=self.ConnectTimeout,
                 start_timeout_s=self.StartTimeout,
                 stall_timeout_s=self.StallTimeout,

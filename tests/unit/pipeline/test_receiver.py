@@ -15,6 +15,7 @@ from maxdaq_tango.model import (
     Compression,
     Counters,
     Encoding,
+    FileBackend,
     FileNaming,
     FrameFormat,
     Orientation,
@@ -25,6 +26,7 @@ from maxdaq_tango.pipeline import RunReport
 from maxdaq_tango.wire import dectris_v1, dectris_v2
 from receiving import (
     SHAPE,
+    WAIT_S,
     Harness,
     packed_by_hdf5,
     pixels,
@@ -61,6 +63,25 @@ def test_the_states_are_told_in_order(harness: Harness) -> None:
         ["ARMED", "ACQUIRING", "FINALISING", "IDLE"],
         ["ARMED", "ACQUIRING", "DRAINING", "FINALISING", "IDLE"],
     )
+
+
+@pytest.mark.parametrize(("backend", "way"), [("direct", "direct (asked for)"), ("swmr", "swmr (asked for)")])
+def test_what_is_decided_is_told_while_the_series_runs_and_in_the_receipt(
+    harness: Harness, backend: str, way: str
+) -> None:
+    harness.prepare(backend=FileBackend(backend), pool_workers=2, frame_nbytes=np.dtype("u2").itemsize * 1200)
+    assert harness.reports[-1].decisions == {"messages ahead": "64", "queue": "416 MiB"}
+    harness.sender.header()
+    harness.sender.image(0)
+    harness.wait_written(1)
+    with harness.states:
+        assert harness.states.wait_for(lambda: "backend" in harness.reports[-1].decisions, WAIT_S)
+    during = harness.reports[-1].decisions
+    assert during["backend"].startswith(way)
+    assert during["packing"] == "bslz4 (Pack)"
+    assert during["pool"] == "2 workers"
+    harness.sender.end()
+    assert harness.receipt().decisions == during
 
 
 def test_live_counters_follow_the_run_and_end_with_the_receipt(harness: Harness) -> None:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, Counters, FileNaming
-from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, compression, naming
+from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.rates import RateMeter
 
 
@@ -19,6 +19,8 @@ def good(tmp_path):
         memory_bytes=1 << 30,
         naming=FileNaming.PREPARE,
         compression=Compression.BSLZ4,
+        backend=FileBackend.AUTO,
+        pool_workers=0,
         connect_timeout_s=0,
         start_timeout_s=0,
         stall_timeout_s=0,
@@ -40,6 +42,7 @@ def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
         ({"detector": "a/b"}, "DetectorName"),
         ({"detector": ""}, "DetectorName"),
         ({"memory_bytes": 1000}, "MemoryBudget.*16777216"),
+        ({"pool_workers": -1}, "PoolWorkers.*0 to 64"),
         ({"grace_s": -1.0}, "grace_s"),
         ({"stall_timeout_s": float("nan")}, "stall_timeout_s"),
     ],
@@ -50,16 +53,16 @@ def test_a_bad_one_is_refused_with_the_property_named(good, change, named):
 
 
 def test_naming_takes_two_words():
-    assert naming("Stream") is FileNaming.STREAM
+    assert word(FileNaming, "Naming", "Stream") is FileNaming.STREAM
     with pytest.raises(ConfigurationError, match="prepare or stream"):
-        naming("both")
+        word(FileNaming, "Naming", "both")
 
 
 def test_compression_takes_three_words_and_is_no_choice_of_clients(good):
-    assert compression(" BSZSTD ") is Compression.BSZSTD
+    assert word(Compression, "Compression", " BSZSTD ") is Compression.BSZSTD
     assert good.own_fields()["compression"] is Compression.BSLZ4
-    with pytest.raises(ConfigurationError, match=r"set property Compression to 'gzip'.*none, bslz4, bszstd"):
-        compression("gzip")
+    with pytest.raises(ConfigurationError, match=r"set property Compression to 'gzip'.*none, bslz4 or bszstd"):
+        word(Compression, "Compression", "gzip")
 
 
 def test_rates_are_over_the_last_second_and_start_anew_with_a_run():
