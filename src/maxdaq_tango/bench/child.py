@@ -96,10 +96,15 @@ class Child:
         if not self._told:
             return None
         told = self._told.popleft()
-        if isinstance(told, kind):
+        if isinstance(told, kind) and not isinstance(told, Failed):
             return told
         answer = told.reason if isinstance(told, Failed) else repr(told)
         raise PipelineError(f"measure {self.name}", answer=answer)
+
+    def check(self) -> None:
+        """PipelineError when it has failed; anything else that it said is kept for its turn."""
+        if self._told and isinstance(self._told[0], Failed):
+            self.heard(Failed)
 
     def _dead(self) -> LaunchError:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -122,7 +127,7 @@ def wait_for(
         if (told := child.heard(kind)) is not None:
             return told
         for other in others:
-            other.heard(Failed)  # raises when it has failed
+            other.check()
         if monotonic() >= end:
             raise PipelineError(f"measure {child.name}", answer=f"no {kind.__name__} after {deadline_s:g} s")
         for ready in select.select(watched, [], [], SLICE_S)[0]:

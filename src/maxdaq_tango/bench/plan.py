@@ -35,8 +35,8 @@ class Contestant(StrEnum):
     """The way that people write first: one thread, a dataset that grows with every frame."""
     OURS = "ours"
     """The receiver engine with default settings, into a file."""
-    OURS_LIVE = "ours, unsaved"
-    """The same, without a file."""
+    OURS_LIVE = "unsaved"
+    """Ours, without a file."""
 
 
 SENDERLESS = (Contestant.WRITE, Contestant.COMPRESSION)

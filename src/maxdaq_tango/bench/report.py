@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -24,10 +25,10 @@ def tables(result: Result) -> Group:
 
 def measured_table(rows: tuple[Row, ...]) -> Table:
     """Every contestant in every case."""
-    table = Table(title="Measured (medians)")
+    table = Table(title="Measured (medians)", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("frame")
-    table.add_column("contestant")
-    for name in ("frames/s", "spread", "GB/s", "CPU\ns/GB", "sender\ns/GB", "faults\n/frame", "peak\nmemory"):
+    table.add_column("contestant", no_wrap=True)
+    for name in ("frames/s", "spread", "GB/s", "CPU\ns/GB", "sender\ns/GB", "faults\n/frame", "peak\nMB"):
         table.add_column(name, justify="right")
     for case in cases_of(rows):
         for index, row in enumerate(row for row in rows if row.case == case):
@@ -40,7 +41,7 @@ def measured_table(rows: tuple[Row, ...]) -> Table:
                 f"{row.cpu_s_per_gb.median:.2f}",
                 f"{row.sender_cpu_s_per_gb.median:.2f}" if row.sender_cpu_s_per_gb.median else "-",
                 f"{row.faults_per_frame.median:.1f}",
-                size_text(row.peak_rss_bytes),
+                f"{row.peak_rss_bytes / 1e6:.0f}",
             )
         table.add_section()
     table.caption = "spread: from the slowest turn to the fastest, of the median"
@@ -49,13 +50,13 @@ def measured_table(rows: tuple[Row, ...]) -> Table:
 
 def ratio_table(rows: tuple[Row, ...]) -> Table:
     """Our receiver over each of the others; the ratio is formed turn by turn."""
-    table = Table(title="Frames/s of our receiver over those of ... (formed turn by turn)")
+    table = Table(title="Frames/s of our receiver over those of ...", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("frame")
     names = [*FLOORS, Contestant.PLAIN]
     for contestant in names:
-        table.add_column(contestant.value, justify="right")
+        table.add_column(contestant.value.replace("+", "+\n"), justify="right")
     table.add_column("pull,\nunsaved", justify="right")
-    table.add_column("pull+write,\nCPU s/GB", justify="right")
+    table.add_column("pull+write,\nCPU", justify="right")
     for case in cases_of(rows):
         pull, both = over(rows, case, Contestant.PULL), over(rows, case, Contestant.PULL_WRITE)
         cells = [_ratio_to(rows, case, contestant) for contestant in names]
@@ -63,14 +64,15 @@ def ratio_table(rows: tuple[Row, ...]) -> Table:
         cells.append(ratio_text(both.ours_cpu_over_this if both else None))
         if any(cell != "-" for cell in cells):
             table.add_row(case.name, *cells)
+    table.caption = "each ratio formed turn by turn; CPU: of CPU-seconds per GB"
     if reached := compressing_ratio(rows):
-        table.caption = f"200 kB {Extra.COMPRESS}: {reached.median:.2f} of PULL and compression after one another"
+        table.caption += f"; 200 kB {Extra.COMPRESS}: {reached.median:.2f} of PULL and compression after one another"
     return table
 
 
 def target_table(targets: tuple[Target, ...]) -> Table:
     """What is to be reached."""
-    table = Table("frame", "our receiver", title="Targets (medians)")
+    table = Table("frame", "our receiver", title="Targets (medians)", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for name in ("limit", "reached", ""):
         table.add_column(name, justify="right")
     for target in targets:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maxdaq_tango.bench.plan import PACKINGS, Extra, Saving
+from maxdaq_tango.bench.plan import PACKINGS, Extra, Plan, Saving, size_of
 
 
 class Subject(StrEnum):
@@ -78,22 +78,33 @@ def bench(
     `control`: starts the built-in topology with a small simulated Eiger, takes one long series into a file, and
     meanwhile reads every attribute and calls every command of every device, one after the other.
     """
-    if subject is Subject.CONTROL:
-        _control(seconds=20.0 if seconds is None else seconds, rate=rate, size=size, limit=limit, json=json)
-    from maxdaq_tango.bench.plan import Plan, size_of
+    from maxdaq_tango.cli.terminal import people
+    from maxdaq_tango.deployment.interruption import Interrupted
+    from maxdaq_tango.model import Encoding
+
+    try:
+        if subject is Subject.CONTROL:
+            _control(seconds=20.0 if seconds is None else seconds, rate=rate, size=size, limit=limit, json=json)
+        else:
+            plan = Plan(
+                sizes=tuple(size_of(text) for text in sizes.split(",")),
+                packings=PACKINGS if packing is Packing.BOTH else (Encoding(packing.value),),
+                saving=saving,
+                extras=() if only_grid else tuple(extra or (Extra.COMPRESS, Extra.COLUMNS)),
+                runs=runs,
+                seconds=1.5 if seconds is None else seconds,
+            )
+            _receive(plan, folder=folder, plot=plot, json=json)
+    except Interrupted as interrupted:
+        people(json).print("Interrupted. Everything is stopped and removed.")
+        raise typer.Exit(interrupted.exit_status) from None
+
+
+def _receive(plan: Plan, *, folder: Path | None, plot: Path | None, json: bool) -> None:
     from maxdaq_tango.bench.report import tables
     from maxdaq_tango.cli.bench_receive import check_plot, measure_receive, write_plot
     from maxdaq_tango.cli.terminal import people, program
-    from maxdaq_tango.model import Encoding
 
-    plan = Plan(
-        sizes=tuple(size_of(text) for text in sizes.split(",")),
-        packings=PACKINGS if packing is Packing.BOTH else (Encoding(packing.value),),
-        saving=saving,
-        extras=() if only_grid else tuple(extra or (Extra.COMPRESS, Extra.COLUMNS)),
-        runs=runs,
-        seconds=1.5 if seconds is None else seconds,
-    )
     console = people(json)
     if plot is not None:
         check_plot(plot)
