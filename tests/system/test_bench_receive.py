@@ -7,11 +7,12 @@ import os
 import signal
 from pathlib import Path
 
+import h5py
 import pytest
 
 from maxdaq_tango.bench import ours
 from maxdaq_tango.bench.child import Child, wait_for
-from maxdaq_tango.bench.conductor import Conductor, Turn, _check
+from maxdaq_tango.bench.conductor import COLUMNS_GROUP, Conductor, Turn, check_columns, check_complete
 from maxdaq_tango.bench.plan import Case, Contestant, Extra, Plan, Saving
 from maxdaq_tango.bench.results import Result
 from maxdaq_tango.bench.talk import Done, Ready, Sent
@@ -161,14 +162,21 @@ CASE = Case(wire_nbytes=8_000)
 )
 def test_a_turn_that_lost_something_is_no_result(contestant: Contestant, done: Done, why: str) -> None:
     with pytest.raises(PipelineError, match=why):
-        _check(contestant, CASE, SENT, done)
+        check_complete(contestant, CASE, SENT, done)
+
+
+def test_columns_that_are_not_in_the_file_are_no_result(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group(COLUMNS_GROUP).create_dataset("column_00", data=[1.0])
+    check_columns(tmp_path / "a.h5", 1)
+    with pytest.raises(PipelineError, match="1 are in the file"):
+        check_columns(tmp_path / "a.h5", 40)
 
 
 @pytest.mark.parametrize("extra", [None, Extra.COMPRESS, Extra.COLUMNS])
 def test_what_the_receiver_cannot_yet_is_skipped_with_a_reason(extra: Extra | None) -> None:
-    fields = {None: None, Extra.COMPRESS: ours.COMPRESSION_FIELD, Extra.COLUMNS: ours.COLUMNS_FIELD}
-    can = fields[extra] is None or fields[extra] in RunRequest.__struct_fields__
-    assert bool(ours.missing_ability(extra)) is not can
+    can = extra is not Extra.COMPRESS or ours.COMPRESSION_FIELD in RunRequest.__struct_fields__
+    assert (ours.missing_ability(extra) == "") is can
 
 
 def test_the_engine_is_asked_with_its_own_defaults(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import h5py
 import msgspec
 
 from maxdaq_tango.bench.child import Child, wait_for
@@ -17,6 +18,7 @@ from maxdaq_tango.bench.machine import describe_machine
 from maxdaq_tango.bench.ours import missing_ability
 from maxdaq_tango.bench.payload import store_payload
 from maxdaq_tango.bench.plan import (
+    OUR_OWN,
     SAVING,
     SENDERLESS,
     THROTTLE_BYTES_PER_S,
@@ -35,9 +37,10 @@ from maxdaq_tango.errors import PipelineError
 
 START_S = 60.0
 """For a process to start and to make itself ready."""
+FILE_NAME = "frames.h5"
+COLUMNS_GROUP = "/entry/instrument/detector/frame_metadata"
 PATIENCE_S = 120.0
 """For a turn to end after the time that it was given."""
-OURS = (Contestant.OURS, Contestant.OURS_LIVE)
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -141,14 +144,14 @@ class Conductor:
             check_room(data, self._plan.most_bytes, self._free)
         streamed = contestant not in SENDERLESS
         endpoint = self._ask_for_endpoint(sender) if streamed else ""
-        child.ask(Prepare(endpoint=endpoint, path=str(data / "frames.h5") if contestant in SAVING else ""))
+        child.ask(Prepare(endpoint=endpoint, path=str(data / FILE_NAME) if contestant in SAVING else ""))
         pid = wait_for(child, Ready, self._interruption, START_S).pid
         self._look(Turn(self._turn_number, block.case, contestant, repeat, pid))
         with self._slowed(block.case, data, pid):
             pids = family(pid)
             forget_peak(pids)
             before, sender_before = usage_of(pids), usage_of([sender.pid])
-            go = Go(seconds=block.seconds, most_bytes=self._plan.most_bytes)
+            go = Go(seconds=block.seconds, most_bytes=self._plan.most_bytes, columns=block.case.columns(contestant))
             sent = self._send(go, sender, child) if streamed else None
             if sent is None:
                 child.ask(go)
@@ -162,8 +165,9 @@ class Conductor:
         if streamed:
             sender.ask(Close())
         if sent is not None:
-            _check(contestant, block.case, sent, done)
-        if done.note and contestant not in OURS:
+            check_complete(contestant, block.case, sent, done)
+            check_columns(data / FILE_NAME, block.case.columns(contestant))
+        if done.note and contestant not in OUR_OWN:
             self._notes[done.note] = None
         sample = Sample(
             case=block.case,
@@ -202,13 +206,23 @@ class Conductor:
             yield
 
 
-def _check(contestant: Contestant, case: Case, sent: Sent, done: Done) -> None:
+def check_complete(contestant: Contestant, case: Case, sent: Sent, done: Done) -> None:
     """Everything that was sent has arrived; PipelineError when it has not: a fast loss is no result."""
     what = f"measure {contestant} with frames of {case.name}"
-    if contestant in OURS and done.verdict != "COMPLETE":
+    if contestant in OUR_OWN and done.verdict != "COMPLETE":
         raise PipelineError(what, answer=f"verdict {done.verdict}: {done.note}", accepted="COMPLETE")
     if done.frames != sent.frames:
         raise PipelineError(what, answer=f"{done.frames} of {sent.frames} frames arrived", accepted="all")
     as_sent = contestant is not Contestant.OURS_LIVE and case.extra is not Extra.COMPRESS
     if as_sent and done.nbytes != sent.nbytes:
         raise PipelineError(what, answer=f"{done.nbytes} of {sent.nbytes} bytes", accepted="all")
+
+
+def check_columns(path: Path, columns: int) -> None:
+    """The values beside the pixels are columns of the file; PipelineError when some are not."""
+    if not columns:
+        return
+    with h5py.File(path, "r", locking=False) as file:
+        found = len(file[COLUMNS_GROUP]) if COLUMNS_GROUP in file else 0
+    if found != columns:
+        raise PipelineError(f"measure {columns} columns", answer=f"{found} are in the file", accepted="all")

@@ -11,7 +11,7 @@ import msgspec
 
 from maxdaq_tango.bench.inbox import Inbox
 from maxdaq_tango.bench.payload import Payload
-from maxdaq_tango.bench.plan import Contestant, Extra
+from maxdaq_tango.bench.plan import OUR_OWN, Contestant, Extra
 from maxdaq_tango.bench.talk import Description, Done, Failed, Go, Prepare, Ready
 from maxdaq_tango.errors import MaxdaqError
 
@@ -65,10 +65,10 @@ def main() -> None:
     inbox = Inbox()
     contestant, extra = Contestant(sys.argv[1]), Extra(sys.argv[4]) if sys.argv[4] else None
     description = msgspec.json.decode(sys.argv[2], type=Description)
-    if contestant in (Contestant.OURS, Contestant.OURS_LIVE):
+    if contestant in OUR_OWN:
         from maxdaq_tango.bench.ours import Ours
 
-        Ours(inbox, extra, description.columns).serve()
+        Ours(inbox, extra).serve()
     else:
         serve(inbox, make_runner(contestant, Payload(description, int(sys.argv[3]))))
 

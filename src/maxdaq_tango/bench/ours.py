@@ -17,8 +17,7 @@ from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import AcquisitionState, RunRequest, StreamFormat
 
 COMPRESSION_FIELD = "compression"
-COLUMNS_FIELD = "frame_columns"
-"""Fields of RunRequest that say what else is to be done with the frames; rows that need one wait until it exists."""
+"""The field of RunRequest that says how uncompressed frames are packed; a row that needs it waits until it exists."""
 START_TIMEOUT_S, STALL_TIMEOUT_S = 60.0, 10.0
 
 
@@ -26,12 +25,10 @@ def missing_ability(extra: Extra | None) -> str:
     """Why a row cannot be measured with this version of the receiver; "" when it can."""
     if extra is Extra.COMPRESS and COMPRESSION_FIELD not in RunRequest.__struct_fields__:
         return "this version of the receiver stores uncompressed frames as they come"
-    if extra is Extra.COLUMNS and COLUMNS_FIELD not in RunRequest.__struct_fields__:
-        return "this version of the receiver stores no per-frame values beside its own"
     return ""
 
 
-def make_request(endpoint: str, path: str, extra: Extra | None, columns: int = 0) -> RunRequest:
+def make_request(endpoint: str, path: str, extra: Extra | None) -> RunRequest:
     """What the engine is asked to do in one turn."""
     words: dict[str, Any] = {
         "sources": [endpoint],
@@ -43,17 +40,15 @@ def make_request(endpoint: str, path: str, extra: Extra | None, columns: int = 0
     }
     if COMPRESSION_FIELD in RunRequest.__struct_fields__:
         words[COMPRESSION_FIELD] = "bslz4" if extra is Extra.COMPRESS else "none"
-    if COLUMNS_FIELD in RunRequest.__struct_fields__:
-        words[COLUMNS_FIELD] = [f"column_{n:02d}" for n in range(columns)]
     return msgspec.convert(words, RunRequest)
 
 
 class Ours:
     """Owns one engine for all turns of a case."""
 
-    def __init__(self, inbox: Inbox, extra: Extra | None, columns: int) -> None:
+    def __init__(self, inbox: Inbox, extra: Extra | None) -> None:
         self._inbox = inbox
-        self._extra, self._columns = extra, columns
+        self._extra = extra
         self._client = EngineClient("engine", self._hear)
         self._client.start()
 
@@ -73,7 +68,7 @@ class Ours:
                 self._inbox.tell(Failed(str(error)))
 
     def _prepare(self, asked: Prepare) -> None:
-        self._client.prepare(make_request(asked.endpoint, asked.path, self._extra, self._columns))
+        self._client.prepare(make_request(asked.endpoint, asked.path, self._extra))
         self._inbox.tell(Ready(self._client.pid or 0))
 
     def _hear(self, told: Told) -> None:

@@ -62,7 +62,7 @@ def store_payload(case: Case) -> tuple[Description, int]:
         os.close(handle)
         raise
     lengths = tuple(len(blob) for blob in blobs)
-    return Description(shape=shape, dtype=DTYPE, packing=case.packing, lengths=lengths, columns=case.columns), handle
+    return Description(shape=shape, dtype=DTYPE, packing=case.packing, lengths=lengths), handle
 
 
 def make_frames(case: Case) -> tuple[tuple[int, int], list[bytes]]:

@@ -37,11 +37,15 @@ class Contestant(StrEnum):
     """The receiver engine with default settings, into a file."""
     OURS_LIVE = "unsaved"
     """Ours, without a file."""
+    WITHOUT_COLUMNS = "no columns"
+    """Ours, saving, in the row with columns: the same frames with nothing beside the pixels."""
 
 
 SENDERLESS = (Contestant.WRITE, Contestant.COMPRESSION)
-SAVING = (Contestant.WRITE, Contestant.PULL_WRITE, Contestant.PLAIN, Contestant.OURS)
+SAVING = (Contestant.WRITE, Contestant.PULL_WRITE, Contestant.PLAIN, Contestant.OURS, Contestant.WITHOUT_COLUMNS)
 """Those that write a file."""
+OUR_OWN = (Contestant.OURS, Contestant.OURS_LIVE, Contestant.WITHOUT_COLUMNS)
+"""Those that are our receiver."""
 FLOORS = (Contestant.PULL, Contestant.WRITE, Contestant.PULL_WRITE)
 
 
@@ -72,10 +76,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     packing: Encoding = Encoding.NONE
     extra: Extra | None = None
 
-    @property
-    def columns(self) -> int:
-        """Values beside the pixels in each message that are to become columns of the file."""
-        return EXTRA_COLUMNS if self.extra is Extra.COLUMNS else 0
+    def columns(self, contestant: Contestant) -> int:
+        """Values beside the pixels in each message, which become columns of the file."""
+        return EXTRA_COLUMNS if self.extra is Extra.COLUMNS and contestant is Contestant.OURS else 0
 
     @property
     def name(self) -> str:
@@ -167,7 +170,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return Block(case, contestants, self.runs, self.seconds)
         if extra is Extra.THROTTLE:
             return Block(case, (Contestant.OURS,), 1, THROTTLED_S)
-        return Block(case, (Contestant.OURS,), self.runs, self.seconds)
+        return Block(case, (Contestant.OURS, Contestant.WITHOUT_COLUMNS), self.runs, self.seconds)
 
 
 def size_text(nbytes: int) -> str:

@@ -29,10 +29,10 @@ _MSG_MARK, _FRAME_MARK = 1_111_111_111, 2_222_222_222
 _HEADER_MSG = 1
 
 
-def image_template(description: Description) -> bytes:
+def image_template(description: Description, columns: int = 0) -> bytes:
     """Part 0 of an image for `template % (msg_number, frame_number)`."""
     format = FrameFormat(description.shape, description.dtype, description.packing)
-    extras: dict[str, Any] = {f"column_{n:02d}": n + 0.5 for n in range(description.columns)}
+    extras: dict[str, Any] = {f"column_{n:02d}": n + 0.5 for n in range(columns)}
     frame = Frame(series="", frame_number=_FRAME_MARK, format=format, blobs=(), extras=extras)
     part = bytes(stins.encode_image(_MSG_MARK, frame)[0])
     return part.replace(b"%", b"%%").replace(b"%d" % _MSG_MARK, b"%d").replace(b"%d" % _FRAME_MARK, b"%d")
@@ -42,7 +42,7 @@ def send_series(
     socket: zmq.Socket[bytes], payload: Payload, go: Go, tell: Callable[[Sent], None], frames: list[zmq.Frame]
 ) -> None:
     """One series. `tell` is called when the last frame has been handed over, before the end message."""
-    template = image_template(payload.description)
+    template = image_template(payload.description, go.columns)
     sizes = payload.description.lengths
     distinct = len(sizes)
     stride = max(1, LOOK_BYTES // max(sizes))

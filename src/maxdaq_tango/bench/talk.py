@@ -15,8 +15,6 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     packing: Encoding
     lengths: tuple[int, ...]
     """Bytes of every distinct frame."""
-    columns: int = 0
-    """Values beside the pixels in each message."""
 
 
 # -- conductor to child ----------------------------------------------------------------------------------------------
@@ -38,6 +36,8 @@ class Go(msgspec.Struct, frozen=True, kw_only=True, tag="go"):
 
     seconds: float
     most_bytes: int
+    columns: int = 0
+    """Values beside the pixels in each message."""
 
 
 class Expect(msgspec.Struct, frozen=True, tag="expect"):

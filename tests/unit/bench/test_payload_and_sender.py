@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.bench.payload import Payload, make_frames, shape_of, store_payload
-from maxdaq_tango.bench.plan import Case, Extra
+from maxdaq_tango.bench.plan import Case
 from maxdaq_tango.bench.sender import image_template
 from maxdaq_tango.kernels.compression import decode_pixels
 from maxdaq_tango.model import Encoding, FrameFormat, StreamFormat
@@ -40,15 +40,15 @@ def test_shared_frames_are_the_frames_that_were_made() -> None:
         os.close(handle)
 
 
-@pytest.mark.parametrize("extra", [None, Extra.COLUMNS])
-def test_what_is_sent_is_what_the_receiver_understands(extra: Extra | None) -> None:
-    case = Case(wire_nbytes=8_000, extra=extra)
+@pytest.mark.parametrize("columns", [0, 40])
+def test_what_is_sent_is_what_the_receiver_understands(columns: int) -> None:
+    case = Case(wire_nbytes=8_000)
     description, handle = store_payload(case)
     try:
         blob = Payload(description, handle).frames[2]
-        event = decoder_for(StreamFormat.STINS).decode([image_template(description) % (12, 7), bytes(blob)])
+        event = decoder_for(StreamFormat.STINS).decode([image_template(description, columns) % (12, 7), bytes(blob)])
         assert (event.msg_number, event.frame_number) == (12, 7)
         assert event.format == FrameFormat(description.shape, "uint16", Encoding.NONE)
-        assert len(event.extras) == (40 if extra else 0)
+        assert len(event.extras) == columns
     finally:
         os.close(handle)

@@ -97,7 +97,7 @@ def test_compressing_is_compared_with_receiving_and_then_packing() -> None:
 
 def test_columns_are_compared_with_the_same_frames_without() -> None:
     columns = Case(wire_nbytes=200_000, extra=Extra.COLUMNS)
-    rows = make_rows([turn(OURS, 1000), turn(OURS, 800, case=columns)])
+    rows = make_rows([turn(OURS, 800, case=columns), turn(Contestant.WITHOUT_COLUMNS, 1000, case=columns)])
     (target,) = [target for target in judge(rows) if target.case == "200 kB columns"]
     assert target.reached == pytest.approx(0.8)
     assert not target.holds
