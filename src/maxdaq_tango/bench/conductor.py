@@ -135,6 +135,7 @@ class Conductor:
                     self._take_turn(block, contestant, repeat, children[contestant], sender, data)
                 finally:
                     shutil.rmtree(data, ignore_errors=True)
+                    os.sync()  # what one leaves to the kernel's write-back shall not slow the next one down
                 self._turn_number += 1
 
     def _take_turn(

@@ -100,10 +100,14 @@ class Block(msgspec.Struct, frozen=True):
     seconds: float
 
     def turns(self) -> Iterator[tuple[int, Contestant]]:
-        """(repeat, contestant); every repeat begins with another one, so that no place in the order is a privilege."""
+        """(repeat, contestant). No place is a privilege, and nobody always follows the same one.
+
+        Every repeat begins with another contestant, every other repeat goes round the other way.
+        """
         for repeat in range(self.runs):
             start = repeat % len(self.contestants)
-            for contestant in self.contestants[start:] + self.contestants[:start]:
+            order = self.contestants[start:] + self.contestants[:start]
+            for contestant in order if repeat % 2 == 0 else (order[0], *order[:0:-1]):
                 yield repeat, contestant
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from maxdaq_tango.bench.plan import (
@@ -45,6 +47,14 @@ def test_everybody_takes_as_many_turns_and_begins_in_turn() -> None:
     firsts = [next(contestant for number, contestant in turns if number == repeat) for repeat in range(3)]
     assert set(firsts) == set(block.contestants)
     assert [repeat for repeat, _ in turns] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_nobody_always_follows_the_same_one() -> None:
+    block = Plan(extras=()).blocks()[0]
+    before: dict[Contestant, set[Contestant]] = {}
+    for (_, one), (_, next_one) in pairwise(block.turns()):
+        before.setdefault(next_one, set()).add(one)
+    assert all(len(others) > 1 for others in before.values())
 
 
 def test_extra_rows_come_last_and_say_what_they_are() -> None:
