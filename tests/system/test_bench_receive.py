@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from maxdaq_tango.bench import ours
+from maxdaq_tango.bench import conductor, ours
 from maxdaq_tango.bench.child import Child, wait_for
 from maxdaq_tango.bench.conductor import COLUMNS_GROUP, Conductor, Turn, check_columns, check_complete
 from maxdaq_tango.bench.plan import Case, Contestant, Extra, Plan, Saving
@@ -173,10 +173,28 @@ def test_columns_that_are_not_in_the_file_are_no_result(tmp_path: Path) -> None:
         check_columns(tmp_path / "a.h5", 40)
 
 
-@pytest.mark.parametrize("extra", [None, Extra.COMPRESS, Extra.COLUMNS])
-def test_what_the_receiver_cannot_yet_is_skipped_with_a_reason(extra: Extra | None) -> None:
-    can = extra is not Extra.COMPRESS or ours.COMPRESSION_FIELD in RunRequest.__struct_fields__
-    assert (ours.missing_ability(extra) == "") is can
+def test_uncompressed_frames_are_packed_in_the_row_for_it_and_nowhere_else(tmp_path: Path) -> None:
+    asked = [ours.make_request("tcp://127.0.0.1:1", str(tmp_path / "a.h5"), extra) for extra in (None, *Extra)]
+    assert [request.compression for request in asked] == ["none", "bslz4", "none", "none"]
+
+
+def test_a_disk_that_cannot_be_slowed_is_a_reason_and_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conductor, "why_no_throttle", lambda folder: "not here")
+    plan = Plan(sizes=(8_000,), packings=(Encoding.NONE,), saving=Saving.OFF, extras=(Extra.THROTTLE,), seconds=0.02)
+    result = run(plan, tmp_path)
+    assert [(skipped.what, skipped.why) for skipped in result.skipped] == [("200 kB throttle", "not here")]
+
+
+def test_the_rows_beside_the_grid_are_measured(tmp_path: Path) -> None:
+    plan = Plan(sizes=(8_000,), packings=(), extras=(Extra.COMPRESS, Extra.COLUMNS), runs=1, seconds=0.02)
+    names = {(row.case.name, row.contestant) for row in run(plan, tmp_path).rows}
+    assert names == {
+        ("200 kB compress", Contestant.PULL),
+        ("200 kB compress", Contestant.COMPRESSION),
+        ("200 kB compress", Contestant.OURS),
+        ("200 kB columns", Contestant.OURS),
+        ("200 kB columns", Contestant.WITHOUT_COLUMNS),
+    }
 
 
 def test_the_engine_is_asked_with_its_own_defaults(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import msgspec
 from maxdaq_tango.bench.child import Child, wait_for
 from maxdaq_tango.bench.disk import FreeBytes, check_room, file_system, free_bytes, own_folder
 from maxdaq_tango.bench.machine import describe_machine
-from maxdaq_tango.bench.ours import missing_ability
 from maxdaq_tango.bench.payload import store_payload
 from maxdaq_tango.bench.plan import (
     OUR_OWN,
@@ -86,7 +85,7 @@ class Conductor:
                 check_room(folder, self._plan.most_bytes, self._free)
             for block in self._plan.blocks():
                 self._interruption.check()
-                if reason := self._why_not(block.case, folder):
+                if reason := why_no_throttle(folder) if block.case.extra is Extra.THROTTLE else "":
                     self._skipped.append(Skipped(block.case.name, reason))
                     self._turn_number += block.runs * len(block.contestants)
                     continue
@@ -103,11 +102,6 @@ class Conductor:
             notes=tuple(self._notes),
             samples=tuple(self._samples),
         )
-
-    def _why_not(self, case: Case, folder: Path) -> str:
-        if case.extra is Extra.THROTTLE:
-            return why_no_throttle(folder)
-        return missing_ability(case.extra)
 
     def _run_block(self, block: Block, folder: Path) -> None:
         with contextlib.ExitStack() as stack:

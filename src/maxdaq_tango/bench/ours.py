@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
-
-import msgspec
 
 from maxdaq_tango.bench.inbox import Inbox
 from maxdaq_tango.bench.plan import Extra
@@ -14,33 +11,22 @@ from maxdaq_tango.bench.talk import Done, Expect, Failed, Prepare, Ready
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.errors import MaxdaqError
-from maxdaq_tango.model import AcquisitionState, RunRequest, StreamFormat
+from maxdaq_tango.model import AcquisitionState, Compression, RunRequest, StreamFormat
 
-COMPRESSION_FIELD = "compression"
-"""The field of RunRequest that says how uncompressed frames are packed; a row that needs it waits until it exists."""
 START_TIMEOUT_S, STALL_TIMEOUT_S = 60.0, 10.0
-
-
-def missing_ability(extra: Extra | None) -> str:
-    """Why a row cannot be measured with this version of the receiver; "" when it can."""
-    if extra is Extra.COMPRESS and COMPRESSION_FIELD not in RunRequest.__struct_fields__:
-        return "this version of the receiver stores uncompressed frames as they come"
-    return ""
 
 
 def make_request(endpoint: str, path: str, extra: Extra | None) -> RunRequest:
     """What the engine is asked to do in one turn."""
-    words: dict[str, Any] = {
-        "sources": [endpoint],
-        "stream_format": StreamFormat.STINS.value,
-        "destination": path,
-        "roots": [os.path.dirname(path)] if path else [],
-        "start_timeout_s": START_TIMEOUT_S,
-        "stall_timeout_s": STALL_TIMEOUT_S,
-    }
-    if COMPRESSION_FIELD in RunRequest.__struct_fields__:
-        words[COMPRESSION_FIELD] = "bslz4" if extra is Extra.COMPRESS else "none"
-    return msgspec.convert(words, RunRequest)
+    return RunRequest(
+        sources=(endpoint,),
+        stream_format=StreamFormat.STINS,
+        destination=path,
+        roots=(os.path.dirname(path),) if path else (),
+        compression=Compression.BSLZ4 if extra is Extra.COMPRESS else Compression.NONE,
+        start_timeout_s=START_TIMEOUT_S,
+        stall_timeout_s=STALL_TIMEOUT_S,
+    )
 
 
 class Ours:
