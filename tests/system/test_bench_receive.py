@@ -174,7 +174,7 @@ def test_columns_that_are_not_in_the_file_are_no_result(tmp_path: Path) -> None:
 
 
 def test_uncompressed_frames_are_packed_in_the_row_for_it_and_nowhere_else(tmp_path: Path) -> None:
-    asked = [ours.make_request("tcp://127.0.0.1:1", str(tmp_path / "a.h5"), extra) for extra in (None, *Extra)]
+    asked = [ours.make_request("tcp://127.0.0.1:1", str(tmp_path / "a.h5"), extra, 1200) for extra in (None, *Extra)]
     assert [request.compression for request in asked] == ["none", "bslz4", "none", "none"]
 
 
@@ -198,9 +198,10 @@ def test_the_rows_beside_the_grid_are_measured(tmp_path: Path) -> None:
 
 
 def test_the_engine_is_asked_with_its_own_defaults(tmp_path: Path) -> None:
-    request = ours.make_request("tcp://127.0.0.1:1", str(tmp_path / "a.h5"), None)
+    request = ours.make_request("tcp://127.0.0.1:1", str(tmp_path / "a.h5"), None, 1200)
     usual = RunRequest(sources=("tcp://127.0.0.1:1",), stream_format=request.stream_format)
+    assert request.frame_nbytes == 1200
     assert request.memory_bytes == usual.memory_bytes
     assert request.grace_s == usual.grace_s
     assert request.roots == (str(tmp_path),)
-    assert ours.make_request("tcp://127.0.0.1:1", "", None).roots == ()
+    assert ours.make_request("tcp://127.0.0.1:1", "", None, 1200).roots == ()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+import numpy as np
 
 from maxdaq_tango.bench.inbox import Inbox
 from maxdaq_tango.bench.payload import Payload
@@ -68,7 +69,8 @@ def main() -> None:
     if contestant in OUR_OWN:
         from maxdaq_tango.bench.ours import Ours
 
-        Ours(inbox, extra).serve()
+        rows, columns = description.shape
+        Ours(inbox, extra, rows * columns * np.dtype(description.dtype).itemsize).serve()
     else:
         serve(inbox, make_runner(contestant, Payload(description, int(sys.argv[3]))))
 

@@ -16,13 +16,14 @@ from maxdaq_tango.model import AcquisitionState, Compression, RunRequest, Stream
 START_TIMEOUT_S, STALL_TIMEOUT_S = 60.0, 10.0
 
 
-def make_request(endpoint: str, path: str, extra: Extra | None) -> RunRequest:
-    """What the engine is asked to do in one turn."""
+def make_request(endpoint: str, path: str, extra: Extra | None, image_nbytes: int) -> RunRequest:
+    """What the engine is asked to do in one turn. The size of an image is known, as a detector device tells it."""
     return RunRequest(
         sources=(endpoint,),
         stream_format=StreamFormat.STINS,
         destination=path,
         roots=(os.path.dirname(path),) if path else (),
+        frame_nbytes=image_nbytes,
         compression=Compression.BSLZ4 if extra is Extra.COMPRESS else Compression.NONE,
         start_timeout_s=START_TIMEOUT_S,
         stall_timeout_s=STALL_TIMEOUT_S,
@@ -32,9 +33,10 @@ def make_request(endpoint: str, path: str, extra: Extra | None) -> RunRequest:
 class Ours:
     """Owns one engine for all turns of a case."""
 
-    def __init__(self, inbox: Inbox, extra: Extra | None) -> None:
+    def __init__(self, inbox: Inbox, extra: Extra | None, image_nbytes: int) -> None:
         self._inbox = inbox
         self._extra = extra
+        self._image_nbytes = image_nbytes
         self._client = EngineClient("engine", self._hear)
         self._client.start()
 
@@ -54,7 +56,7 @@ class Ours:
                 self._inbox.tell(Failed(str(error)))
 
     def _prepare(self, asked: Prepare) -> None:
-        self._client.prepare(make_request(asked.endpoint, asked.path, self._extra))
+        self._client.prepare(make_request(asked.endpoint, asked.path, self._extra, self._image_nbytes))
         self._inbox.tell(Ready(self._client.pid or 0))
 
     def _hear(self, told: Told) -> None:
