@@ -88,14 +88,16 @@ class TickitEiger:
         self._folder = folder
         self._running = ExitStack()
         self._starts = 0
+        self.ports: dict[str, int] = {}
         self.start()
 
     def start(self) -> None:
-        """A fresh process, on other ports."""
+        """A fresh process on the same ports: device servers of the module were told them."""
         self._running.close()
         self._starts += 1
         log = self._folder / f"log{self._starts}"
-        self.ports = self._running.enter_context(_running_or_skip("tickit-devices", "start_tickit_eiger.py", log)).ports
+        script, ports = "start_tickit_eiger.py", json.dumps(self.ports)
+        self.ports = self._running.enter_context(_running_or_skip("tickit-devices", script, log, ports)).ports
         self.suspect = False
 
     def close(self) -> None:
@@ -112,9 +114,7 @@ def tickit_eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TickitEig
 
 
 def _own_tickit(item: pytest.Item) -> TickitEiger | None:
-    """The simulator of a test, unless device servers of its module were told the ports."""
-    if "site" in getattr(item, "fixturenames", ()):
-        return None
+    """The simulator of a test."""
     tickit = getattr(item, "funcargs", {}).get("tickit_eiger")
     return tickit if isinstance(tickit, TickitEiger) else None
 
@@ -122,7 +122,7 @@ def _own_tickit(item: pytest.Item) -> TickitEiger | None:
 @pytest.fixture(autouse=True)
 def fresh_tickit_after_a_failure(request: pytest.FixtureRequest) -> None:
     """Before anything of the test itself is set up."""
-    if "tickit_eiger" in request.fixturenames and "site" not in request.fixturenames:
+    if "tickit_eiger" in request.fixturenames:
         tickit = request.getfixturevalue("tickit_eiger")
         if tickit.suspect:
             tickit.start()

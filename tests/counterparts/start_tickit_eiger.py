@@ -1,4 +1,5 @@
-"""Start Diamond's simulated Eiger (tickit-devices, SIMPLON 1.8.0) on free ports; runs in its own environment.
+"""Start Diamond's simulated Eiger (tickit-devices, SIMPLON 1.8.0) on free ports, or on those of the JSON that is its
+argument; runs in its own environment.
 
 Prints one JSON line, `{"http": port, "legacy": port, "cbor": port}`, once all three answer, and ends when its standard
 input is closed, so that it cannot outlive whoever started it.
@@ -31,13 +32,13 @@ from tickit_devices.eiger.eiger_adapters import EigerZMQAdapter
 
 CONFIG = """
 - type: tickit_devices.eiger.Eiger
-  inputs: {}
+  inputs: {{}}
   name: eiger
   host: 127.0.0.1
-  port: 0
+  port: {http}
   stream_host: 127.0.0.1
-  stream_legacy_port: 0
-  stream_cbor_port: 0
+  stream_legacy_port: {legacy}
+  stream_cbor_port: {cbor}
 """
 STREAM_NAMES = ("legacy", "cbor")
 """In the order in which tickit_devices.eiger.Eiger makes its stream adapters."""
@@ -120,5 +121,6 @@ if __name__ == "__main__":
     tell_http_port()
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "w") as config:
-        config.write(CONFIG)
+        wanted = json.loads(sys.argv[1]) if sys.argv[1:] else {}
+        config.write(CONFIG.format(**{"http": 0, "legacy": 0, "cbor": 0, **wanted}))
     asyncio.run(build_simulation(f"/dev/fd/{read_end}", "internal").run())

@@ -247,3 +247,12 @@ def test_the_lies_that_we_work_around_are_still_told(tickit_eiger: TickitEiger) 
         driver.set_parameter("nimages", 1)
     finally:
         driver.close()
+
+
+def test_a_fresh_simulator_has_the_ports_of_the_one_before(tickit_eiger: TickitEiger) -> None:
+    before = tickit_eiger.ports
+    tickit_eiger.start()
+    assert tickit_eiger.ports == before
+    driver = EigerDriver("127.0.0.1", before["http"], legacy_port=before["legacy"], cbor_port=before["cbor"])
+    assert driver.connect().api_version == "1.8.0"
+    driver.close()

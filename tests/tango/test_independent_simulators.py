@@ -43,6 +43,16 @@ def tickit(request, site, make_clients, wait_on, tickit_eiger):
     return small_site(site, make_clients, wait_on, tickit_eiger, f"tickit{request.param[-1]}", **properties)
 
 
+@pytest.fixture(autouse=True)
+def _settled(request, wait_on):
+    """A series that failed before, or a simulator that was started afresh, is acknowledged first."""
+    if "tickit" in request.fixturenames:
+        clients = request.getfixturevalue("tickit")
+        for daq in (clients.controller, clients.detector):
+            daq.Abort()
+        wait_on(clients.detector, clients.receiver, clients.controller)
+
+
 @pytest.fixture(scope="module")
 def alba(request, site, make_clients, wait_on, eiger_simulator):
     member = f"alba{next(NAMES)}"
