@@ -249,6 +249,7 @@ def test_the_lies_that_we_work_around_are_still_told(tickit_eiger: TickitEiger) 
         driver.close()
 
 
+@pytest.mark.processes_live_on
 def test_a_fresh_simulator_has_the_ports_of_the_one_before(tickit_eiger: TickitEiger) -> None:
     before = tickit_eiger.ports
     tickit_eiger.start()
