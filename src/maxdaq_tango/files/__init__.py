@@ -4,6 +4,7 @@ from maxdaq_tango.files.check import CheckResult, check_file
 from maxdaq_tango.files.columns import FrameTimes
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
+from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.writer import SeriesFile
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "SeriesFile",
     "check_file",
     "read_receipt",
+    "recover_part",
     "resolve_destination",
 ]

@@ -20,11 +20,6 @@ class MetadataOverlay:
         """Nothing was ever written from here on."""
         self._pages: dict[int, tuple[bytearray, bytearray]] = {}
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the pages take, without their masks."""
-        return len(self._pages) * PAGE
-
     def write(self, offset: int, data: Buffer) -> None:
         """Remember bytes; later ones replace earlier ones."""
         view = memoryview(data).cast("B")

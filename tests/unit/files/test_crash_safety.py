@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files import recover_part
 from maxdaq_tango.files.checkpoint import (
     apply_checkpoint,
     checkpoint_path,
@@ -55,13 +57,36 @@ def test_a_kill_loses_nothing_of_the_last_checkpoint(tmp_path: Path, lines: int,
     part = tmp_path / ".a.h5.part"
     with h5py.File(part, "r") as before:  # as it is left: readable, and knows of no frame
         assert not before["entry/instrument/d/daq/frame_valid"][...].any()
-    assert apply_checkpoint(part)
-    assert apply_checkpoint(part)  # somebody may have been interrupted at it
+    assert recover_part(part) >= safe
+    assert recover_part(part) >= safe  # somebody may have been interrupted at it
     with h5py.File(part, "r") as file:
         group = file["entry/instrument/d"]
         assert group["daq/frame_valid"][...].sum() >= safe
         for row in {0, 1, safe // 2, safe - 1}:
             assert np.all(group["data"][row] == row)
+
+
+def test_what_cannot_be_recovered_is_told_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no such file"):
+        recover_part(tmp_path / ".a.h5.part")
+    part = tmp_path / ".a.h5.part"
+    part.write_bytes(b"not hdf5")
+    with pytest.raises(FileError, match=r"no checkpoint beside it.*swmr=True"):
+        recover_part(part)
+    assert part.read_bytes() == b"not hdf5"
+    write_checkpoint(part, 8, [])
+    with pytest.raises(FileError, match=str(part)):
+        recover_part(part)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [".a.h5.part", ".a.h5.part.checkpoint"]
+
+
+def test_the_command_tells_each_file_and_fails_when_one_is_not_recovered(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "maxdaq_tango.cli.main", "recover", "--json", str(tmp_path / ".a.h5.part")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert told["ok"] is False
+    assert "no such file" in told["files"][0]["problem"]
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_file_left_alone(tmp_path: Path) -> None:
