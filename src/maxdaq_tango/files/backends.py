@@ -68,6 +68,7 @@ class Backend(Protocol):
     """From the moment when the datasets are made to the moment when the last chunk is in."""
 
     libver: Versions
+    """Never 'latest': with HDF5 2 that makes files which neggia and HDF5 1.10 refuse."""
     least_checkpoint_s: float
     """Checkpoints closer together would cost more than they are worth."""
 

@@ -30,7 +30,8 @@ filter packs and unpacks; only turning such frames and encoding them here does.
 """
 
 _LZ4_MAX_NBYTES = 0x7E000000
-_HEADER_NBYTES = 12
+HEADER_NBYTES = 12
+"""Unpacked size (8, big-endian) and block size in bytes (4, big-endian), as HDF5's filter begins its chunks."""
 _LENGTH = struct.Struct(">I")
 _LZ4_MOST_GROWTH = 255
 """No LZ4 block unpacks to more than 255 times its size."""
@@ -119,7 +120,7 @@ def _decode_bitshuffled(
 ) -> npt.NDArray[Any]:
     item = np.dtype(format.dtype).itemsize
     nbytes = format.chunk_nbytes
-    if len(data) < _HEADER_NBYTES:
+    if len(data) < HEADER_NBYTES:
         raise WireError(
             "unpack bitshuffled pixels", answer=f"{len(data)} bytes", accepted="a 12-byte header and blocks"
         )
@@ -129,7 +130,7 @@ def _decode_bitshuffled(
         raise WireError(
             "unpack bitshuffled pixels", answer=f"block size {block_nbytes}", accepted=f"a multiple of {8 * item}"
         )
-    blocks = data[_HEADER_NBYTES:]
+    blocks = data[HEADER_NBYTES:]
     _check_blocks(blocks, nbytes, block_nbytes, item, most_growth)
     pixels: npt.NDArray[Any] = decompress(blocks, (nbytes // item,), np.dtype(format.dtype), block_nbytes // item)
     return pixels
@@ -174,12 +175,12 @@ def _decode_lz4_block(data: Any, nbytes: int) -> bytes:
 
 def _decode_lz4_hdf5(data: npt.NDArray[np.uint8], nbytes: int) -> bytes:
     view = data.data
-    if len(view) < _HEADER_NBYTES or int.from_bytes(view[:8], "big") != nbytes:
+    if len(view) < HEADER_NBYTES or int.from_bytes(view[:8], "big") != nbytes:
         raise WireError(
             "unpack an lz4 chunk", answer=f"{bytes(view[:12])!r}", accepted=f"a chunk that states {nbytes} bytes"
         )
     (block_nbytes,) = _LENGTH.unpack_from(view, 8)
-    position, left, pieces = _HEADER_NBYTES, nbytes, []
+    position, left, pieces = HEADER_NBYTES, nbytes, []
     while left:
         unpacked = min(block_nbytes, left)
         if not unpacked or position + 4 > len(view):

@@ -18,11 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.kernels.compression import BLOCK_NBYTES, HAS_BSZSTD
+from maxdaq_tango.kernels.compression import BLOCK_NBYTES, HAS_BSZSTD, HEADER_NBYTES
 from maxdaq_tango.model import Buffer, Encoding
-
-HEADER_NBYTES = 12
-"""Unpacked size (8, big-endian) and block size in bytes (4, big-endian), as HDF5's filter begins its chunks."""
 
 ITEM_SIZES = (1, 2, 4, 8)
 """Bytes of the pixel types that are packed; each divides a block into whole eights."""

@@ -167,6 +167,20 @@ def test_packing_that_this_installation_cannot_do_is_refused_before_anything_is_
     assert harness.receiver.state is AcquisitionState.IDLE
 
 
+def fails_at_39(harness: Harness, reason: str) -> None:
+    """A run whose 40th frame is the end of it: FAILED for that reason, and every frame has an account."""
+    harness.prepare(expected_frames=100)
+    harness.sender.header()
+    for number in range(40):
+        harness.sender.image(number)
+    receipt = harness.receipt()
+    assert receipt.verdict is Verdict.FAILED
+    assert reason in receipt.reasons[0]
+    assert 39 in receipt.frames_lost
+    assert receipt.frames_received == receipt.frames_written + len(receipt.frames_lost)
+    assert harness.receiver.state is AcquisitionState.FAULT
+
+
 class TestDamage:
     def test_a_damaged_frame_among_good_ones_is_corrupt_and_leaves_a_blank_row(self, harness: Harness) -> None:
         harness.prepare(orientation=Orientation(2))
@@ -217,16 +231,7 @@ class TestDamage:
     ) -> None:
         with monkeypatch.context() as patch:
             broken(patch, 39)
-            harness.prepare(expected_frames=100)
-            harness.sender.header()
-            for number in range(40):
-                harness.sender.image(number)
-            receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "internal error, please report it: KeyError" in receipt.reasons[0]
-        assert 39 in receipt.frames_lost
-        assert receipt.frames_received == receipt.frames_written + len(receipt.frames_lost)
-        assert harness.receiver.state is AcquisitionState.FAULT
+            fails_at_39(harness, "internal error, please report it: KeyError")
         harness.prepare(destination=str(harness.folder / "b.h5"))
         harness.sender.series(3)
         assert harness.receipt().verdict is Verdict.COMPLETE
@@ -256,16 +261,7 @@ class TestDamage:
             return write(file, row, *arguments)
 
         monkeypatch.setattr(SeriesFile, "write", fail_at_39)
-        harness.prepare(expected_frames=100)
-        harness.sender.header()
-        for number in range(40):
-            harness.sender.image(number)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "No space left" in receipt.reasons[0]
-        assert 39 in receipt.frames_lost
-        assert receipt.frames_received == receipt.frames_written + len(receipt.frames_lost)
-        assert harness.receiver.state is AcquisitionState.FAULT
+        fails_at_39(harness, "No space left")
 
 
 class TestEnds:
