@@ -77,8 +77,22 @@ class Backend(Protocol):
         """How it goes about it, for people."""
         ...
 
+    @property
+    def bytes_waiting(self) -> int:
+        """Taken, and not yet given to the file system."""
+        ...
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of `bytes_waiting`; 0 = none ever wait."""
+        ...
+
     def enter(self, file: h5py.File) -> h5py.File:
         """`file` has its datasets; the result takes chunks. OSError."""
+        ...
+
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """Whether so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
         ...
 
     def expect(self, blob: Buffer) -> None:
@@ -108,11 +122,17 @@ class SwmrBackend:
     libver: Versions = ("v110", "v110")
     least_checkpoint_s = 0.1
     details = "through the page cache"
+    bytes_waiting = 0
+    waiting_limit_bytes = 0
 
     def enter(self, file: h5py.File) -> h5py.File:
         """Nothing can be created from now on."""
         file.swmr_mode = True
         return file
+
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """Whether the page cache will take them at once, nobody knows."""
+        return True
 
     def expect(self, blob: Buffer) -> None:
         """HDF5 writes it itself."""
@@ -180,6 +200,20 @@ class DirectBackend:
         except BaseException:
             self._direct.release()
             raise
+
+    @property
+    def bytes_waiting(self) -> int:
+        """In slabs that are full."""
+        return self._direct.bytes_waiting if self._direct is not None else 0
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """All slabs."""
+        return self.slab_count * self.slab_nbytes
+
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """In slabs that are free."""
+        return self._direct is None or self._direct.wait_room(nbytes, timeout_s)
 
     def expect(self, blob: Buffer) -> None:
         """So that its write is known among those of metadata."""

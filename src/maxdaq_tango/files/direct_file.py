@@ -44,6 +44,15 @@ class DirectFile:
         """The page cache is gone round; False where the file system has refused that."""
         return self._slabs.direct
 
+    @property
+    def bytes_waiting(self) -> int:
+        """On their way to the disk."""
+        return self._slabs.bytes_waiting
+
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """See `SlabWriter.wait_room`."""
+        return self._slabs.wait_room(nbytes, timeout_s)
+
     def expect(self, blob: Buffer) -> None:
         """The next write from this memory is a chunk."""
         self._chunk = blob

@@ -111,6 +111,20 @@ class SlabWriter:
         for thread in self._threads:
             thread.start()
 
+    def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """Whether `put` of so many bytes in a row would not wait, at once or after some time."""
+        wanted = min(nbytes, (len(self._slabs) - 1) * self.slab_nbytes)
+        if self._open is not None:
+            wanted -= self._base + self.slab_nbytes - self._high
+        if wanted <= 0 or len(self._free) * self.slab_nbytes >= wanted:
+            return True
+        with self._changed:
+            return bool(
+                self._changed.wait_for(
+                    lambda: len(self._free) * self.slab_nbytes >= wanted or self._error is not None, timeout_s
+                )
+            )
+
     def put(self, offset: int, blob: Buffer) -> None:
         """Take a copy of `blob` for this place in the file. Fastest when offsets grow; others are right as well."""
         self._raise_error()

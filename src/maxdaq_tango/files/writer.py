@@ -195,6 +195,10 @@ class SeriesFile:
             self.checkpoint_if_due(time.monotonic(), self._backend.least_checkpoint_s)
         return stored
 
+    def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """Whether so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
+        return self._backend.wait_room(nbytes, timeout_s)
+
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
         if self._columns.pending and now - self._flushed_at >= after_s:
@@ -245,6 +249,16 @@ class SeriesFile:
             self._file = None
             file.close()
             return self._publish()
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Taken, and not yet given to the file system."""
+        return self._backend.bytes_waiting
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of `bytes_waiting`; 0 = none ever wait."""
+        return self._backend.waiting_limit_bytes
 
     @property
     def way(self) -> str:

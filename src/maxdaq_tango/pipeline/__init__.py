@@ -1,7 +1,7 @@
-"""The frame's road: socket, queue, decoder, ledger, transforms, file.
+"""The frame's road: socket, decoder, ledger, transforms, file.
 
-socket --> SourceReader (one thread a socket) --> ByteQueue --> collector thread:
-    wire decoder --> SeriesRun + Ledger (pure) --> transforms --> SeriesFile
+collector thread, one a run:
+    sockets (SourceSet) --> wire decoder --> SeriesRun + Ledger (pure) --> [Pool of threads] --> SeriesFile
 """
 
 from maxdaq_tango.pipeline.collector import RunReport

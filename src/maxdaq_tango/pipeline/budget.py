@@ -18,9 +18,7 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     sockets: int
     """What ZeroMQ has received and nobody has taken, all sockets together."""
     queue: int
-    """Messages between the readers of the sockets and the collector."""
-    hand: int
-    """The batch that the collector has taken out of the queue and works through."""
+    """Messages that were received ahead, because the file did not keep up."""
     held: int
     """Frames that overtook their header; with one socket there are none."""
     pool: int
@@ -31,15 +29,14 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """Of all shares."""
-        return self.sockets + self.queue + self.hand + self.held + self.pool + self.slabs
+        return self.sockets + self.queue + self.held + self.pool + self.slabs
 
 
 def deal_out(memory_bytes: int, source_count: int = 1) -> Shares:
     """The shares of a budget. What the others leave is the queue's, a quarter at least: it rides out a slow disk."""
     sockets = memory_bytes // 4
-    hand = memory_bytes // 16
     held = memory_bytes // 8 if source_count > 1 else 0
     pool = memory_bytes * 3 // 16
     slabs = min(memory_bytes // 8, SLABS_MOST_BYTES)
-    queue = memory_bytes - sockets - hand - held - pool - slabs
-    return Shares(sockets=sockets, queue=queue, hand=hand, held=held, pool=pool, slabs=slabs)
+    queue = memory_bytes - sockets - held - pool - slabs
+    return Shares(sockets=sockets, queue=queue, held=held, pool=pool, slabs=slabs)

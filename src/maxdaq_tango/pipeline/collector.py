@@ -1,4 +1,4 @@
-"""One run: a thread that takes messages from the queue, asks the series what they are, and hands frames to the file.
+"""One run: a thread that receives messages, asks the series what they are, and hands frames to the file.
 
 Requests of the owner are left in a queue of their own and looked at between two messages, so that ledger, series and
 file belong to this thread alone.
@@ -38,9 +38,11 @@ from maxdaq_tango.pipeline.sources import SourceSet
 from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.wire import decoder_for
 
-BATCH = 256
 TICK_S = 0.1
 PUBLISH_S = 0.02
+"""Requests and counters wait no longer than this for the frames in hand."""
+SLOW_S = 0.01
+"""A look at the messages in hand that took longer: the file does not keep up, so it is time to receive ahead."""
 
 _STATE_OF = {
     Phase.WAITING: AcquisitionState.ARMED,
@@ -88,10 +90,10 @@ class Collector:
             self._run,
             workers=worker_count(request.pool_workers),
             limit_bytes=self._shares.pool,
-            wake=self._sources.queue.nudge,
+            wake=self._sources.nudge,
+            on_wait=self._on_wait,
             name=f"packer {run_number}",
         )
-        self._unread = 0
         self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
         self._held: list[Frame | SeriesEnd] = []
         self._held_bytes = 0
@@ -117,7 +119,7 @@ class Collector:
 
     def undo(self) -> None:
         """Nothing is left: sockets closed, an empty file of ours removed."""
-        self._sources.stop()
+        self._sources.close()
         self._sink.abandon()
 
     def start(self) -> None:
@@ -127,7 +129,7 @@ class Collector:
     def ask(self, request: Callable[[SeriesRun, float], None]) -> None:
         """Leave a request for the collector."""
         self._requests.append(request)
-        self._sources.queue.nudge()
+        self._sources.nudge()
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the end of the collector."""
@@ -147,13 +149,14 @@ class Collector:
                 wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
                 if more:
                     wait = 0.0
-                batch = self._sources.queue.get_many(BATCH, wait, self._shares.hand)
+                batch = self._sources.get(wait)
+                began = time.monotonic()
                 self._take(batch)
                 self._pass_time(now, idle=not batch)
                 now = time.monotonic()
+                if now - began >= SLOW_S and self._sources.reading:
+                    self._sources.fill()
                 self._sink.checkpoint_if_due(now)
-                if error := self._sources.error:
-                    run.fail(error)
                 self._show(now)
         except Exception as error:  # the thread's root: a bug must end as a FAILED run, not as a silent hang
             run.fail(told(error))
@@ -168,10 +171,10 @@ class Collector:
         return False
 
     def _pass_time(self, before: float, *, idle: bool) -> None:
-        """Inside a series time passes only while the queue is empty: a slow disk is no silence of the sender.
+        """Inside a series time passes only while no message waits: a slow disk is no silence of the sender.
 
         When the time for stragglers is over although messages keep coming, the sockets are closed; what has arrived by
-        then is still taken. `before` = when the last look into the queue began.
+        then is still taken. `before` = when the last look for messages began.
         """
         run = self._run
         if idle or run.phase is Phase.WAITING:
@@ -184,25 +187,21 @@ class Collector:
             self._requests.popleft()(self._run, now)
 
     def _take(self, batch: list[Message]) -> None:
-        run, storing, decode = self._run, self._storing, self._decoder.decode
-        for message in batch:
-            if run.is_over:
-                self._unread += 1
-                continue
+        run, decode = self._run, self._decoder.decode
+        until = time.monotonic() + PUBLISH_S
+        for position, message in enumerate(batch):
             now, received_at = time.monotonic(), time.time()
+            if run.is_over or now >= until:
+                self._sources.put_back(batch[position:])
+                return
             try:
                 event = decode(message)
             except WireError as error:
                 run.on_corrupt(str(error), now)
                 continue
             if isinstance(event, Frame):
-                if run.phase is Phase.WAITING and self._hold(event):
-                    continue
-                if storing.pool is not None:
-                    storing.make_way(event.frame_number)
-                row = run.on_frame(event, now)
-                if row is not None:
-                    storing.store(row, event, received_at)
+                if run.phase is not Phase.WAITING or not self._hold(event):
+                    self._take_frame(event, now, received_at)
             elif isinstance(event, SeriesStart):
                 if run.on_start(event, now):
                     self._sink.on_start(event)
@@ -211,6 +210,22 @@ class Collector:
                 run.on_end(event, now)
             if self._requests:
                 self._answer_requests(now)
+
+    def _take_frame(self, frame: Frame, now: float, received_at: float) -> None:
+        storing = self._storing
+        if storing.pool is not None:
+            storing.make_way(frame.frame_number)
+        row = self._run.on_frame(frame, now)
+        if row is not None:
+            storing.store(row, frame, received_at)
+
+    def _on_wait(self) -> bool:
+        """A frame in hand waits for the pool or the disk. False: it need not."""
+        self._sources.fill()
+        now = time.monotonic()
+        self._answer_requests(now)
+        self._show(now)
+        return self._run.verdict is None
 
     def _hold(self, event: Frame | SeriesEnd) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""
@@ -230,11 +245,7 @@ class Collector:
             if isinstance(event, SeriesEnd):
                 self._run.on_end(event, now)
                 continue
-            if self._storing.pool is not None:
-                self._storing.make_way(event.frame_number)
-            row = self._run.on_frame(event, now)
-            if row is not None:
-                self._storing.store(row, event, received_at)
+            self._take_frame(event, now, received_at)
 
     def _show(self, now: float) -> None:
         laid_out = bool(self._sink.decisions) and not self._laid_out
@@ -260,9 +271,9 @@ class Collector:
             frames_out_of_series=run.out_of_series,
             bytes_received=self._sources.bytes_received,
             bytes_written=sink.bytes_written,
-            queue_bytes=self._sources.queue.nbytes,
-            queue_limit_bytes=self._sources.queue.limit_bytes,
-            queue_full_count=self._sources.queue.full_count,
+            queue_bytes=self._sources.nbytes + self._storing.nbytes,
+            queue_limit_bytes=self._sources.limit_bytes + self._storing.limit_bytes,
+            queue_full_count=self._sources.full_count,
             newest_frame_number=ledger.newest,
             write_latency_us=sink.write_latency_us(),
             updated_ns=time.monotonic_ns(),
@@ -290,6 +301,7 @@ class Collector:
         self._say(AcquisitionState.FINALISING, "closing the file")
         self._sources.stop()
         receipt = self._close_account()
+        self._sources.close()
         self._publish(self._counters())
         failed = receipt.verdict is Verdict.FAILED
         reason = "; ".join(receipt.reasons)
@@ -304,11 +316,11 @@ class Collector:
             self._storing.close()
         except Exception as error:  # what was in the pool is counted as lost when the ledger is closed
             run.fail(told(error))
-        self._unread += self._sources.clear()
+        unread = self._sources.clear()
         if run.verdict is None:
-            run.out_of_series += self._unread  # they came behind a series that had ended by itself
-        elif self._unread:
-            run.reasons.append(f"{self._unread} messages that had arrived by then were thrown away unread")
+            run.out_of_series += unread  # they came behind a series that had ended by itself
+        elif unread:
+            run.reasons.append(f"{unread} messages that had arrived by then were thrown away unread")
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         if run.start is None and (silent := self._sources.never_connected):
             run.reasons.append(f"nobody ever accepted a connection at {', '.join(silent)}")

@@ -18,7 +18,6 @@ from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_valu
 NAN = float("nan")
 USUAL_PACKING = 20
 """Diffraction patterns shrink 8 to 20 times."""
-WRITTEN = (Fate.WRITTEN, "")
 
 
 class FileSink:
@@ -43,6 +42,16 @@ class FileSink:
     def bytes_written(self) -> int:
         """Pixel bytes in the file."""
         return self._file.bytes_written if self._file else 0
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Taken by `write`, and not yet given to the file system."""
+        return self._file.bytes_waiting if self._file else 0
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of `bytes_waiting`."""
+        return self._file.waiting_limit_bytes if self._file else 0
 
     @property
     def part_path(self) -> Path | None:
@@ -95,11 +104,11 @@ class FileSink:
         if start.filename and start.save_raw:
             self.reserve(start.filename)
 
-    def store(self, row: int, frame: Frame, modulus: int | None, received_at: float) -> tuple[Fate, str] | None:
-        """Take a frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
+    def admit(self, frame: Frame, modulus: int | None) -> tuple[Fate, str] | None:
+        """Look at a frame whose blobs fit its own format (decoders see to that, and HDF5 would not notice).
 
-        Returns what became of it and why: a frame that does not fit its series is CORRUPT. None: nothing yet, it is to
-        go through `chain` and then to `write`. The first frame makes the file: FileError, PipelineError.
+        Returns what becomes of it and why: a frame that does not fit its series is CORRUPT. None: it is to go through
+        `chain`, if there is one, and then to `write`. The first frame makes the file: FileError, PipelineError.
         """
         format = frame.format
         if self._format is None:
@@ -109,10 +118,11 @@ class FileSink:
         if frame.discard or self._file is None:
             self.frames_discarded += 1
             return Fate.DISCARDED, ""
-        if self.chain is not None:
-            return None
-        self.write(row, frame, received_at)
-        return WRITTEN
+        return None
+
+    def wait_room(self, frame: Frame, timeout_s: float = 0.0) -> bool:
+        """Whether `write` would not have to wait for the disk, at once or after `timeout_s`."""
+        return self._file is None or self._file.wait_room(sum(map(len, frame.blobs)), timeout_s)
 
     def write(self, row: int, frame: Frame, received_at: float) -> None:
         """Write one frame as `chain` left it; its blobs are free when this returns. FileError."""

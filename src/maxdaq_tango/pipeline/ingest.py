@@ -1,12 +1,15 @@
-"""One thread a socket: receive, count, hand over. Nothing else: this is the first place where data can be lost.
+"""One PULL socket: connect, receive without copying, count. No more: it is the first place where data can be lost.
 
-The PULL socket is connected before the detector is armed: a header leaves at that moment and is lost otherwise.
+The socket is connected before the detector is armed: a header leaves at that moment and is lost otherwise. It is read
+by the thread that also decodes and writes. A thread of its own for each socket made small frames three times slower:
+both threads share Python's lock, and pass it on with every message. What has to happen meanwhile, ZeroMQ's own threads
+do: they take bytes from the network until `most_ahead` messages wait.
 """
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import zmq
@@ -14,73 +17,83 @@ import zmq.utils.monitor
 
 from maxdaq_tango.errors import ConfigurationError, PipelineError
 from maxdaq_tango.model import Buffer
-from maxdaq_tango.pipeline.byte_queue import ByteQueue
 
 Message = Sequence[Buffer]
+Received = tuple[Message, int]
+"""A message, and the bytes that it counts for while it waits."""
 
-COPY_BELOW = 32_768
-"""Parts smaller than this are cheaper copied than wrapped (a zero-copy zmq.Frame costs about 5 us of Python)."""
-BATCH = 64
-BATCH_BYTES = 1 << 20
-"""Large frames are handed over one by one: no use in making the collector wait, and a batch counts as a whole."""
-MOST_AHEAD = 64
-"""Messages in ZeroMQ's own queue; more made nothing faster, from 2 kB to 200 kB (16 cost half at 200 kB)."""
-POLL_MS = 100
+MOST_AHEAD = 1000
+"""Messages in ZeroMQ's own queue, where their size allows it: they ride out a write that takes long."""
+FEWEST_AHEAD = 2
 MESSAGE_COST = 512
 """Bytes that a waiting message costs beyond its pixels (measured: list, frames and views of two to four parts); without
 it very many very small messages would pass any budget."""
 
 
-class SourceReader:
-    """Reads one endpoint into the queue until it is closed."""
+class Source:
+    """One endpoint. One thread at a time."""
 
     def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        queue: ByteQueue[Message],
-        *,
-        ahead_bytes: int,
-        frame_nbytes: int,
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, *, ahead_bytes: int, frame_nbytes: int
     ) -> None:
         """`ahead_bytes` may wait in ZeroMQ, which counts messages of `frame_nbytes` at most, as far as is known."""
         self.endpoint = endpoint
         self.bytes_received = 0
-        """Of all parts. Written by the reader's thread only; any thread may look."""
-        self.messages_refused = 0
-        """Received, and turned away by the queue because the run is over."""
-        self.error = ""
-        self._queue = queue
-        self._closing = threading.Event()
-        self._connected = threading.Event()
-        self._socket = context.socket(zmq.PULL)
+        """Of all parts. Written by one thread; any may look."""
+        self._was_connected = False
+        self.is_open = True
+        self.socket = context.socket(zmq.PULL)
+        """For a poller."""
         # Once and for all: libzmq (4.3.5) takes a new mark on an open connection, but its reader then acknowledges in
         # other strides than its writer waits for: a stream stopped for ever in the middle when the mark was lowered.
-        self.most_ahead = max(2, min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes)))
+        self.most_ahead = max(FEWEST_AHEAD, min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes)))
         """Messages in ZeroMQ's own queue."""
-        self._socket.set(zmq.RCVHWM, self.most_ahead)
-        self._socket.linger = 0
-        self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        self._socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.socket.set(zmq.RCVHWM, self.most_ahead)
+        self.socket.linger = 0
+        self.socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self.socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         try:
-            self._socket.connect(endpoint)
+            self.socket.connect(endpoint)
         except zmq.ZMQError as error:
-            self._close_sockets()
+            self.close()
             raise ConfigurationError(
                 f"connect to the stream {endpoint!r}", answer=str(error), accepted="tcp://HOST:PORT"
             ) from None
-        self._thread = threading.Thread(target=self._run, name=f"ingest {endpoint}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
+    def receive(self, into: deque[Received], most: int, most_bytes: int) -> int:
+        """Append up to `most` messages of `most_bytes` together that have arrived; returns what they count for.
+
+        Never waits. It stops behind the message that passes `most_bytes`.
+        """
+        recv, no_wait, cost = self.socket.recv, zmq.NOBLOCK, 0
+        try:
+            for _ in range(most):
+                part = recv(no_wait, False, False)
+                parts: list[Buffer] = [part.bytes]  # parsed at once; pixels stay where ZeroMQ received them
+                nbytes = len(parts[0])
+                while part.more:
+                    part = recv(no_wait, False, False)
+                    view = part.buffer
+                    parts.append(view)
+                    nbytes += len(view)
+                self.bytes_received += nbytes
+                into.append((parts, nbytes + MESSAGE_COST))
+                cost += nbytes + MESSAGE_COST
+                if cost >= most_bytes:
+                    break
+        except zmq.Again:
+            pass
+        return cost
 
     def wait_connected(self, deadline: float) -> None:
         """Until the sender has accepted the connection; PipelineError when it has not by `deadline` (monotonic)."""
-        if not self._connected.wait(max(0.0, deadline - time.monotonic())):
+        left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+        if not self._was_connected and self._monitor.poll(left_ms):
+            self._look()
+        if not self._was_connected:
             raise PipelineError(
                 f"connect to the stream {self.endpoint}",
                 answer="nobody accepted the connection",
@@ -90,72 +103,19 @@ class SourceReader:
     @property
     def was_connected(self) -> bool:
         """The sender has accepted the connection at least once."""
-        return self._connected.is_set()
+        if self.is_open and not self._was_connected and self._monitor.poll(0):
+            self._look()
+        return self._was_connected
 
     def close(self) -> None:
-        """Stop and join; the queue must have been closed or emptied, or this waits for room in it. Harmless twice."""
-        self._closing.set()
-        if self._thread.ident is None:  # never started: its sockets are still ours
-            self._close_sockets()
-        else:
-            self._thread.join()
+        """What ZeroMQ still holds is lost. Harmless twice."""
+        if self.is_open:
+            self.was_connected  # noqa: B018  (the last moment to know)
+            self.is_open = False
+            self.socket.disable_monitor()
+            self._monitor.close(0)
+            self.socket.close(0)
 
-    def _run(self) -> None:
-        batch_bytes = max(1, min(BATCH_BYTES, self._queue.limit_bytes // 4))
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        copy = False
-        try:
-            while not self._closing.is_set():
-                ready = dict(poller.poll(POLL_MS))
-                if self._monitor in ready:
-                    self._watch()
-                if self._socket not in ready:
-                    continue
-                batch: list[tuple[Message, int]] = []
-                in_batch = 0
-                while len(batch) < BATCH and in_batch < batch_bytes:
-                    try:
-                        message, nbytes = _receive(self._socket, copy)
-                    except zmq.Again:
-                        break
-                    batch.append((message, nbytes + MESSAGE_COST))
-                    copy = nbytes < COPY_BELOW
-                    in_batch += nbytes
-                self.bytes_received += in_batch
-                if not self._queue.put_many(batch):
-                    self.messages_refused += len(batch)
-                    break
-        except Exception as error:  # the thread's root: nothing may die without a word
-            self.error = f"reading {self.endpoint}: {type(error).__name__}: {error}"
-            self._queue.nudge()
-        finally:
-            self._close_sockets()
-
-    def _watch(self) -> None:
+    def _look(self) -> None:
         event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._connected.set()
-
-    def _close_sockets(self) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close(0)
-
-
-def _receive(socket: zmq.Socket[bytes], copy: bool) -> tuple[Message, int]:
-    """One message without waiting; zmq.Again when there is none."""
-    parts: list[Buffer] = []
-    total = 0
-    if copy:
-        for part in socket.recv_multipart(zmq.NOBLOCK):
-            parts.append(part)
-            total += len(part)
-        return parts, total
-    for frame in socket.recv_multipart(zmq.NOBLOCK, copy=False):
-        # the JSON parts are small and parsed at once: bytes; pixels stay where ZeroMQ received them
-        size = len(frame)
-        parts.append(frame.buffer if size >= COPY_BELOW else frame.bytes)
-        total += size
-    return parts, total
+        self._was_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED

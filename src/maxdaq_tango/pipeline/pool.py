@@ -83,15 +83,15 @@ class Pool:
         self._waiting.put(job)
         return True
 
-    def next_done(self, *, wait: bool) -> Job | None:
+    def next_done(self, *, wait: bool, timeout_s: float | None = None) -> Job | None:
         """A job that is done, to be given back when its blobs are no longer needed; None when there is none (yet).
 
-        With `wait`, None only when nothing is inside.
+        With `wait`, None only when nothing is inside, or after the time-out.
         """
         if not self.inside:
             return None
         with contextlib.suppress(Empty):
-            return self._done.get(block=wait)
+            return self._done.get(wait, timeout_s)
         return None
 
     def give_back(self, job: Job) -> None:

@@ -1,7 +1,7 @@
 """A receiver: one run at a time, from sockets to a published file.
 
-Threads: one `ingest` thread a socket; one `collector` thread a run, which owns the ledger and the file; and, where
-frames are to be turned or packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector;
+Threads: one `collector` thread a run, which owns sockets, ledger and file; and, where frames are to be turned or
+packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector;
 nobody else touches its state. Progress is told by two callbacks: `tell` at every change of state, `publish` with the
 live counters.
 """

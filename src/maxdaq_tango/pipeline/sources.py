@@ -1,71 +1,88 @@
-"""All sockets of one run and the queue that they fill."""
+"""All sockets of one run, read by one thread, and what has been received and not yet looked at.
+
+As long as the file keeps up, messages are taken from the sockets in small batches and worked on at once. When it does
+not, `fill` receives ahead, bounded in bytes: memory stays within its budget however slow the disk is. When that is full
+too the sockets are not read, so ZeroMQ and TCP push back on the sender, and nothing is dropped.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 
 import zmq
 
 from maxdaq_tango.model import RunRequest
+from maxdaq_tango.pipeline.bell import Bell
 from maxdaq_tango.pipeline.budget import Shares
-from maxdaq_tango.pipeline.byte_queue import ByteQueue
-from maxdaq_tango.pipeline.ingest import Message, SourceReader
+from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message, Received, Source
 
 ASSUMED_FRAME_NBYTES = 16 << 20
 """For the sockets' high-water mark when nobody knows the frame size beforehand: larger than most."""
+BATCH = 64
+BATCH_BYTES = 1 << 20
+"""Large frames are handed over one by one: the file can begin with the first one."""
 QUIET_S = 0.01
 """Many round trips of a network; what comes later all the same is out of series and counted as that."""
 LEFT_OVERS_S = 0.5
 
 
 class SourceSet:
-    """What waits here has two shares of the budget: the queue's, and the sockets' for ZeroMQ's own queues."""
+    """One thread at a time, except `nudge`, which is for any."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], request: RunRequest, shares: Shares) -> None:
-        self.queue: ByteQueue[Message] = ByteQueue(shares.queue)
-        self.reading = True
-        """False once the sockets are closed; messages may still wait in the queue."""
+        """Opens nothing yet."""
+        self.limit_bytes = shares.queue
+        """Of what is received ahead. One message larger than that passes alone."""
+        self.nbytes = 0
+        """Received and not yet taken."""
+        self.full_count = 0
+        """Times the sockets were left unread because the limit was reached."""
         self._context = context
         self._endpoints = request.sources
         self._ahead_bytes = shares.sockets // len(request.sources)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
-        self._readers: list[SourceReader] = []
+        self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))
+        self._sources: list[Source] = []
+        self._waiting: deque[Received] = deque()
+        self._was_full = False
+        self._poller = zmq.Poller()
+        self._bell = Bell()
+        self._poller.register(self._bell.fileno(), zmq.POLLIN)
 
     @property
     def decisions(self) -> dict[str, str]:
-        """How many messages ZeroMQ may hold, and how much the queue."""
-        marks = ", ".join(str(reader.most_ahead) for reader in self._readers)
-        return {"messages ahead": marks, "queue": f"{self.queue.limit_bytes >> 20} MiB"}
+        """How many messages ZeroMQ may hold, and how much is received ahead."""
+        marks = ", ".join(str(source.most_ahead) for source in self._sources)
+        return {"messages ahead": marks, "queue": f"{self.limit_bytes >> 20} MiB"}
 
     @property
     def bytes_received(self) -> int:
         """Of all message parts."""
-        return sum(reader.bytes_received for reader in self._readers)
-
-    @property
-    def error(self) -> str:
-        """Why a socket can no longer be read; "" when all are well."""
-        return next((reader.error for reader in self._readers if reader.error), "")
+        return sum(source.bytes_received for source in self._sources)
 
     @property
     def never_connected(self) -> tuple[str, ...]:
         """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
-        return tuple(reader.endpoint for reader in self._readers if not reader.was_connected)
+        return tuple(source.endpoint for source in self._sources if not source.was_connected)
+
+    @property
+    def reading(self) -> bool:
+        """False once the sockets are closed; messages may still wait here."""
+        return any(source.is_open for source in self._sources)
 
     def open(self) -> None:
-        """Connect and begin to read."""
+        """Connect."""
         for endpoint in self._endpoints:
-            reader = SourceReader(
-                self._context, endpoint, self.queue, ahead_bytes=self._ahead_bytes, frame_nbytes=self._frame_nbytes
-            )
-            self._readers.append(reader)
-            reader.start()
+            source = Source(self._context, endpoint, ahead_bytes=self._ahead_bytes, frame_nbytes=self._frame_nbytes)
+            self._sources.append(source)
+            self._poller.register(source.socket, zmq.POLLIN)
 
     def wait_connected(self, timeout_s: float) -> None:
         """Until every sender has accepted the connection; PipelineError names the one that has not."""
         deadline = time.monotonic() + timeout_s
-        for reader in self._readers:
-            reader.wait_connected(deadline)
+        for source in self._sources:
+            source.wait_connected(deadline)
 
     def drop_left_overs(self) -> int:
         """Throw away what a sender had kept for whoever connects next; returns the number of messages.
@@ -74,17 +91,79 @@ class SourceSet:
         """
         deadline = time.monotonic() + LEFT_OVERS_S
         dropped = 0
-        while time.monotonic() < deadline and (batch := self.queue.get_many(1024, QUIET_S)):
+        while time.monotonic() < deadline and (batch := self.get(QUIET_S)):
             dropped += len(batch)
         return dropped
 
+    def get(self, wait_s: float) -> list[Message]:
+        """The next messages, as many as make a batch; waits for the first one. Empty after that, or after a nudge."""
+        if not self._waiting:
+            self._receive(BATCH, self._batch_bytes)
+            if not self._waiting and wait_s > 0 and self._wait(wait_s):
+                self._receive(BATCH, self._batch_bytes)
+        batch: list[Message] = []
+        waiting, nbytes = self._waiting, 0
+        while waiting and len(batch) < BATCH and nbytes < self._batch_bytes:
+            message, cost = waiting.popleft()
+            batch.append(message)
+            nbytes += cost
+        self.nbytes -= nbytes
+        return batch
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Of a batch that was taken too early."""
+        for message in reversed(messages):
+            cost = sum(len(part) for part in message) + MESSAGE_COST
+            self._waiting.appendleft((message, cost))
+            self.nbytes += cost
+
+    def fill(self) -> None:
+        """Receive ahead what has arrived, as far as the limit allows."""
+        before = -1
+        while self.nbytes < self.limit_bytes and self.nbytes != before:
+            before = self.nbytes
+            self._receive(BATCH, self.limit_bytes - self.nbytes)
+        full = self.nbytes >= self.limit_bytes
+        self.full_count += full and not self._was_full
+        self._was_full = full
+
+    def nudge(self) -> None:
+        """Make `get` return although nothing came: a request waits for its caller."""
+        self._bell.ring()
+
     def stop(self) -> None:
-        """Close the sockets; what has arrived stays in the queue. May be called twice."""
-        self.reading = False
-        self.queue.close()
-        for reader in self._readers:
-            reader.close()
+        """Receive what has arrived, as far as there is room, and close the sockets. Harmless twice."""
+        if self.reading:
+            self.fill()
+        for source in self._sources:
+            source.close()
+
+    def close(self) -> None:
+        """At once, and nobody will wait for a message any more. Harmless twice."""
+        for source in self._sources:
+            source.close()
+        self._bell.close()
 
     def clear(self) -> int:
-        """Throw away what waits; returns how many messages arrived and were never taken."""
-        return self.queue.clear() + sum(reader.messages_refused for reader in self._readers)
+        """Throw away what waits; returns how many messages were received and never taken."""
+        count = len(self._waiting)
+        self._waiting.clear()
+        self.nbytes = 0
+        return count
+
+    # ---- inside ----
+
+    def _receive(self, most: int, most_bytes: int) -> None:
+        for source in self._sources:
+            if source.is_open:
+                self.nbytes += source.receive(self._waiting, most, most_bytes)
+
+    def _wait(self, wait_s: float) -> bool:
+        """For a message. False: none came, or somebody rang."""
+        if not self.reading:
+            return False
+        ready = [handle for handle, _ in self._poller.poll(int(wait_s * 1000) + 1)]
+        if self._bell.fileno() in ready:
+            self._bell.silence()
+            ready.remove(self._bell.fileno())
+        return bool(ready)

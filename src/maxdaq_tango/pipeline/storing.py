@@ -14,6 +14,10 @@ from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.pool import Job, Pool
 from maxdaq_tango.pipeline.series_run import SeriesRun
+from maxdaq_tango.pipeline.transforms import Chain
+
+WAIT_S = 0.02
+"""Who makes a frame wait longer than this does not keep up; an ordinary block of 16 MiB takes the disk half of it."""
 
 
 class Storing:
@@ -27,30 +31,47 @@ class Storing:
         workers: int,
         limit_bytes: int,
         wake: Callable[[], None],
+        on_wait: Callable[[], bool],
         name: str = "packer",
     ) -> None:
-        """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work."""
+        """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work.
+
+        `on_wait` is called again and again while a frame waits for the pool or the disk; False gives the frame up.
+        """
         self._sink = sink
         self._run = run
         self._workers = workers
         self._limit_bytes = limit_bytes
         self._wake = wake
+        self._on_wait = on_wait
         self._name = name
         self.pool: Pool | None = None
         """None until the first frame that needs it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes inside the pool, and on their way to the disk."""
+        return (self.pool.nbytes if self.pool is not None else 0) + self._sink.bytes_waiting
+
+    @property
+    def limit_bytes(self) -> int:
+        """Of `nbytes`, as far as the series needs either."""
+        return (self.pool.limit_bytes if self.pool is not None else 0) + self._sink.waiting_limit_bytes
 
     def store(self, row: int, frame: Frame, received_at: float) -> None:
         """Take a frame. Waits while the pool is full, writing what comes out of it."""
         run = self._run
         try:
-            ended = self._sink.store(row, frame, run.ledger.modulus, received_at)
-            if ended is None:
-                self._hand_over(Job(row, frame, received_at))
-            else:
-                run.settle(row, frame, *ended)
+            ended = self._sink.admit(frame, run.ledger.modulus)
         except (FileError, PipelineError) as error:
-            run.settle(row, frame, Fate.LOST)
-            run.fail(str(error))
+            self._fail(row, frame, str(error))
+            return
+        if ended is not None:
+            run.settle(row, frame, *ended)
+        elif self._sink.chain is None:
+            self._write(row, frame, received_at)
+        else:
+            self._hand_over(self._sink.chain, Job(row, frame, received_at))
 
     def make_way(self, number: int) -> None:
         """To be called before a frame of that number is entered in the ledger, once there is a pool.
@@ -67,14 +88,14 @@ class Storing:
         job = pool.next_done(wait=False) if pool is not None else None
         if pool is None or job is None:
             return False
-        self._write(pool, job)
+        self._write_done(pool, job)
         return True
 
     def write_all(self) -> None:
         """Write everything that is in the pool, waiting for it."""
         pool = self.pool
         while pool is not None and (job := pool.next_done(wait=True)) is not None:
-            self._write(pool, job)
+            self._write_done(pool, job)
 
     def close(self) -> None:
         """Write what is in the pool and end it; of a run that was aborted or has failed only what is begun already."""
@@ -87,15 +108,13 @@ class Storing:
                     self._run.settle(job.row, job.frame, Fate.LOST)
                 self._run.reasons.append(f"{len(dropped)} frames that waited to be packed or turned were thrown away")
             while (job_done := pool.next_done(wait=True)) is not None:
-                self._write(pool, job_done)
+                self._write_done(pool, job_done)
         finally:
             pool.close()
 
-    def _hand_over(self, job: Job) -> None:
+    def _hand_over(self, chain: Chain, job: Job) -> None:
         pool = self.pool
         if pool is None:
-            chain = self._sink.chain
-            assert chain is not None
             pool = self.pool = Pool(
                 chain.apply,
                 room=chain.room,
@@ -105,28 +124,44 @@ class Storing:
                 name=self._name,
             )
         while not pool.put(job):
-            done = pool.next_done(wait=True)
+            done = pool.next_done(wait=True, timeout_s=WAIT_S)
             if done is not None:
-                self._write(pool, done)
+                self._write_done(pool, done)
+            elif not self._on_wait():
+                self._run.settle(job.row, job.frame, Fate.LOST)
+                return
 
-    def _write(self, pool: Pool, job: Job) -> None:
+    def _write_done(self, pool: Pool, job: Job) -> None:
         run, frame = self._run, job.frame
         try:
             if isinstance(job.error, WireError):
                 run.settle(job.row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {job.error}")
             elif job.error is not None:
-                run.settle(job.row, frame, Fate.LOST)
-                run.fail(told(job.error))
-            elif run.verdict is Verdict.FAILED:  # whatever failed, the file must not be asked again
-                run.settle(job.row, frame, Fate.LOST)
+                self._fail(job.row, frame, told(job.error))
             else:
-                self._sink.write(job.row, frame, job.received_at)
-                run.settle(job.row, frame, Fate.WRITTEN)
-        except (FileError, PipelineError) as error:
-            run.settle(job.row, frame, Fate.LOST)
-            run.fail(str(error))
+                self._write(job.row, frame, job.received_at)
         finally:
             pool.give_back(job)
+
+    def _write(self, row: int, frame: Frame, received_at: float) -> None:
+        run, sink = self._run, self._sink
+        if run.verdict is Verdict.FAILED:  # whatever failed, the file must not be asked again
+            run.settle(row, frame, Fate.LOST)
+            return
+        try:
+            if not sink.wait_room(frame):
+                while not sink.wait_room(frame, WAIT_S):
+                    if not self._on_wait():
+                        run.settle(row, frame, Fate.LOST)
+                        return
+            sink.write(row, frame, received_at)
+            run.settle(row, frame, Fate.WRITTEN)
+        except (FileError, PipelineError) as error:
+            self._fail(row, frame, str(error))
+
+    def _fail(self, row: int, frame: Frame, reason: str) -> None:
+        self._run.settle(row, frame, Fate.LOST)
+        self._run.fail(reason)
 
 
 def told(error: Exception) -> str:

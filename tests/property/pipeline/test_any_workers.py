@@ -82,7 +82,7 @@ def stored(series: Series, order: list[int], workers: int, limit_bytes: int, fol
         compression=series.compression,
     )
     run, sink = SeriesRun(request, 0.0), FileSink(request, "tests", 1 << 20)
-    storing = Storing(sink, run, workers=workers, limit_bytes=limit_bytes, wake=lambda: None)
+    storing = Storing(sink, run, workers=workers, limit_bytes=limit_bytes, wake=lambda: None, on_wait=lambda: True)
     sink.reserve(request.destination)
     start = SeriesStart(series="1")
     run.on_start(start, 0.0)

@@ -10,7 +10,7 @@ from maxdaq_tango.pipeline.budget import SLABS_MOST_BYTES, deal_out
 def test_the_shares_are_the_budget_and_none_is_negative(memory_bytes: int, sources: int) -> None:
     shares = deal_out(memory_bytes, sources)
     assert shares.total == memory_bytes
-    assert min(shares.sockets, shares.queue, shares.hand, shares.held, shares.pool, shares.slabs) >= 0
+    assert min(shares.sockets, shares.queue, shares.held, shares.pool, shares.slabs) >= 0
     assert shares.queue >= memory_bytes // 5
     assert shares.slabs <= SLABS_MOST_BYTES
 

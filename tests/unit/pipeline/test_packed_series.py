@@ -377,12 +377,12 @@ class TestSlow:
         pool = harness.receiver._collector._storing.pool  # type: ignore[union-attr]
         assert pool is not None
         pause = threading.Event()
-        queue = harness.receiver._collector._sources.queue  # type: ignore[union-attr]
+        sources = harness.receiver._collector._sources  # type: ignore[union-attr]
         for _ in range(500):
-            if queue.full_count:
+            if sources.full_count:
                 break
             pause.wait(0.01)
-        assert queue.full_count
+        assert sources.full_count
         assert 0 < pool.nbytes <= pool.limit_bytes < budget
         held.go_on.set()
         assert harness.receipt().verdict is Verdict.COMPLETE
