@@ -154,7 +154,7 @@ class Collector:
                 self._take(batch)
                 self._pass_time(now, idle=not batch)
                 now = time.monotonic()
-                if now - began >= SLOW_S and self._sources.reading:
+                if (more or now - began >= SLOW_S) and self._sources.reading:
                     self._sources.fill()
                 self._sink.checkpoint_if_due(now)
                 self._show(now)
