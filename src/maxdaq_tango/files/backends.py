@@ -1,7 +1,7 @@
 """Two ways to bring chunks into an HDF5 file, behind one interface; the layout and its tests are the same.
 
     swmr      HDF5 writes through the page cache; readers may open the growing file with swmr=True
-    direct    pixels go past the page cache in slabs, metadata wait in memory and in a side file; readable when closed
+    direct    pixels go past HDF5 and the page cache, a log says where they lie; an HDF5 file again when it is closed
 
 `direct` is 5 to 10 times cheaper in processor time, `swmr` is kinder to whoever looks at a file while it grows: so
 `auto` takes `direct` where the data rate makes it worth while. A file that was begun is never changed over.
@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import h5py
+import numpy as np
 
-from maxdaq_tango.files.checkpoint import apply_checkpoint, remove_checkpoint
-from maxdaq_tango.files.direct_file import DirectFile
-from maxdaq_tango.files.slabs import SlabPool, SlabWriter
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.columns import FrameColumns, scatter
+from maxdaq_tango.files.completion import LIBVER, complete, layout_of
+from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogHeader, remove_log
+from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
 from maxdaq_tango.model import Buffer, FileBackend
 
 Versions = tuple[str, str]
 
 DIRECT_FROM_BYTES = 16 << 10
-"""Chunks below this are not worth it, whatever their rate."""
+"""Where the rate is not known, chunks below this are taken for slow ones."""
 DIRECT_FROM_BYTES_PER_S = 50e6
 SMALL_SLAB, LARGE_SLAB = 4 << 20, 16 << 20
 """The large one is a block of GPFS; it is for chunks that would need several of the small."""
@@ -55,10 +60,9 @@ def choose_backend(
         return Choice(wanted, "asked for")
     if grows:
         return Choice(FileBackend.DIRECT, "the number of frames is not known")
-    if chunk_nbytes < DIRECT_FROM_BYTES:
-        return Choice(FileBackend.SWMR, f"chunks of {chunk_nbytes} bytes are small")
     if not period_s:
-        return Choice(FileBackend.DIRECT, f"chunks of {chunk_nbytes} bytes at an unknown rate")
+        backend = FileBackend.DIRECT if chunk_nbytes >= DIRECT_FROM_BYTES else FileBackend.SWMR
+        return Choice(backend, f"chunks of {chunk_nbytes} bytes at an unknown rate")
     rate = frame_nbytes / period_s
     text = f"{rate / 1e6:.3g} MB/s are expected"
     return Choice(FileBackend.DIRECT if rate >= DIRECT_FROM_BYTES_PER_S else FileBackend.SWMR, text)
@@ -68,7 +72,7 @@ class Backend(Protocol):
     """From the moment when the datasets are made to the moment when the last chunk is in."""
 
     libver: Versions
-    """Never 'latest': with HDF5 2 that makes files which neggia and HDF5 1.10 refuse."""
+    """Of the file. Never 'latest': with HDF5 2 that makes files which neggia and HDF5 1.10 refuse."""
     least_checkpoint_s: float
     """Checkpoints closer together would cost more than they are worth."""
 
@@ -87,27 +91,36 @@ class Backend(Protocol):
         """Of `bytes_waiting`; 0 = none ever wait."""
         ...
 
-    def enter(self, file: h5py.File) -> h5py.File:
-        """`file` has its datasets; the result takes chunks. OSError."""
+    @property
+    def unsafe(self) -> int:
+        """Frames that the next checkpoint may still make safe."""
+        ...
+
+    def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
+        """Take over a file with its datasets made; `data` is the path of the pixels. OSError."""
         ...
 
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """Whether so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
         ...
 
-    def expect(self, blob: Buffer) -> None:
-        """The next thing written is this chunk."""
+    def write(self, row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
+        """The chunks of a frame; returns their bytes. OSError."""
         ...
 
-    def checkpoint(self, file: h5py.File) -> None:
-        """What was written so far survives a kill."""
+    def grow(self, rows: int) -> None:
+        """Make room for more rows."""
         ...
 
-    def leave(self, file: h5py.File) -> None:
-        """Close in order: the file on disk is whole."""
+    def checkpoint(self, *, wait: bool) -> None:
+        """What was written so far and noted in the columns survives a kill; without `wait` very soon. OSError."""
         ...
 
-    def give_up(self, file: h5py.File) -> None:
+    def leave(self) -> None:
+        """Close in order: the file on disk is whole. OSError, FileError."""
+        ...
+
+    def give_up(self) -> None:
         """Close whatever the disk says; what the last checkpoint had stays readable. Raises nothing."""
         ...
 
@@ -124,129 +137,227 @@ class SwmrBackend:
     details = "through the page cache"
     bytes_waiting = 0
     waiting_limit_bytes = 0
+    unsafe = 0
 
-    def enter(self, file: h5py.File) -> h5py.File:
+    def __init__(self, corners: Sequence[tuple[int, ...]] = ()) -> None:
+        """`corners` of the chunks in a frame."""
+        self._corners = corners
+        self._file: h5py.File | None = None
+
+    def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
         file.swmr_mode = True
-        return file
+        self._file, self._data, self._columns = file, file[data], columns
+        self._datasets = [self._data.parent[column.path] for column in columns.columns]
+        self._write_chunk = self._data.id.write_direct_chunk
 
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """Whether the page cache will take them at once, nobody knows."""
         return True
 
-    def expect(self, blob: Buffer) -> None:
-        """HDF5 writes it itself."""
+    def write(self, row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
+        """One call of HDF5 a chunk."""
+        stored = 0
+        for corner, blob in zip(self._corners, blobs, strict=True):
+            self._write_chunk((row, *corner), blob, 0)
+            hasher.update(blob)
+            stored += len(blob)
+        return stored
 
-    def checkpoint(self, file: h5py.File) -> None:
+    def grow(self, rows: int) -> None:
+        """Pixels and columns."""
+        for dataset in (self._data, *self._datasets):
+            dataset.resize(rows, axis=0)
+
+    def checkpoint(self, *, wait: bool) -> None:
         """SWMR's order of writes makes each flush a consistent file."""
-        file.flush()
+        rows, values = self._columns.take()
+        for dataset, fresh in zip(self._datasets, values, strict=True):
+            scatter(dataset, rows, fresh)
+        self._open_file().flush()
 
-    def leave(self, file: h5py.File) -> None:
+    def leave(self) -> None:
         """An ordinary close."""
+        self.checkpoint(wait=True)
+        file, self._file = self._open_file(), None
         file.close()
 
-    def give_up(self, file: h5py.File) -> None:
-        """HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-        segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
-        """
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            try:
-                file.flush()
-            except (OSError, RuntimeError, ValueError):
-                scratch = os.memfd_create("maxdaq-scratch")
-                try:
-                    os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
-                finally:
-                    os.close(scratch)
-            file.close()
+    def give_up(self) -> None:
+        """See `close_anyhow`."""
+        file, self._file = self._file, None
+        if file is not None:
+            close_anyhow(file)
 
     def published(self) -> None:
         """There is nothing beside the file."""
 
+    def _open_file(self) -> h5py.File:
+        assert self._file is not None
+        return self._file
+
 
 class DirectBackend:
-    """Our own: `DirectFile` over `SlabWriter`, format v108, which is the most portable one."""
+    """Our own: pixels through `SlabWriter`, what belongs to them into a `FrameLog`, and `complete` at the end."""
 
-    libver: Versions = ("v108", "v108")
-    least_checkpoint_s = 1.0  # each drains the slabs
+    libver: Versions = LIBVER
+    least_checkpoint_s = 0.5
 
-    def __init__(self, part: Path, chunk_nbytes: int, memory_bytes: int) -> None:
+    def __init__(self, part: Path, chunk_nbytes: int, chunk_count: int, memory_bytes: int) -> None:
+        """`chunk_nbytes` as stored, `chunk_count` of them in a frame."""
         self._part = part
+        self._chunk_count = chunk_count
         slab = LARGE_SLAB if chunk_nbytes > SMALL_SLAB and memory_bytes >= 4 * LARGE_SLAB else SMALL_SLAB
         while slab > (1 << 18) and 2 * slab > memory_bytes:
             slab //= 2
         self.slab_nbytes, self.slab_count = slab, max(2, min(MOST_SLABS, memory_bytes // slab))
-        self._direct: DirectFile | None = None
+        self._slabs: SlabWriter | None = None
+        self._log: FrameLog | None = None
+        self._offsets: list[int] = []
+        self._lengths: list[int] = []
+        self._pending: deque[tuple[int, LogBlock]] = deque()  # (end of its pixels in the file, block)
 
     @property
     def details(self) -> str:
         """Slabs, and whether the file system takes O_DIRECT."""
-        how = "O_DIRECT" if self._direct is None or self._direct.is_direct else "O_DIRECT refused, page cache"
+        how = "O_DIRECT" if self._slabs is None or self._slabs.direct else "O_DIRECT refused, page cache"
         return f"{self.slab_count} slabs of {self.slab_nbytes / (1 << 20):g} MiB, {how}"
-
-    def enter(self, file: h5py.File) -> h5py.File:
-        """Closed for HDF5's driver and opened again through ours."""
-        file.close()
-        slabs = SlabWriter(
-            self._part,
-            slab_nbytes=self.slab_nbytes,
-            slabs=self.slab_count,
-            threads=min(WRITER_THREADS, self.slab_count),
-            pool=_POOL,
-        )
-        self._direct = DirectFile(self._part, slabs)
-        try:
-            return h5py.File(self._direct, "r+", libver=self.libver)
-        except BaseException:
-            self._direct.release()
-            raise
 
     @property
     def bytes_waiting(self) -> int:
         """In slabs that are full."""
-        return self._direct.bytes_waiting if self._direct is not None else 0
+        return self._slabs.bytes_waiting if self._slabs is not None else 0
 
     @property
     def waiting_limit_bytes(self) -> int:
         """All slabs."""
         return self.slab_count * self.slab_nbytes
 
+    @property
+    def unsafe(self) -> int:
+        """In blocks whose pixels were on their way to the disk at the last checkpoint."""
+        return sum(len(block.rows) for _, block in self._pending)
+
+    def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
+        """Closed for HDF5; the pixels follow behind its layout."""
+        file.close()
+        nbytes = self._part.stat().st_size
+        start = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        header = LogHeader(
+            dataset=data,
+            data_start=start,
+            chunk_count=self._chunk_count,
+            columns=tuple((column.path, column.dtype) for column in columns.columns),
+            layout=layout_of(self._part, start),
+        )
+        self._columns = columns
+        self._log = FrameLog(self._part, header)
+        self._slabs = SlabWriter(
+            self._part,
+            start=start,
+            slab_nbytes=self.slab_nbytes,
+            slabs=self.slab_count,
+            threads=min(WRITER_THREADS, self.slab_count),
+            pool=_POOL,
+        )
+        self._append = self._slabs.append
+
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """In slabs that are free."""
-        return self._direct is None or self._direct.wait_room(nbytes, timeout_s)
+        return self._slabs is None or self._slabs.wait_room(nbytes, timeout_s)
 
-    def expect(self, blob: Buffer) -> None:
-        """So that its write is known among those of metadata."""
-        self._file.expect(blob)
+    def write(self, row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
+        """One copy into a slab, and its place remembered."""
+        if len(blobs) != self._chunk_count:
+            raise ValueError(f"{len(blobs)} chunks for a frame of {self._chunk_count}")
+        stored = 0
+        for blob in blobs:
+            self._offsets.append(self._append(blob, hasher))
+            nbytes = len(blob)
+            self._lengths.append(nbytes)
+            stored += nbytes
+        return stored
 
-    def checkpoint(self, file: h5py.File) -> None:
-        """Slabs drained, metadata into the side file."""
-        file.flush()
-        self._file.checkpoint()
+    def grow(self, rows: int) -> None:
+        """The datasets get their size when the file is closed."""
 
-    def leave(self, file: h5py.File) -> None:
-        """A last checkpoint, then the metadata go into the file itself: a kill in between is mended by the former."""
-        file.close()
-        self._file.checkpoint()
-        self._file.settle()
-        self._file.release()
+    def checkpoint(self, *, wait: bool) -> None:
+        """A quiet disk is waited for, a busy one not: then the frames are safe as soon as it has come so far."""
+        slabs = self._open_slabs()
+        self._take_block(slabs.end)
+        if slabs.bytes_waiting and not wait:
+            slabs.advance()
+        else:
+            slabs.flush()
+        self._log_until(slabs.safe_end)
 
-    def give_up(self, file: h5py.File) -> None:
-        """HDF5 closes into memory, which cannot fail; the file gets the metadata of the last checkpoint that worked."""
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            self.checkpoint(file)
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            file.close()
-        self._file.release()
-        with contextlib.suppress(OSError):
-            if apply_checkpoint(self._part):
-                remove_checkpoint(self._part)
+    def leave(self) -> None:
+        """Pixels to the disk, the log complete, and all of it made one file."""
+        slabs = self._open_slabs()
+        self._take_block(slabs.end)
+        slabs.close()
+        self._log_until(slabs.end)
+        self._release()
+        complete(self._part)
+
+    def give_up(self) -> None:
+        """Made one file as far as the disk has come; where that fails too, `maxdaq recover` may do it later."""
+        slabs = self._slabs
+        if slabs is not None:
+            with contextlib.suppress(OSError):
+                self._take_block(slabs.end)
+                slabs.flush()
+            with contextlib.suppress(OSError):
+                self._log_until(slabs.safe_end)
+            slabs.abandon()
+        self._release()
+        with contextlib.suppress(OSError, FileError, RuntimeError, ValueError, KeyError):
+            complete(self._part)
+            remove_log(self._part)
 
     def published(self) -> None:
-        """The side file has done its duty."""
-        remove_checkpoint(self._part)
+        """The log has done its duty."""
+        remove_log(self._part)
 
-    @property
-    def _file(self) -> DirectFile:
-        assert self._direct is not None
-        return self._direct
+    def _take_block(self, end: int) -> None:
+        rows, columns = self._columns.take()
+        if not len(rows):
+            return
+        shape = (len(rows), self._chunk_count)
+        block = LogBlock(
+            rows, np.array(self._offsets, "u8").reshape(shape), np.array(self._lengths, "u4").reshape(shape), columns
+        )
+        self._offsets, self._lengths = [], []
+        self._pending.append((end, block))
+
+    def _log_until(self, safe_end: int) -> None:
+        assert self._log is not None
+        while self._pending and self._pending[0][0] <= safe_end:
+            self._log.append(self._pending[0][1])
+            self._pending.popleft()
+
+    def _release(self) -> None:
+        self._slabs = None
+        if self._log is not None:
+            self._log.close()
+
+    def _open_slabs(self) -> SlabWriter:
+        assert self._slabs is not None
+        return self._slabs
+
+
+def close_anyhow(file: h5py.File) -> None:
+    """Raises nothing.
+
+    HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
+    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
+    """
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        try:
+            file.flush()
+        except (OSError, RuntimeError, ValueError):
+            scratch = os.memfd_create("maxdaq-scratch")
+            try:
+                os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
+            finally:
+                os.close(scratch)
+        file.close()

@@ -88,7 +88,6 @@ class FrameColumns:
         self._usual: dict[str, Any] | None = None  # what is no column, in the first frame that had any
         self._others: dict[int, bytes] = {}  # in those that differ from it
         self._others_bytes = 0
-        self._datasets: list[h5py.Dataset] = []
 
     @property
     def pending(self) -> int:
@@ -109,10 +108,6 @@ class FrameColumns:
             if column.unit:
                 dataset.attrs["units"] = ascii_text(column.unit)
 
-    def use(self, group: h5py.Group) -> None:
-        """The datasets as they are open now."""
-        self._datasets = [group[column.path] for column in self.columns]
-
     def note(self, row: int, number: int, times: FrameTimes, checksum: int, extras: Mapping[str, Any]) -> None:
         """Remember one frame; a row that is noted twice has the later values."""
         self._rows.append(row)
@@ -124,20 +119,12 @@ class FrameColumns:
                 if len(self._extras) >= FOLD_FRAMES:
                     self._fold()
 
-    def write(self) -> None:
-        """What was noted goes into the datasets."""
-        if not self._rows:
-            return
-        rows = np.array(self._rows)
-        low, high = int(rows.min()), int(rows.max())
-        whole = len(rows) == high - low + 1 and bool((rows == np.arange(low, high + 1)).all())
-        for dataset, fresh in zip(self._datasets, self._blocks(), strict=True):
-            if not whole:  # frames in between came before, or come later
-                block = dataset[low : high + 1]
-                block[rows - low] = fresh
-                fresh = block
-            dataset[low : high + 1] = fresh
+    def take(self) -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]:
+        """What was noted since the last call: the rows, in the order of the notes, and one array a column."""
+        rows = np.array(self._rows, "i8")
+        blocks = list(self._blocks()) if self._rows else [np.empty(0, column.dtype) for column in self.columns]
         self._rows, self._values, self._folded = [], [], []
+        return rows, blocks
 
     def _blocks(self) -> Iterator[np.ndarray[Any, Any]]:
         """The noted values, one array a column."""
@@ -152,11 +139,6 @@ class FrameColumns:
         if self._extras:
             self._folded.append(np.array(self._extras, "f8"))
             self._extras = []
-
-    def grow(self, rows: int) -> None:
-        """Make room."""
-        for dataset in self._datasets:
-            dataset.resize(rows, axis=0)
 
     def settle(self, group: h5py.Group, rows: int, first: int, rotation: int, modulus: int | None) -> None:
         """Final order and numbers; see `SeriesFile.settle`."""
@@ -209,6 +191,18 @@ class FrameColumns:
         pieces = [b'"usual":' + msgspec.json.encode(self._usual)]
         pieces += [b'"%d":%s' % (row, kept[row]) for row in sorted(kept)]
         group["daq"].create_dataset("frame_texts", data=b"{" + b",".join(pieces) + b"}")
+
+
+def scatter(dataset: h5py.Dataset, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+    """Put values into these rows of a column; where a row is there twice, the later value counts."""
+    if not len(rows):
+        return
+    low, high = int(rows.min()), int(rows.max())
+    if len(rows) != high - low + 1 or not bool((rows == np.arange(low, high + 1)).all()):
+        block = dataset[low : high + 1]  # frames in between came before, or come later
+        block[rows - low] = values
+        values = block
+    dataset[low : high + 1] = values
 
 
 def flat(extras: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,12 +25,13 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend
+from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
 from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, turn_rows
+from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Receipt
 
 CHECKPOINT_FRAMES = 100
@@ -72,6 +73,7 @@ class SeriesFile:
         self._wanted_backend = backend
         self._slab_memory_bytes = slab_memory_bytes
         self._backend: Backend = SwmrBackend()
+        self._write = _refuse
         self._entered = False
         self._detector, self._software = detector, software
         self._overwrite = overwrite
@@ -133,7 +135,7 @@ class SeriesFile:
         with self._errors("lay out the file"):
             store_metadata(group, metadata)
             store_arrays(group, arrays)
-            self._data = group.create_dataset(
+            group.create_dataset(
                 "data",
                 shape=(first_rows, *format.shape),
                 maxshape=(first_rows if fixed else None, *format.shape),
@@ -146,25 +148,23 @@ class SeriesFile:
                 make_group(group, EXTRAS, "NXcollection")
             self._columns.make(group, first_rows, grows=not fixed)
             link_default_plot(file, self._detector)
-            self._offsets = chunk_offsets(format)
-            self._file = None  # until the backend has it again
-            self._file = self._backend.enter(file)
+            self._file = None  # until the backend has left it again
+            self._backend.enter(file, self.dataset, self._columns)
             self._entered = True
-            self._group = self._file[self.dataset].parent
-            self._data = self._group["data"]
-            self._columns.use(self._group)
-            self._expect, self._write_chunk = self._backend.expect, self._data.id.write_direct_chunk
+            self._write = self._backend.write
 
     def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None, *, grows: bool) -> None:
         """The format of the file follows from the backend: one of our own that is still empty is made again."""
         chunk_nbytes = stored_nbytes // format.chunk_count
+        self._offsets = chunk_offsets(format)
         self.choice = choose_backend(self._wanted_backend, chunk_nbytes, stored_nbytes, period_s, grows=grows)
         part = self.destination.part
         if self.choice.backend is not FileBackend.DIRECT:
+            self._backend = SwmrBackend(self._offsets)
             return
         with self._errors("create the file"):
             self._open_file().close()
-            self._backend = DirectBackend(part, chunk_nbytes, self._slab_memory_bytes)
+            self._backend = DirectBackend(part, chunk_nbytes, format.chunk_count, self._slab_memory_bytes)
             self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
             self._group = make_skeleton(self._file, self._detector, self._software)
 
@@ -180,13 +180,8 @@ class SeriesFile:
         if row >= self._room and self._grows:
             self._grow(row + 1)
         hasher = xxhash.xxh3_64()
-        stored = 0
         try:
-            for offset, blob in zip(self._offsets, blobs, strict=True):
-                self._expect(blob)
-                self._write_chunk((row, *offset), blob, 0)
-                hasher.update(blob)
-                stored += len(blob)
+            stored = self._write(row, blobs, hasher)
         except _LIBRARY_ERRORS as error:  # not `with self._errors`, which costs 2 us
             raise self._told("write a frame", error) from error
         self._columns.note(row, frame_number, times, hasher.intdigest(), extras)
@@ -201,15 +196,15 @@ class SeriesFile:
 
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
-        if self._columns.pending and now - self._flushed_at >= after_s:
-            self.checkpoint()
+        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= after_s:
+            self.checkpoint(wait=False)
 
-    def checkpoint(self) -> None:
-        """Everything written so far survives a kill of this process."""
-        file = self._open_file()
+    def checkpoint(self, *, wait: bool = True) -> None:
+        """Everything written so far survives a kill of this process; without `wait` as soon as the disk has it."""
+        if not self._entered:
+            raise self._closed()
         with self._errors("flush the file"):
-            self._columns.write()
-            self._backend.checkpoint(file)
+            self._backend.checkpoint(wait=wait)
         self._flushed_at = time.monotonic()
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -221,11 +216,11 @@ class SeriesFile:
         """
         if self.format is None:
             return
-        self.checkpoint()
         rows = len(valid)
         with self._errors("close the file"):
-            self._backend.leave(self._open_file())
-            self._file, self._entered = None, False
+            self._write = _refuse
+            self._backend.leave()
+            self._entered = False
             file = self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
             group = file[self.dataset].parent
             data = group["data"]
@@ -283,7 +278,10 @@ class SeriesFile:
         """
         file, self._file = self._file, None
         if file is not None:
-            (self._backend if self._entered else SwmrBackend()).give_up(file)
+            close_anyhow(file)
+        if self._entered:
+            self._entered = False
+            self._backend.give_up()
         if self.bytes_written == 0:
             with self._errors("remove the empty file of"), contextlib.suppress(FileNotFoundError):
                 self.destination.part.unlink()
@@ -313,13 +311,15 @@ class SeriesFile:
     def _grow(self, rows: int) -> None:
         self._room = max(rows, 2 * self._room)
         with self._errors("grow the file"):
-            self._data.resize(self._room, axis=0)
-            self._columns.grow(self._room)
+            self._backend.grow(self._room)
 
     def _open_file(self) -> h5py.File:
         if self._file is None:
-            raise FileError("use the file", of=str(self.destination.final), answer="it is closed")
+            raise self._closed()
         return self._file
+
+    def _closed(self) -> FileError:
+        return FileError("use the file", of=str(self.destination.final), answer="it is closed")
 
     @contextlib.contextmanager
     def _errors(self, asked: str) -> Iterator[None]:
@@ -332,6 +332,10 @@ class SeriesFile:
         number = getattr(error, "errno", None) or _errno_in(str(error))
         text = f"{os.strerror(number)} (errno {number})" if number else str(error)
         return FileError(f"{asked} {self.destination.final}", of=str(self.destination.part), answer=text)
+
+
+def _refuse(row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
+    raise ValueError("no frame can be written now")
 
 
 def _errno_in(text: str) -> int | None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxdaq_tango.files import columns
-from maxdaq_tango.files.columns import EXTRAS, FrameColumns, FrameTimes
+from maxdaq_tango.files.columns import EXTRAS, FrameColumns, FrameTimes, scatter
 
 
 def group() -> h5py.Group:
@@ -22,17 +22,23 @@ def group() -> h5py.Group:
     return file
 
 
+def write(place: h5py.Group, under_test: FrameColumns) -> None:
+    """What was noted goes into the datasets, as a backend does it."""
+    rows, values = under_test.take()
+    for column, fresh in zip(under_test.columns, values, strict=True):
+        scatter(place[column.path], rows, fresh)
+
+
 def stored(frames: dict[int, dict[str, Any]], rows: int, *, write_every: int = 3, **end: Any) -> h5py.Group:
     """The columns of `frames` (row > extras), written in the order of the mapping."""
     place = group()
     under_test = FrameColumns(next(iter(frames.values())))
     under_test.make(place, rows, grows=False)
-    under_test.use(place)
     for count, (row, extras) in enumerate(frames.items()):
         under_test.note(row, row + 100, FrameTimes(start=row * 0.5), row * 7, extras)
         if count % write_every == 0:
-            under_test.write()
-    under_test.write()
+            write(place, under_test)
+    write(place, under_test)
     under_test.settle(place, **{"rows": rows, "first": 100, "rotation": 0, "modulus": rows, **end})
     return place
 
@@ -121,13 +127,13 @@ def test_a_series_that_grows(tmp_path: Path) -> None:
     place = group()
     under_test = FrameColumns({"x": 1})
     under_test.make(place, 4, grows=True)
-    under_test.use(place)
     for row in range(4):
         under_test.note(row, row, FrameTimes(), row, {"x": row})
-    under_test.write()
-    under_test.grow(8)
+    write(place, under_test)
+    for column in under_test.columns:
+        place[column.path].resize(8, axis=0)
     under_test.note(6, 6, FrameTimes(), 6, {"x": 6})
-    under_test.write()
+    write(place, under_test)
     under_test.settle(place, rows=7, first=0, rotation=0, modulus=None)
     assert place[EXTRAS]["x"][[0, 3, 6]].tolist() == [0, 3, 6]
     assert place["daq/frame_valid"][...].tolist() == [1, 1, 1, 1, 0, 0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,14 +15,8 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import recover_part
-from maxdaq_tango.files.checkpoint import (
-    apply_checkpoint,
-    checkpoint_path,
-    read_checkpoint,
-    remove_checkpoint,
-    write_checkpoint,
-)
+from maxdaq_tango.files import completion, recover_part
+from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogHeader, log_path, read_log, remove_log
 
 WRITER = """
 import sys, os
@@ -71,13 +66,13 @@ def test_what_cannot_be_recovered_is_told_and_left_alone(tmp_path: Path) -> None
         recover_part(tmp_path / ".a.h5.part")
     part = tmp_path / ".a.h5.part"
     part.write_bytes(b"not hdf5")
-    with pytest.raises(FileError, match=r"no checkpoint beside it.*swmr=True"):
+    with pytest.raises(FileError, match=r"\.frames.*there is no such file.*swmr=True"):
         recover_part(part)
     assert part.read_bytes() == b"not hdf5"
-    write_checkpoint(part, 8, [])
+    FrameLog(part, HEADER).close()
     with pytest.raises(FileError, match=str(part)):
         recover_part(part)
-    assert [p.name for p in sorted(tmp_path.iterdir())] == [".a.h5.part", ".a.h5.part.checkpoint"]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [".a.h5.part", ".a.h5.part.frames"]
 
 
 def test_the_command_tells_each_file_and_fails_when_one_is_not_recovered(tmp_path: Path) -> None:
@@ -89,37 +84,85 @@ def test_the_command_tells_each_file_and_fails_when_one_is_not_recovered(tmp_pat
     assert "no such file" in told["files"][0]["problem"]
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_file_left_alone(tmp_path: Path) -> None:
+HEADER = LogHeader(dataset="d", data_start=4096, chunk_count=2, columns=(("n", "u8"), ("t", "f8")), layout=((0, b"x"),))
+
+
+def block(first: int, count: int = 3) -> LogBlock:
+    rows = np.arange(first, first + count)
+    places = np.arange(2 * first, 2 * (first + count), dtype="u8").reshape(count, 2)
+    return LogBlock(rows, places * 10, places.astype("u4"), [rows.astype("u8") + 5, rows * 0.5])
+
+
+def test_a_log_gives_back_what_was_put_in(tmp_path: Path) -> None:
     part = tmp_path / ".a.h5.part"
-    part.write_bytes(b"x" * 100)
-    write_checkpoint(part, 200, [(10, b"abc"), (150, b"d")])
-    path = checkpoint_path(part)
-    whole = path.read_bytes()
-    for damaged in (whole[:-1], whole[:30], b"", whole[:40] + b"?" + whole[41:], b"other" + whole):
-        path.write_bytes(damaged)
-        with pytest.raises(FileError, match="damaged"):
-            apply_checkpoint(part)
-    assert part.read_bytes() == b"x" * 100
-    path.write_bytes(whole)
-    assert read_checkpoint(path) == (200, [(10, b"abc"), (150, b"d")])
-    assert apply_checkpoint(part)
-    there = part.read_bytes()
-    assert (len(there), there[10:13], there[150:151]) == (200, b"abc", b"d")
+    log = FrameLog(part, HEADER)
+    log.append(block(0))
+    log.append(block(3, 1))
+    log.close()
+    log.close()
+    header, blocks = read_log(part)
+    assert header == HEADER
+    for read, written in zip(blocks, [block(0), block(3, 1)], strict=True):
+        assert np.array_equal(read.rows, written.rows)
+        assert np.array_equal(read.offsets, written.offsets)
+        assert np.array_equal(read.lengths, written.lengths)
+        for got, expected in zip(read.columns, written.columns, strict=True):
+            assert got.dtype == expected.dtype
+            assert np.array_equal(got, expected)
+    remove_log(part)
+    remove_log(part)
+    with pytest.raises(FileError, match="no such file"):
+        read_log(part)
 
 
-def test_a_disk_without_room_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_cut_anywhere_gives_its_whole_blocks_or_is_refused(tmp_path: Path) -> None:
     part = tmp_path / ".a.h5.part"
-    write_checkpoint(part, 1, [(0, b"a")])
+    log = FrameLog(part, HEADER)
+    ends = [log_path(part).stat().st_size]
+    for first in range(3):
+        log.append(block(first, 1))
+        ends.append(log_path(part).stat().st_size)
+    log.close()
+    whole = log_path(part).read_bytes()
+    for cut in range(len(whole)):
+        log_path(part).write_bytes(whole[:cut])
+        if cut < ends[0]:
+            with pytest.raises(FileError, match=r"\.frames"):
+                read_log(part)
+        else:
+            assert len(list(read_log(part)[1])) == sum(end <= cut for end in ends[1:])
+    for place in range(len(whole)):  # a bit that has turned over ends the log there, and never gives another number
+        log_path(part).write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        if place < ends[0]:
+            with pytest.raises(FileError, match=r"\.frames"):
+                read_log(part)
+        else:
+            assert len(list(read_log(part)[1])) == sum(end <= place for end in ends[1:])
 
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_recovery_that_is_interrupted_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    script = WRITER.replace("while True:", "while row < 370:").replace("row = 0", "row = 0", 1) + "\nos._exit(0)\n"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), "1000"], check=True, timeout=60, capture_output=True)
+    part = tmp_path / ".a.h5.part"
+    write, calls = os.pwrite, []
+
+    def stop(handle: int, data: memoryview, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) > step:
+            write(handle, data[: len(data) // 2], offset)
+            raise KeyboardInterrupt
+        return write(handle, data, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
-        with pytest.raises(OSError, match="No space"):
-            write_checkpoint(part, 2, [(0, b"b")])
-    assert read_checkpoint(checkpoint_path(part)) == (1, [(0, b"a")])
-    assert [p.name for p in tmp_path.iterdir()] == [".a.h5.part.checkpoint"]
-    remove_checkpoint(part)
-    remove_checkpoint(part)
-    assert not apply_checkpoint(part)
+        patch.setattr(completion.os, "pwrite", stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            recover_part(part)
+    assert recover_part(part) == 370
+    with h5py.File(part, "r") as file:
+        group = file["entry/instrument/d"]
+        assert group["daq/frame_valid"][...].sum() == 370
+        assert all(np.all(group["data"][row] == row) for row in range(370))
+        assert np.all(group["data"][370:] == 65535)

@@ -1,4 +1,4 @@
-"""Slabs: any order, any size, any place gives the bytes of a plain file; a bad disk is told and hangs nobody."""
+"""Slabs: any size at any moment gives the bytes of a plain file; a bad disk is told and hangs nobody."""
 
 from __future__ import annotations
 
@@ -29,41 +29,80 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def writer(path: Path, count: int = 3, threads: int = 2) -> SlabWriter:
-    return SlabWriter(path, slab_nbytes=SLAB, slabs=count, threads=threads, pool=POOL)
+class Seen:
+    """Stands for a checksum: all that it was shown."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def update(self, data: bytes | memoryview) -> None:
+        self.data += bytes(data)
 
 
-blobs = st.lists(
-    st.tuples(st.integers(0, 3 * SLAB), st.integers(0, 3 * SLAB), st.integers(1, 255), st.sampled_from([True, False])),
-    max_size=10,
+def writer(path: Path, count: int = 3, threads: int = 2, start: int = 0) -> SlabWriter:
+    return SlabWriter(path, start=start, slab_nbytes=SLAB, slabs=count, threads=threads, pool=POOL)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(0, 3 * SLAB), st.integers(1, 255)),
+        st.tuples(st.sampled_from(["flush", "advance"]), st.just(0), st.just(0)),
+    ),
+    max_size=12,
 )
 
 
-@pytest.mark.parametrize("ascending", [True, False])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(puts=blobs, before=st.integers(0, SLAB + 100))
-def test_any_order_and_size_gives_the_bytes_of_a_plain_file(
-    path: Path, ascending: bool, puts: list[tuple[int, int, int, bool]], before: int
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps, start=st.integers(0, 20), piece=st.sampled_from([1, 1000, 1 << 18]))
+def test_any_sizes_and_moments_give_the_bytes_one_behind_the_other(
+    path: Path, steps: list[tuple[str, int, int]], start: int, piece: int
 ) -> None:
-    """Ascending with gaps is how HDF5 writes; going back is what it may do. Only gaps may hold anything: they are
-    metadata, which come later."""
-    path.write_bytes(b"\xee" * before)
-    model, known = bytearray(b"\xee" * before), bytearray(b"\1" * before)
-    under_test = writer(path)
-    place = before
-    for gap, nbytes, value, flush in puts:
-        offset = place + gap if ascending else before + gap
-        data = bytes([value]) * nbytes
-        under_test.put(offset, data)
-        for image, content in ((model, data), (known, b"\1" * nbytes)):
-            image.extend(bytes(max(0, offset + nbytes - len(image))))
-            image[offset : offset + nbytes] = content
-        place = offset + nbytes
-        if flush:
-            under_test.flush()
-    under_test.close()
-    there = path.read_bytes().ljust(len(model), b"\0")
-    assert [i for i, k in enumerate(known) if k and there[i] != model[i]] == []
+    before = b"\xee" * (start * slabs.ALIGNMENT)
+    path.write_bytes(before)
+    model = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slabs, "PIECE_NBYTES", piece)
+        under_test = writer(path, start=len(before))
+        for what, nbytes, value in steps:
+            if what == "append":
+                seen, data = Seen(), bytes([value]) * nbytes
+                assert under_test.append(memoryview(data), seen) == len(model)
+                assert seen.data == data
+                model += data
+            elif what == "advance":
+                under_test.advance()
+            else:
+                under_test.flush()
+                assert under_test.safe_end == under_test.end == len(model)
+                assert path.read_bytes()[: len(model)] == model
+        under_test.close()
+    assert path.read_bytes() == model
+
+
+def test_what_is_safe_grows_block_by_block_and_never_past_what_was_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, go = slabs._write_all, threading.Semaphore(0)
+    under_test = writer(path, threads=1)
+
+    def held(handle: int, view: memoryview, offset: int) -> None:
+        go.acquire()
+        if offset >= SLAB:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write(handle, view, offset)
+
+    monkeypatch.setattr(slabs, "_write_all", held)
+    under_test.append(bytes(2 * SLAB + 10), Seen())
+    assert under_test.safe_end == 0
+    go.release()
+    with under_test._changed:
+        assert under_test._changed.wait_for(lambda: under_test.bytes_waiting == SLAB, 10)
+    assert under_test.safe_end == SLAB
+    go.release()
+    with pytest.raises(OSError, match="Input/output error"):
+        under_test.flush()
+    assert under_test.safe_end == SLAB
+    under_test.abandon()
 
 
 def test_a_disk_that_refuses_direct_writes_gets_them_through_the_page_cache(tmp_path: Path) -> None:
@@ -81,11 +120,11 @@ def test_a_disk_that_refuses_direct_writes_gets_them_through_the_page_cache(tmp_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slabs, "_write_all", refuse)
-        under_test.put(0, b"a" * (3 * SLAB + 5))
+        under_test.append(b"a" * (3 * SLAB + 5), Seen())
         under_test.close()
     assert not under_test.direct
     assert len(set(calls)) == 2
-    assert path.read_bytes()[: 3 * SLAB + 5] == b"a" * (3 * SLAB + 5)
+    assert path.read_bytes() == b"a" * (3 * SLAB + 5)
 
 
 def failing(number: int) -> Callable[[int, memoryview, int], None]:
@@ -101,7 +140,7 @@ def test_an_error_of_the_disk_is_raised_by_what_is_asked_next_and_again_at_the_e
     under_test = writer(path)
     monkeypatch.setattr(slabs, "_write_all", failing(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
-        under_test.put(0, b"a" * 20 * SLAB)  # more than the slabs hold: nobody waits for one that never comes
+        under_test.append(b"a" * 20 * SLAB, Seen())  # more than the slabs hold: nobody waits for one that never comes
     with pytest.raises(OSError, match="No space left"):
         under_test.flush()
     with pytest.raises(OSError, match="No space left"):
@@ -109,7 +148,7 @@ def test_an_error_of_the_disk_is_raised_by_what_is_asked_next_and_again_at_the_e
     under_test.close()
 
 
-def test_put_waits_for_a_slow_disk_and_holds_no_more_than_its_slabs(
+def test_append_waits_for_a_slow_disk_and_holds_no_more_than_its_slabs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, go, most = slabs._write_all, threading.Semaphore(0), 0
@@ -124,7 +163,7 @@ def test_put_waits_for_a_slow_disk_and_holds_no_more_than_its_slabs(
 
     def produce() -> None:
         for number in range(12):
-            under_test.put(number * SLAB, bytes([number + 1]) * SLAB)
+            under_test.append(bytes([number + 1]) * SLAB, Seen())
             done.append(number)
 
     thread = threading.Thread(target=produce, name="producer")
@@ -146,16 +185,16 @@ def test_slabs_are_used_again_by_the_next_file(tmp_path: Path) -> None:
     for number in range(3):
         path = tmp_path / str(number)
         path.write_bytes(b"")
-        under_test = SlabWriter(path, slab_nbytes=SLAB, slabs=2, threads=1, pool=pool)
+        under_test = SlabWriter(path, start=0, slab_nbytes=SLAB, slabs=2, threads=1, pool=pool)
         ids.append({id(slab) for slab in under_test._slabs})
-        under_test.put(0, b"x" * 100)
+        under_test.append(b"x" * 100, Seen())
         under_test.close()
     assert ids[0] == ids[1] == ids[2]
 
 
 def test_abandoning_leaves_no_thread_and_closing_after_it_is_harmless(path: Path) -> None:
     under_test = writer(path)
-    under_test.put(0, b"x" * 100)
+    under_test.append(b"x" * 100, Seen())
     under_test.abandon()
     under_test.close()
     assert not [t.name for t in threading.enumerate() if t.name.startswith("slab writer")]

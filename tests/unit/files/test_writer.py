@@ -378,8 +378,8 @@ def test_a_file_that_cannot_be_begun_leaves_nothing_in_the_way(
 def test_a_full_disk_is_told_and_what_was_safe_stays_readable(tmp_path: Path, backend: FileBackend) -> None:
     """In a process of its own: closing such a file used to end in a segmentation fault."""
     handles = {
-        FileBackend.SWMR: "[file._file.id.get_vfd_handle()]",
-        FileBackend.DIRECT: "[file._backend._direct._slabs._handle, file._backend._direct._slabs._plain]",
+        FileBackend.SWMR: "[file._backend._file.id.get_vfd_handle()]",
+        FileBackend.DIRECT: "[file._backend._slabs._handle, file._backend._slabs._plain]",
     }[backend]
     script = f"""
 import gc, os

@@ -1,0 +1,152 @@
+"""What is known of the frames of a direct-I/O series, appended to a side file while it runs.
+
+    .<name>.part          the layout, as HDF5 wrote it before the first frame, and behind it nothing but pixels
+    .<name>.part.frames   this log: where each frame lies in it and what came with it, block by block
+
+A block is written when the pixels that it speaks of have been, and carries a checksum, so a kill at any instant leaves
+whole blocks and perhaps the beginning of one more. Together the two files can be made one ordinary HDF5 file
+(`completion.py`), by the writer at the end of the series or by `maxdaq recover` after a kill, as often as one likes:
+the log also holds the metadata of the layout as they were, and is never changed by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from maxdaq_tango.errors import FileError
+
+MAGIC = b"maxdaq frame log 1\n"
+_BLOCK = struct.Struct("<QQ")
+"""Bytes that follow, their checksum."""
+
+
+class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader must know beforehand."""
+
+    dataset: str
+    """Path of the pixels in the HDF5 file."""
+    data_start: int
+    """Offset of the first pixel."""
+    chunk_count: int
+    """Chunks in a frame."""
+    columns: tuple[tuple[str, str], ...]
+    """(path beside the pixels, numpy type) of each column."""
+    layout: tuple[tuple[int, bytes], ...]
+    """(offset, bytes) of the metadata before `data_start`."""
+
+
+class LogBlock(msgspec.Struct, frozen=True):
+    """Frames in the order in which they were written; n of them, with c chunks each."""
+
+    rows: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.uint64]
+    """(n, c): of the chunks in the file."""
+    lengths: npt.NDArray[np.uint32]
+    """(n, c): of the chunks as they are stored."""
+    columns: list[npt.NDArray[Any]]
+    """(n,) each, in the order of the header."""
+
+
+def log_path(part: Path) -> Path:
+    """Beside the unfinished file."""
+    return part.with_name(part.name + ".frames")
+
+
+class FrameLog:
+    """The writing side. Errors are OSError; a block that could not be written whole is none."""
+
+    def __init__(self, part: Path, header: LogHeader) -> None:
+        """Begins a new log."""
+        self.path = log_path(part)
+        self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            self._append(MAGIC, msgspec.msgpack.encode(header))
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, block: LogBlock) -> None:
+        """One block."""
+        arrays: list[npt.NDArray[Any]] = [block.rows, block.offsets, block.lengths, *block.columns]
+        self._append(b"", len(block.rows).to_bytes(8, "little") + b"".join(array.tobytes() for array in arrays))
+
+    def close(self) -> None:
+        """The file stays. Harmless twice."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def _append(self, before: bytes, payload: bytes) -> None:
+        view = memoryview(before + _BLOCK.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload)
+        while len(view):
+            view = view[os.write(self._handle, view) :]
+
+
+def read_log(part: Path) -> tuple[LogHeader, Iterator[LogBlock]]:
+    """The header and the whole blocks; FileError when there is no log beside `part`, or it is damaged at its head."""
+    path = log_path(part)
+    asked = f"read what was written into {part}"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FileError(
+            asked,
+            of=str(path),
+            answer="there is no such file",
+            accepted="a file of backend direct; one of backend swmr is read as it is, with swmr=True",
+        ) from None
+    payloads = _payloads(data)
+    try:
+        if not data.startswith(MAGIC):
+            raise ValueError("it is no log of ours")
+        header = msgspec.msgpack.decode(next(payloads), type=LogHeader)
+    except (ValueError, StopIteration, msgspec.DecodeError) as error:
+        answer = str(error) or "its beginning is damaged"
+        raise FileError(asked, of=str(path), answer=answer, accepted="the log that was written with it") from None
+    return header, (_block(payload, header) for payload in payloads)
+
+
+def remove_log(part: Path) -> None:
+    """When the file itself is whole. Harmless where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        log_path(part).unlink()
+
+
+def _payloads(data: bytes) -> Iterator[bytes]:
+    """Until the end, or the first one that is not whole."""
+    position = len(MAGIC)
+    while position + _BLOCK.size <= len(data):
+        nbytes, digest = _BLOCK.unpack_from(data, position)
+        position += _BLOCK.size
+        payload = data[position : position + nbytes]
+        if len(payload) != nbytes or xxhash.xxh3_64_intdigest(payload) != digest:
+            return
+        yield payload
+        position += nbytes
+
+
+def _block(payload: bytes, header: LogHeader) -> LogBlock:
+    count, chunks, position = int.from_bytes(payload[:8], "little"), header.chunk_count, 8
+
+    def taken(dtype: str, items: int) -> npt.NDArray[Any]:
+        nonlocal position
+        array = np.frombuffer(payload, dtype, items, position)
+        position += array.nbytes
+        return array
+
+    return LogBlock(
+        rows=taken("<i8", count),
+        offsets=taken("<u8", count * chunks).reshape(count, chunks),
+        lengths=taken("<u4", count * chunks).reshape(count, chunks),
+        columns=[taken(dtype, count) for _, dtype in header.columns],
+    )
