@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -73,8 +73,16 @@ class _End(msgspec.Struct):
     msg_number: Count | None = None
 
 
+class _PlainImage(_Image, forbid_unknown_fields=True):
+    """Nothing beside what every image has: then one look at the JSON is enough."""
+
+    htype: Literal["image"]
+
+
 _HEADER_KEYS = field_names(_Header)
 _IMAGE_KEYS = field_names(_Image)
+_NOTHING: dict[str, Any] = {}
+_decode_plain = msgspec.json.Decoder(_PlainImage).decode
 
 
 class StinsDecoder:
@@ -84,10 +92,14 @@ class StinsDecoder:
         """One message. Pixel blobs are handed on as the buffers they came in."""
         if not parts:
             raise WireError("read a STINS message", answer="no parts", accepted="header, image or series_end")
+        try:
+            return _image(_decode_plain(parts[0]), _NOTHING, parts)  # nearly every message, in half the time
+        except (msgspec.DecodeError, UnicodeError, OverflowError, BufferError, RecursionError, TypeError):
+            pass  # something else, or wrong: the long way finds out what
         raw = json_object(parts[0], "STINS part 0")
         htype = raw.get("htype")
         if htype == "image":
-            return _image(raw, parts)
+            return _image(typed(_Image, raw, "STINS image"), raw, parts)
         if htype == "header":
             return _header(raw, parts)
         if htype == "series_end":
@@ -112,8 +124,7 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
     )
 
 
-def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
-    image = typed(_Image, raw, "STINS image")
+def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
     format = _format(image.shape, image.type, image.compression, image.chunks or ())
     blobs = tuple(parts[1:])
     if len(blobs) != format.chunk_count:
@@ -135,7 +146,7 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
         start_time_s=image.start_time_s,
         stop_time_s=image.stop_time_s,
         real_time_s=image.real_time_s,
-        extras=unknown_keys(raw, _IMAGE_KEYS),
+        extras=unknown_keys(raw, _IMAGE_KEYS) if raw else {},
     )
 
 
