@@ -31,9 +31,10 @@ Versions = tuple[str, str]
 DIRECT_FROM_BYTES = 16 << 10
 """Where the rate is not known, chunks below this are taken for slow ones."""
 DIRECT_FROM_BYTES_PER_S = 50e6
-SMALL_SLAB, LARGE_SLAB = 4 << 20, 16 << 20
-"""The large one is a block of GPFS; it is for chunks that would need several of the small."""
-MOST_SLABS = 6
+SLAB_NBYTES = 16 << 20
+"""A block of GPFS. On a local disk a tenth faster than 4 MiB."""
+SMALLEST_SLAB = 1 << 18
+FEWEST_SLABS, MOST_SLABS = 4, 6
 WRITER_THREADS = 2
 """More made nothing faster on a local disk (measured 1, 2 and 4)."""
 
@@ -202,12 +203,12 @@ class DirectBackend:
     libver: Versions = LIBVER
     least_checkpoint_s = 0.5
 
-    def __init__(self, part: Path, chunk_nbytes: int, chunk_count: int, memory_bytes: int) -> None:
-        """`chunk_nbytes` as stored, `chunk_count` of them in a frame."""
+    def __init__(self, part: Path, chunk_count: int, memory_bytes: int) -> None:
+        """`chunk_count` chunks in a frame."""
         self._part = part
         self._chunk_count = chunk_count
-        slab = LARGE_SLAB if chunk_nbytes > SMALL_SLAB and memory_bytes >= 4 * LARGE_SLAB else SMALL_SLAB
-        while slab > (1 << 18) and 2 * slab > memory_bytes:
+        slab = SLAB_NBYTES
+        while slab > SMALLEST_SLAB and FEWEST_SLABS * slab > memory_bytes:
             slab //= 2
         self.slab_nbytes, self.slab_count = slab, max(2, min(MOST_SLABS, memory_bytes // slab))
         self._slabs: SlabWriter | None = None

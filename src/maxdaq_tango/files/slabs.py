@@ -102,7 +102,8 @@ class SlabWriter:
                 os.close(self._plain)
                 raise
             self._handle, self.direct = self._plain, False
-        self._slabs = pool.take(slab_nbytes, slabs)
+        self._slabs = pool.take(slab_nbytes, 2)  # the others when they are needed: a slow series touches no more
+        self._most_slabs = slabs
         self._changed = threading.Condition()  # guards the next seven
         self._free = list(self._slabs)
         self._jobs: deque[_Job] = deque()
@@ -123,11 +124,14 @@ class SlabWriter:
 
     def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
         """Whether `append` of so many bytes would not wait, at once or after some time."""
-        wanted = min(nbytes, (len(self._slabs) - 1) * self.slab_nbytes)
+        wanted = min(nbytes, (self._most_slabs - 1) * self.slab_nbytes)
         if self._open is not None:
             wanted -= self._base + self.slab_nbytes - self.end
+        wanted -= (self._most_slabs - len(self._slabs)) * self.slab_nbytes
         if wanted <= 0 or len(self._free) * self.slab_nbytes >= wanted:
             return True
+        if not timeout_s:
+            return False
         with self._changed:
             return bool(
                 self._changed.wait_for(
@@ -202,6 +206,10 @@ class SlabWriter:
 
     def _open_slab(self) -> None:
         with self._changed:
+            if not self._free and len(self._slabs) < self._most_slabs:
+                fresh = self._pool.take(self.slab_nbytes, 1)
+                self._slabs += fresh
+                self._free += fresh
             self._changed.wait_for(lambda: self._free or self._error)
             if self._error is None:
                 self._open = self._free.pop()

@@ -164,7 +164,7 @@ class SeriesFile:
             return
         with self._errors("create the file"):
             self._open_file().close()
-            self._backend = DirectBackend(part, chunk_nbytes, format.chunk_count, self._slab_memory_bytes)
+            self._backend = DirectBackend(part, format.chunk_count, self._slab_memory_bytes)
             self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
             self._group = make_skeleton(self._file, self._detector, self._software)
 

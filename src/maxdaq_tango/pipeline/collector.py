@@ -151,6 +151,8 @@ class Collector:
                     wait = 0.0
                 batch = self._sources.get(wait)
                 began = time.monotonic()
+                if self._storing.pool is None:  # frames that come out of the pool are waited for one by one
+                    self._storing.wait_room(self._sources.taken_nbytes)
                 self._take(batch)
                 self._pass_time(now, idle=not batch)
                 now = time.monotonic()
@@ -220,7 +222,7 @@ class Collector:
             storing.store(row, frame, received_at)
 
     def _on_wait(self) -> bool:
-        """A frame in hand waits for the pool or the disk. False: it need not."""
+        """What is in hand waits for the pool or the disk. False: it need not any more."""
         self._sources.fill()
         now = time.monotonic()
         self._answer_requests(now)

@@ -113,16 +113,16 @@ class FileSink:
         format = frame.format
         if self._format is None:
             self._begin(frame, modulus)
-        elif format != self._format:
+        elif format is not self._format and format != self._format:
             return Fate.CORRUPT, f"frame {frame.frame_number} is {_name(format)}, its series is {_name(self._format)}"
         if frame.discard or self._file is None:
             self.frames_discarded += 1
             return Fate.DISCARDED, ""
         return None
 
-    def wait_room(self, frame: Frame, timeout_s: float = 0.0) -> bool:
-        """Whether `write` would not have to wait for the disk, at once or after `timeout_s`."""
-        return self._file is None or self._file.wait_room(sum(map(len, frame.blobs)), timeout_s)
+    def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """Whether frames of so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
+        return self._file is None or self._file.wait_room(nbytes, timeout_s)
 
     def write(self, row: int, frame: Frame, received_at: float) -> None:
         """Write one frame as `chain` left it; its blobs are free when this returns. FileError."""
@@ -220,13 +220,12 @@ def _name(format: FrameFormat) -> str:
 
 
 def _times(frame: Frame, received_at: float) -> FrameTimes:
-    def known(value: float | None) -> float:
-        return NAN if value is None else value
-
+    start, stop = frame.start_time_s, frame.stop_time_s
+    real, exposure = frame.real_time_s, frame.exposure_time_s
     return FrameTimes(
-        known(frame.start_time_s),
-        known(frame.stop_time_s),
-        known(frame.real_time_s),
-        known(frame.exposure_time_s),
+        NAN if start is None else start,
+        NAN if stop is None else stop,
+        NAN if real is None else real,
+        NAN if exposure is None else exposure,
         received_at,
     )

@@ -36,6 +36,8 @@ class SourceSet:
         """Of what is received ahead. One message larger than that passes alone."""
         self.nbytes = 0
         """Received and not yet taken."""
+        self.taken_nbytes = 0
+        """Of the messages that `get` returned last."""
         self.full_count = 0
         """Times the sockets were left unread because the limit was reached."""
         self._context = context
@@ -108,6 +110,7 @@ class SourceSet:
             batch.append(message)
             nbytes += cost
         self.nbytes -= nbytes
+        self.taken_nbytes = nbytes
         return batch
 
     def put_back(self, messages: list[Message]) -> None:

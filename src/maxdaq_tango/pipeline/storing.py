@@ -36,7 +36,7 @@ class Storing:
     ) -> None:
         """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work.
 
-        `on_wait` is called again and again while a frame waits for the pool or the disk; False gives the frame up.
+        `on_wait` is called again and again while frames wait for the pool or the disk; False gives them up.
         """
         self._sink = sink
         self._run = run
@@ -57,6 +57,13 @@ class Storing:
     def limit_bytes(self) -> int:
         """Of `nbytes`, as far as the series needs either."""
         return (self.pool.limit_bytes if self.pool is not None else 0) + self._sink.waiting_limit_bytes
+
+    def wait_room(self, nbytes: int) -> bool:
+        """Wait until frames of so many bytes can be written without waiting for the disk. False: it was given up."""
+        while not self._sink.wait_room(nbytes) and not self._sink.wait_room(nbytes, WAIT_S):
+            if not self._on_wait():
+                return False
+        return True
 
     def store(self, row: int, frame: Frame, received_at: float) -> None:
         """Take a frame. Waits while the pool is full, writing what comes out of it."""
@@ -138,8 +145,10 @@ class Storing:
                 run.settle(job.row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {job.error}")
             elif job.error is not None:
                 self._fail(job.row, frame, told(job.error))
-            else:
+            elif self.wait_room(sum(map(len, frame.blobs))):
                 self._write(job.row, frame, job.received_at)
+            else:
+                run.settle(job.row, frame, Fate.LOST)
         finally:
             pool.give_back(job)
 
@@ -149,11 +158,6 @@ class Storing:
             run.settle(row, frame, Fate.LOST)
             return
         try:
-            if not sink.wait_room(frame):
-                while not sink.wait_room(frame, WAIT_S):
-                    if not self._on_wait():
-                        run.settle(row, frame, Fate.LOST)
-                        return
             sink.write(row, frame, received_at)
             run.settle(row, frame, Fate.WRITTEN)
         except (FileError, PipelineError) as error:
