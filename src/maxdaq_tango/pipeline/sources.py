@@ -162,11 +162,9 @@ class SourceSet:
                 self.nbytes += source.receive(self._waiting, most, most_bytes)
 
     def _wait(self, wait_s: float) -> bool:
-        """For a message. False: none came, or somebody rang."""
+        """For a message. False: somebody rang."""
         if not self.reading:
             return False
-        ready = [handle for handle, _ in self._poller.poll(int(wait_s * 1000) + 1)]
-        if self._bell.fileno() in ready:
-            self._bell.silence()
-            ready.remove(self._bell.fileno())
-        return bool(ready)
+        if self._bell.listen():
+            self._poller.poll(int(wait_s * 1000) + 1)
+        return not self._bell.silence()
