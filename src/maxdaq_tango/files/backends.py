@@ -21,9 +21,9 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import FrameColumns, scatter
-from maxdaq_tango.files.completion import LIBVER, complete, layout_of
-from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogHeader, remove_log
-from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
+from maxdaq_tango.files.completion import LIBVER, complete, describe
+from maxdaq_tango.files.frame_log import FrameLog, LogBlock, remove_log
+from maxdaq_tango.files.slabs import Hasher, SlabPool, SlabWriter
 from maxdaq_tango.model import Buffer, FileBackend
 
 Versions = tuple[str, str]
@@ -241,20 +241,12 @@ class DirectBackend:
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Closed for HDF5; the pixels follow behind its layout."""
         file.close()
-        nbytes = self._part.stat().st_size
-        start = -(-nbytes // ALIGNMENT) * ALIGNMENT
-        header = LogHeader(
-            dataset=data,
-            data_start=start,
-            chunk_count=self._chunk_count,
-            columns=tuple((column.path, column.dtype) for column in columns.columns),
-            layout=layout_of(self._part, start),
-        )
+        header = describe(self._part, data, tuple((column.path, column.dtype) for column in columns.columns))
         self._columns = columns
         self._log = FrameLog(self._part, header)
         self._slabs = SlabWriter(
             self._part,
-            start=start,
+            start=header.data_start,
             slab_nbytes=self.slab_nbytes,
             slabs=self.slab_count,
             threads=min(WRITER_THREADS, self.slab_count),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from maxdaq_tango.files.frame_log import LogBlock, LogHeader, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
+from maxdaq_tango.files.slabs import ALIGNMENT
 
 LIBVER = ("v108", "v108")
 """The most portable format with a checksum on what we change. Never 'latest': HDF5 2 then makes files that neggia and
@@ -26,8 +27,33 @@ LARGE_ARRAY = 1 << 16
 """Flat fields and masks from this size on are left out of the layout that is kept: nothing changes them."""
 
 
-def layout_of(part: Path, data_start: int) -> tuple[tuple[int, bytes], ...]:
-    """(offset, bytes) of everything in a laid-out file that HDF5 might change later. OSError."""
+def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> LogHeader:
+    """What the log of a laid-out file begins with. OSError; FileError: this layout cannot be completed."""
+    nbytes = part.stat().st_size
+    with h5py.File(part, "r", locking=False) as file:
+        data = file[dataset]
+        address, frame, chunk = int(h5py.h5o.get_info(data.id).addr), data.shape[1:], data.chunks[1:]
+        holes = _unchanging(file)
+    layout = part.read_bytes()
+    find_layout(layout, address)  # now, and not when the pixels are there already
+    end_superblock(layout, nbytes)
+    kept, position = [], 0
+    for low, high in [*sorted(holes), (nbytes, nbytes)]:
+        kept.append((position, layout[position:low]))
+        position = high
+    return LogHeader(
+        dataset=dataset,
+        object_header=address,
+        data_start=-(-nbytes // ALIGNMENT) * ALIGNMENT,
+        frame=frame,
+        chunk=chunk,
+        columns=columns,
+        layout=tuple((offset, piece) for offset, piece in kept if piece),
+    )
+
+
+def _unchanging(file: h5py.File) -> list[tuple[int, int]]:
+    """(first, behind the last) offset of the large arrays."""
     holes: list[tuple[int, int]] = []
 
     def look(_: str, item: Any) -> None:
@@ -36,14 +62,8 @@ def layout_of(part: Path, data_start: int) -> tuple[tuple[int, bytes], ...]:
             if offset is not None:
                 holes.append((offset, offset + item.nbytes))
 
-    with h5py.File(part, "r", locking=False) as file:
-        file.visititems(look)
-    data = part.read_bytes()[:data_start]
-    kept, position = [], 0
-    for low, high in [*sorted(holes), (len(data), len(data))]:
-        kept.append((position, data[position:low]))
-        position = high
-    return tuple((offset, piece) for offset, piece in kept if piece)
+    file.visititems(look)
+    return holes
 
 
 def complete(part: Path) -> int:
@@ -57,7 +77,7 @@ def complete(part: Path) -> int:
         # Of a row that was written twice the later one counts; and an index is in the order of rows.
         last = len(rows) - 1 - np.unique(rows[::-1], return_index=True)[1]
         if len(rows):
-            _add_index(handle, part, header, blocks, last)
+            _add_index(handle, header, blocks, last)
     finally:
         os.close(handle)
     with h5py.File(part, "r+", libver=LIBVER, locking=False) as file:
@@ -81,24 +101,21 @@ def _put_back(handle: int, header: LogHeader) -> None:
         _write(handle, offset, data)
 
 
-def _add_index(handle: int, part: Path, header: LogHeader, blocks: list[LogBlock], last: npt.NDArray[np.int64]) -> None:
+def _add_index(handle: int, header: LogHeader, blocks: list[LogBlock], last: npt.NDArray[np.int64]) -> None:
     """Index behind the last chunk, its address into the object header, then the new end into the superblock."""
     rows = _join([block.rows for block in blocks], np.dtype(np.int64))[last]
     offsets = np.concatenate([block.offsets for block in blocks])[last]
     lengths = np.concatenate([block.lengths for block in blocks])[last]
-    with h5py.File(part, "r", locking=False) as file:
-        data = file[header.dataset]
-        address, shape, chunk = int(h5py.h5o.get_info(data.id).addr), data.shape, data.chunks
     layout = os.pread(handle, header.data_start, 0)
-    place = find_layout(layout, address)
-    grid = tuple(n // c for n, c in zip(shape[1:], chunk[1:], strict=True))
-    corners = np.array(list(np.ndindex(*grid)), np.uint64) * np.array(chunk[1:], np.uint64)
-    whole = np.empty((len(rows), len(corners), len(shape)), np.uint64)
+    place = find_layout(layout, header.object_header)
+    rank = 1 + len(header.frame)
+    corners = np.array(list(np.ndindex(*header.grid)), np.uint64) * np.array(header.chunk, np.uint64)
+    whole = np.empty((len(rows), len(corners), rank), np.uint64)
     whole[:, :, 0] = rows[:, None]
     whole[:, :, 1:] = corners[None]
     end = -(-int((offsets + lengths).max()) // 8) * 8
     os.ftruncate(handle, end)
-    root, index = chunk_index(whole.reshape(-1, len(shape)), offsets.ravel(), lengths.ravel(), place.dimensions, end)
+    root, index = chunk_index(whole.reshape(-1, rank), offsets.ravel(), lengths.ravel(), place.dimensions, end)
     _write(handle, end, index)
     _write(handle, place.block, point_to_index(layout, place, root))
     _write(handle, 0, end_superblock(layout, end + len(index)))

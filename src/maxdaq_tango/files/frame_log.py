@@ -12,6 +12,7 @@ the log also holds the metadata of the layout as they were, and is never changed
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -35,14 +36,28 @@ class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     dataset: str
     """Path of the pixels in the HDF5 file."""
+    object_header: int
+    """Offset of its object header."""
     data_start: int
     """Offset of the first pixel."""
-    chunk_count: int
-    """Chunks in a frame."""
+    frame: tuple[int, ...]
+    """Shape of a frame."""
+    chunk: tuple[int, ...]
+    """Shape of a chunk of it."""
     columns: tuple[tuple[str, str], ...]
     """(path beside the pixels, numpy type) of each column."""
     layout: tuple[tuple[int, bytes], ...]
     """(offset, bytes) of the metadata before `data_start`."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Chunks along each axis of a frame."""
+        return tuple(size // part for size, part in zip(self.frame, self.chunk, strict=True))
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks in a frame."""
+        return math.prod(self.grid)
 
 
 class LogBlock(msgspec.Struct, frozen=True):

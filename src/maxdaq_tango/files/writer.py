@@ -27,6 +27,7 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
 from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
+from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
@@ -37,6 +38,8 @@ from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Recei
 CHECKPOINT_FRAMES = 100
 CHECKPOINT_S = 1.0
 """Of a slow series; the backend says how close together they may be in a fast one."""
+CHECKPOINT_SHARE = 0.05
+"""Of the time; what takes long is done more seldom, as far as CHECKPOINT_S allows."""
 FIXED_ROWS = 1_000_000
 """Above this the chunk index of a fixed-shape dataset (16 bytes a row, allocated at once) is dearer than growing."""
 GROW_ROWS = 1024
@@ -78,6 +81,7 @@ class SeriesFile:
         self._detector, self._software = detector, software
         self._overwrite = overwrite
         self._flushed_at = time.monotonic()
+        self._rest_s = 0.0
         self._columns = FrameColumns({})
         self._room = 0
         """Rows that the datasets have."""
@@ -96,6 +100,9 @@ class SeriesFile:
                     answer="an unfinished file of that name exists: another run is writing it, or one died",
                     accepted="another name; or recover or move the .part file first",
                 )
+            move_aside(
+                log_path(destination.part)
+            )  # of a .part that somebody has taken away: it would not be this one's
             try:
                 self._file = h5py.File(destination.part, "x", libver=self._backend.libver, locking=False)
                 self._group = make_skeleton(self._file, detector, software)
@@ -149,8 +156,8 @@ class SeriesFile:
             self._columns.make(group, first_rows, grows=not fixed)
             link_default_plot(file, self._detector)
             self._file = None  # until the backend has left it again
-            self._backend.enter(file, self.dataset, self._columns)
             self._entered = True
+            self._backend.enter(file, self.dataset, self._columns)
             self._write = self._backend.write
 
     def _choose(self, format: FrameFormat, stored_nbytes: int, period_s: float | None, *, grows: bool) -> None:
@@ -196,16 +203,18 @@ class SeriesFile:
 
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
-        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= after_s:
+        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= max(after_s, self._rest_s):
             self.checkpoint(wait=False)
 
     def checkpoint(self, *, wait: bool = True) -> None:
         """Everything written so far survives a kill of this process; without `wait` as soon as the disk has it."""
         if not self._entered:
             raise self._closed()
+        began = time.monotonic()
         with self._errors("flush the file"):
             self._backend.checkpoint(wait=wait)
         self._flushed_at = time.monotonic()
+        self._rest_s = min(CHECKPOINT_S, (self._flushed_at - began) / CHECKPOINT_SHARE)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ class Collector:
             wake=self._sources.nudge,
             on_wait=self._on_wait,
             name=f"packer {run_number}",
+            pool_grows=not request.pool_workers,
         )
         self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
         self._held: list[Frame | SeriesEnd] = []
@@ -289,7 +290,7 @@ class Collector:
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
         pool = self._storing.pool
-        workers = {"pool": f"{pool.worker_count} workers"} if pool is not None else {}
+        workers = {"pool": f"{pool.worker_count} workers of {pool.most_workers}"} if pool is not None else {}
         self._decided |= {**self._sources.decisions, **self._sink.decisions, **workers}
         return dict(self._decided)
 

@@ -52,9 +52,19 @@ class Pool:
     """See the module. Methods belong to one thread; `wake` is called from the workers whenever a job is done."""
 
     def __init__(
-        self, work: Work, *, room: int, limit_bytes: int, workers: int, wake: Callable[[], None], name: str = "packer"
+        self,
+        work: Work,
+        *,
+        room: int,
+        limit_bytes: int,
+        workers: int,
+        wake: Callable[[], None],
+        name: str = "packer",
+        grows: bool = False,
     ) -> None:
-        """`room` bytes are lent to each call of `work`. The threads start at once."""
+        """`room` bytes are lent to each call of `work`. The threads start at once, or, if it grows, one by one when
+        there is more to do than those that run have begun.
+        """
         self.limit_bytes = limit_bytes
         self.nbytes = 0
         """What is inside, with the memory that is kept for what comes out."""
@@ -66,12 +76,16 @@ class Pool:
         self._waiting: SimpleQueue[Job | None] = SimpleQueue()
         self._done: SimpleQueue[Job] = SimpleQueue()
         self._memory: list[memoryview] = []  # append and pop are atomic: workers take, the owner gives back
-        self.worker_count = workers
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True) for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self.most_workers = workers
+        self._name = name
+        self._threads: list[threading.Thread] = []
+        while len(self._threads) < (1 if grows else workers):
+            self._start_worker()
+
+    @property
+    def worker_count(self) -> int:
+        """Threads that run."""
+        return len(self._threads)
 
     def put(self, job: Job) -> bool:
         """Hand a frame over. False: there is no room, take out something that is done first."""
@@ -81,6 +95,8 @@ class Pool:
         self.nbytes += cost
         self.inside += 1
         self._waiting.put(job)
+        if len(self._threads) < self.most_workers and self._waiting.qsize() > 1:
+            self._start_worker()
         return True
 
     def next_done(self, *, wait: bool, timeout_s: float | None = None) -> Job | None:
@@ -118,6 +134,11 @@ class Pool:
         for thread in self._threads:
             thread.join()
         self._threads = []
+
+    def _start_worker(self) -> None:
+        name = f"{self._name} {len(self._threads)}"
+        self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+        self._threads[-1].start()
 
     def _run(self) -> None:
         while (job := self._waiting.get()) is not None:

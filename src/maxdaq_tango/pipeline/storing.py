@@ -33,6 +33,7 @@ class Storing:
         wake: Callable[[], None],
         on_wait: Callable[[], bool],
         name: str = "packer",
+        pool_grows: bool = False,
     ) -> None:
         """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work.
 
@@ -45,6 +46,7 @@ class Storing:
         self._wake = wake
         self._on_wait = on_wait
         self._name = name
+        self._pool_grows = pool_grows
         self.pool: Pool | None = None
         """None until the first frame that needs it."""
 
@@ -129,6 +131,7 @@ class Storing:
                 workers=self._workers,
                 wake=self._wake,
                 name=self._name,
+                grows=self._pool_grows,
             )
         while not pool.put(job):
             done = pool.next_done(wait=True, timeout_s=WAIT_S)

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import completion, recover_part
+from maxdaq_tango.files import FrameTimes, SeriesFile, completion, recover_part, resolve_destination
+from maxdaq_tango.files.backends import DirectBackend
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogHeader, log_path, read_log, remove_log
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
 
 WRITER = """
 import sys, os
@@ -84,7 +86,15 @@ def test_the_command_tells_each_file_and_fails_when_one_is_not_recovered(tmp_pat
     assert "no such file" in told["files"][0]["problem"]
 
 
-HEADER = LogHeader(dataset="d", data_start=4096, chunk_count=2, columns=(("n", "u8"), ("t", "f8")), layout=((0, b"x"),))
+HEADER = LogHeader(
+    dataset="d",
+    object_header=48,
+    data_start=4096,
+    frame=(2, 3),
+    chunk=(1, 3),
+    columns=(("n", "u8"), ("t", "f8")),
+    layout=((0, b"x"),),
+)
 
 
 def block(first: int, count: int = 3) -> LogBlock:
@@ -166,3 +176,54 @@ def test_a_recovery_that_is_interrupted_can_be_repeated(
         assert group["daq/frame_valid"][...].sum() == 370
         assert all(np.all(group["data"][row] == row) for row in range(370))
         assert np.all(group["data"][370:] == 65535)
+
+
+def test_the_log_of_a_file_that_is_gone_is_kept_and_never_laid_over_another(tmp_path: Path) -> None:
+    part = tmp_path / ".a.h5.part"
+    FrameLog(part, HEADER).close()
+    file = SeriesFile(resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)]), detector="d", software="t")
+    with pytest.raises(FileError, match=r"\.frames.*there is no such file"):
+        recover_part(part)
+    file.abandon()
+    assert [path.name for path in tmp_path.iterdir()] == [".a.h5.part.old1.frames"]
+
+
+def test_a_layout_that_could_not_be_completed_is_refused_before_the_first_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DirectBackend, "libver", ("v110", "v110"))
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    file = SeriesFile(destination, detector="d", software="t", backend=FileBackend.DIRECT)
+    with pytest.raises(FileError, match="format v108"):
+        file.begin(FrameFormat((4, 4), "uint16", Encoding.NONE), 10, 65535, {}, {})
+    file.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_that_take_long_are_made_more_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, took, made = 1000.0, 0.03, []
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    file = SeriesFile(destination, detector="d", software="t", backend=FileBackend.DIRECT)
+    file.begin(FrameFormat((4, 4), "uint16", Encoding.NONE), 1000, 65535, {}, {})
+
+    def checkpoint(*, wait: bool) -> None:
+        nonlocal now
+        made.append(now)
+        now += took
+
+    monkeypatch.setattr("maxdaq_tango.files.writer.time.monotonic", lambda: now)
+    monkeypatch.setattr(file._backend, "checkpoint", checkpoint)
+    file.checkpoint()
+    for row in range(400):
+        file.write(row, row, [bytes(32)], FrameTimes())
+        now += 0.01
+        file.checkpoint_if_due(now, 0.1)
+    pauses = np.diff(made[1:])
+    assert np.all(pauses >= 0.6)  # thirty milliseconds are a twentieth of it
+    took = 10.0
+    file.checkpoint()
+    now += 1.01
+    file.checkpoint_if_due(now, 0.1)
+    assert made[-1] == now - 10.0  # never more than a second late
+    monkeypatch.undo()
+    file.abandon()

@@ -230,3 +230,25 @@ def test_workers_are_as_many_as_asked_or_as_cores_within_reason(monkeypatch: pyt
     for cores, workers in ((1, 1), (2, 2), (64, 8)):
         monkeypatch.setattr("maxdaq_tango.pipeline.pool.usable_cores", lambda cores=cores: cores)
         assert worker_count(0) == workers
+
+
+def test_a_pool_that_grows_has_as_many_threads_as_there_is_work_for() -> None:
+    go_on = threading.Semaphore(0)
+
+    def wait(frame: Frame, memory: memoryview) -> Frame:
+        go_on.acquire()
+        return frame
+
+    pool = Pool(wait, room=ROOM, limit_bytes=1 << 20, workers=3, wake=lambda: None, grows=True)
+    try:
+        assert pool.worker_count == 1
+        for number in range(6):
+            pool.put(job(number))
+        assert pool.worker_count == pool.most_workers == 3
+        go_on.release(6)
+        for _ in range(6):
+            done = pool.next_done(wait=True)
+            assert done is not None
+            pool.give_back(done)
+    finally:
+        pool.close()

@@ -79,7 +79,7 @@ def test_what_is_decided_is_told_while_the_series_runs_and_in_the_receipt(
     during = harness.reports[-1].decisions
     assert during["backend"].startswith(way)
     assert during["packing"] == "bslz4 (Pack)"
-    assert during["pool"] == "2 workers"
+    assert during["pool"] == "2 workers of 2"
     harness.sender.end()
     assert harness.receipt().decisions == during
 
