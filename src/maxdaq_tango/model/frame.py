@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -32,8 +33,11 @@ class Encoding(StrEnum):
     """Two 12-bit pixels in three bytes."""
 
 
-class FrameFormat(msgspec.Struct, frozen=True):
-    """Shape, type and packing: all a file must know before it is created."""
+class FrameFormat(msgspec.Struct, frozen=True, dict=True):
+    """Shape, type and packing: all a file must know before it is created.
+
+    Decoders hand out one object for all frames of a kind, so what follows from it is worked out once.
+    """
 
     shape: tuple[int, ...]
     """(rows, columns), or (channels, rows, columns) where a frame has several threshold channels or modules."""
@@ -43,22 +47,22 @@ class FrameFormat(msgspec.Struct, frozen=True):
     chunk_shape: tuple[int, ...] = ()
     """Shape of one blob; () means the whole frame is one blob."""
 
-    @property
+    @cached_property
     def chunk(self) -> tuple[int, ...]:
         """Shape of one blob, never empty."""
         return self.chunk_shape or self.shape
 
-    @property
+    @cached_property
     def chunk_nbytes(self) -> int:
         """Bytes of one blob once decoded."""
         return math.prod(self.chunk) * np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of the whole frame once decoded."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def chunk_count(self) -> int:
         """Blobs in one frame."""
         return math.prod(self.shape) // math.prod(self.chunk)

@@ -44,8 +44,7 @@ class Job:
         self.memory: memoryview | None = None
         # A compressed frame counts as if it were none: all jobs of a series then cost the same, and memory that was
         # made for many small ones cannot come on top of a few large ones.
-        came = sum(memoryview(blob).nbytes for blob in frame.blobs)
-        self.nbytes = max(came, frame.format.nbytes) + MESSAGE_COST
+        self.nbytes = max(sum(map(len, frame.blobs)), frame.format.nbytes) + MESSAGE_COST
 
 
 class Pool:

@@ -133,7 +133,7 @@ def accept_blob(format: FrameFormat, blob: Buffer) -> Buffer:
 
 def _is_headerless_bslz4(format: FrameFormat, view: memoryview) -> bool:
     """Do the lengths of 8192-byte blocks, the rest rounded to 8 pixels and a raw tail fill the blob exactly?"""
-    expected, item = _bitshuffle_expectation(format)
+    expected, item = format.chunk_nbytes, ITEM_NBYTES[format.dtype]
     full, rest = divmod(expected, BSLZ4_BLOCK_NBYTES)
     tail = rest % (8 * item)
     at = 0
@@ -172,7 +172,7 @@ def _unpack_lz4(blob: Buffer, nbytes: int) -> bytes:
 
 
 def _check_bitshuffled(format: FrameFormat, view: memoryview) -> None:
-    expected, item = _bitshuffle_expectation(format)
+    expected, item = format.chunk_nbytes, ITEM_NBYTES[format.dtype]
     stated = int.from_bytes(view[:8], "big")
     if stated != expected or len(view) <= _BITSHUFFLE_HEADER_NBYTES:
         raise _wrong_size(format, len(view), f"a chunk that states {expected} bytes, not {stated}")
@@ -183,11 +183,6 @@ def _check_bitshuffled(format: FrameFormat, view: memoryview) -> None:
             answer=f"block size {block}",
             accepted=f"a multiple of {8 * item} bytes",
         )
-
-
-@lru_cache(maxsize=256)
-def _bitshuffle_expectation(format: FrameFormat) -> tuple[int, int]:
-    return format.chunk_nbytes, ITEM_NBYTES[format.dtype]
 
 
 def _wrong_size(format: FrameFormat, size: int, accepted: str) -> WireError:

@@ -125,14 +125,14 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
 
 
 def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
-    format, chunk_count = _format(image.shape, image.type, image.compression, image.chunks or ())
+    format = _format(image.shape, image.type, image.compression, image.chunks or ())
     blobs = tuple(parts[1:])
-    if len(blobs) != chunk_count:
+    if len(blobs) != format.chunk_count:
         # Without `chunks` a second blob has no meaning (a second chunk? a new kind of part?), so it is not guessed.
         raise WireError(
             f"read STINS image {image.frame}",
             answer=f"{len(blobs)} blobs for shape {image.shape}, chunks {image.chunks}",
-            accepted=f"{chunk_count}" + ("" if image.chunks else "; several only with `chunks`"),
+            accepted=f"{format.chunk_count}" + ("" if image.chunks else "; several only with `chunks`"),
         )
     blobs = tuple([accept_blob(format, blob) for blob in blobs])
     return Frame(
@@ -151,8 +151,7 @@ def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame
 
 
 @lru_cache(maxsize=256)
-def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> tuple[FrameFormat, int]:
-    """With the blobs in a frame, which take a while to count."""
+def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> FrameFormat:
     encoding = ENCODINGS.get(compression)
     if encoding is None:
         raise WireError(
@@ -161,10 +160,8 @@ def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[i
     if type == _MONO12P:
         if encoding is not Encoding.NONE:
             raise WireError("read a mono12p image", answer=f"compression {compression!r}", accepted="none")
-        format = frame_format(shape, "uint16", Encoding.MONO12P, chunks)
-    else:
-        format = frame_format(shape, type, encoding, chunks)
-    return format, format.chunk_count
+        return frame_format(shape, "uint16", Encoding.MONO12P, chunks)
+    return frame_format(shape, type, encoding, chunks)
 
 
 def encode_header(
