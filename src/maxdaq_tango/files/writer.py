@@ -82,6 +82,8 @@ class SeriesFile:
         self._overwrite = overwrite
         self._flushed_at = time.monotonic()
         self._rest_s = 0.0
+        self._unlooked = 0
+        """Frames since it was last asked whether a checkpoint is due."""
         self._columns = FrameColumns({})
         self._room = 0
         """Rows that the datasets have."""
@@ -193,7 +195,9 @@ class SeriesFile:
             raise self._told("write a frame", error) from error
         self._columns.note(row, frame_number, times, hasher.intdigest(), extras)
         self.bytes_written += stored
-        if self._columns.pending >= CHECKPOINT_FRAMES:
+        self._unlooked += 1
+        if self._unlooked >= CHECKPOINT_FRAMES:
+            self._unlooked = 0
             self.checkpoint_if_due(time.monotonic(), self._backend.least_checkpoint_s)
         return stored
 
