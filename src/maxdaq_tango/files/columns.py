@@ -18,6 +18,7 @@ import h5py
 import msgspec
 import numpy as np
 
+from maxdaq_tango.files.frame_texts import FrameTexts, store_texts, turned
 from maxdaq_tango.files.layout import ascii_text, free_name
 
 NAN = float("nan")
@@ -152,7 +153,18 @@ class FrameColumns:
                 values[:] = np.arange(first, first + rows, dtype=values.dtype)
             dataset.resize(rows, axis=0)
             dataset[...] = values
-        self._store_others(group, rows, rotation, modulus)
+        if self._usual is not None:
+            store_texts(group, turned(self.take_texts(), rotation, modulus, rows))
+
+    def take_texts(self) -> FrameTexts:
+        """What came since the columns were made or this was called; it is kept by the caller from now on."""
+        texts = FrameTexts(self._usual, self._others)
+        self._usual, self._others, self._others_bytes = None, {}, 0
+        return texts
+
+    def go_on(self, usual: dict[str, Any]) -> None:
+        """After `take_texts`: frames that carry this are not worth a word."""
+        self._usual = usual
 
     # ---- inside ----
 
@@ -182,15 +194,6 @@ class FrameColumns:
             return
         self._others_bytes += len(text)
         self._others[row] = text
-
-    def _store_others(self, group: h5py.Group, rows: int, rotation: int, modulus: int | None) -> None:
-        if self._usual is None:
-            return
-        turned = {((row - rotation) % modulus if modulus else row - rotation): t for row, t in self._others.items()}
-        kept = {row: text for row, text in turned.items() if 0 <= row < rows}
-        pieces = [b'"usual":' + msgspec.json.encode(self._usual)]
-        pieces += [b'"%d":%s' % (row, kept[row]) for row in sorted(kept)]
-        group["daq"].create_dataset("frame_texts", data=b"{" + b",".join(pieces) + b"}")
 
 
 def scatter(dataset: h5py.Dataset, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:

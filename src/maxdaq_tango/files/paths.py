@@ -65,6 +65,18 @@ def resolve_destination(path: str, roots: Sequence[str], *, overwrite: bool = Fa
     return Destination(real, part)
 
 
+def make_way(destination: Destination) -> None:
+    """Missing folders are made; FileError when an unfinished file of that name exists already."""
+    destination.part.parent.mkdir(parents=True, exist_ok=True)
+    if destination.part.exists():
+        raise FileError(
+            f"create the file {destination.final}",
+            of=str(destination.part),
+            answer="an unfinished file of that name exists: another run is writing it, or one died",
+            accepted="another name; or recover or move the .part file first",
+        )
+
+
 def move_aside(path: Path) -> Path | None:
     """Make room for a new file by giving the old one a numbered name; returns it, or None when nothing was there."""
     if not path.exists():

@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBack
 from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
-from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
+from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, turn_rows
 from maxdaq_tango.files.slabs import Hasher
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
 from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Receipt
 
 CHECKPOINT_FRAMES = 100
@@ -48,8 +49,6 @@ DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
 
 _NOTHING: Mapping[str, Any] = {}
-_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
-"""h5py reports failures of the library as any of these."""
 
 
 class SeriesFile:
@@ -94,17 +93,8 @@ class SeriesFile:
                 accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
             )
         with self._errors("create the file"):
-            destination.part.parent.mkdir(parents=True, exist_ok=True)
-            if destination.part.exists():
-                raise FileError(
-                    f"create the file {destination.final}",
-                    of=str(destination.part),
-                    answer="an unfinished file of that name exists: another run is writing it, or one died",
-                    accepted="another name; or recover or move the .part file first",
-                )
-            move_aside(
-                log_path(destination.part)
-            )  # of a .part that somebody has taken away: it would not be this one's
+            make_way(destination)
+            move_aside(log_path(destination.part))  # of a .part that somebody has taken away: not this one's
             try:
                 self._file = h5py.File(destination.part, "x", libver=self._backend.libver, locking=False)
                 self._group = make_skeleton(self._file, detector, software)
@@ -156,7 +146,7 @@ class SeriesFile:
             if len(self._columns.columns) > len(FIXED):
                 make_group(group, EXTRAS, "NXcollection")
             self._columns.make(group, first_rows, grows=not fixed)
-            link_default_plot(file, self._detector)
+            self._link(file)
             self._file = None  # until the backend has left it again
             self._entered = True
             self._backend.enter(file, self.dataset, self._columns)
@@ -191,8 +181,8 @@ class SeriesFile:
         hasher = xxhash.xxh3_64()
         try:
             stored = self._write(row, blobs, hasher)
-        except _LIBRARY_ERRORS as error:  # not `with self._errors`, which costs 2 us
-            raise self._told("write a frame", error) from error
+        except LIBRARY_ERRORS as error:  # not `with self._errors`, which costs 2 us
+            raise file_error("write a frame", self.destination, error) from error
         self._columns.note(row, frame_number, times, hasher.intdigest(), extras)
         self.bytes_written += stored
         self._unlooked += 1
@@ -301,6 +291,10 @@ class SeriesFile:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _link(self, file: h5py.File) -> None:
+        """What leads a reader to the pixels."""
+        link_default_plot(file, self._detector)
+
     def _publish(self) -> Path:
         part = self.destination.part
         if self._overwrite:
@@ -334,27 +328,12 @@ class SeriesFile:
     def _closed(self) -> FileError:
         return FileError("use the file", of=str(self.destination.final), answer="it is closed")
 
-    @contextlib.contextmanager
-    def _errors(self, asked: str) -> Iterator[None]:
-        try:
-            yield
-        except _LIBRARY_ERRORS as error:
-            raise self._told(asked, error) from error
-
-    def _told(self, asked: str, error: Exception) -> FileError:
-        number = getattr(error, "errno", None) or _errno_in(str(error))
-        text = f"{os.strerror(number)} (errno {number})" if number else str(error)
-        return FileError(f"{asked} {self.destination.final}", of=str(self.destination.part), answer=text)
+    def _errors(self, asked: str) -> contextlib.AbstractContextManager[None]:
+        return told_as_file_error(asked, self.destination)
 
 
 def _refuse(row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
     raise ValueError("no frame can be written now")
-
-
-def _errno_in(text: str) -> int | None:
-    """HDF5 often has the system's error number in the middle of its text alone."""
-    found = re.search(r"\berrno = (\d+)", text)
-    return int(found[1]) if found else None
 
 
 def _filter_of(format: FrameFormat) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Failures of HDF5 and of the disk as one kind of error, with the file and the system's number."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.paths import Destination
+
+LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
+"""h5py reports failures of the library as any of these."""
+
+
+@contextlib.contextmanager
+def told_as_file_error(asked: str, destination: Destination) -> Iterator[None]:
+    """What goes wrong inside becomes a FileError about this file."""
+    try:
+        yield
+    except LIBRARY_ERRORS as error:
+        raise file_error(asked, destination, error) from error
+
+
+def file_error(asked: str, destination: Destination, error: Exception) -> FileError:
+    """The FileError that tells of `error`."""
+    number = getattr(error, "errno", None) or _errno_in(str(error))
+    text = f"{os.strerror(number)} (errno {number})" if number else str(error)
+    return FileError(f"{asked} {destination.final}", of=str(destination.part), answer=text)
+
+
+def _errno_in(text: str) -> int | None:
+    """HDF5 often has the system's error number in the middle of its text alone."""
+    found = re.search(r"\berrno = (\d+)", text)
+    return int(found[1]) if found else None
