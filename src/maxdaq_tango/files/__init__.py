@@ -1,5 +1,8 @@
 """What a file of ours is: where it may lie, how it is laid out, written, closed, accounted for and checked."""
 
+from maxdaq_tango.files.block_file import BlockLayout
+from maxdaq_tango.files.block_set import BlockSet, BlockStore
+from maxdaq_tango.files.blocks import BlockedSeries
 from maxdaq_tango.files.check import CheckResult, check_file
 from maxdaq_tango.files.columns import FrameTimes
 from maxdaq_tango.files.paths import Destination, resolve_destination
@@ -8,6 +11,10 @@ from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.writer import SeriesFile
 
 __all__ = [
+    "BlockLayout",
+    "BlockSet",
+    "BlockStore",
+    "BlockedSeries",
     "CheckResult",
     "Destination",
     "FrameTimes",

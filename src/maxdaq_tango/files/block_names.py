@@ -139,7 +139,7 @@ def choose_block_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int, wr
 
 def _rounded(count: int) -> int:
     """Down to 1, 2 or 5 times a power of ten: people divide by it."""
-    power = 10 ** (len(str(count)) - 1)
+    power: int = 10 ** (len(str(count)) - 1)
     return max(step * power for step in (1, 2, 5) if step * power <= count)
 
 

@@ -1,4 +1,4 @@
-"""Does a file hold what its receipt says? Every chunk is read, hashed and unpacked.
+"""Does a file hold what its receipt says? Every chunk is read, hashed and unpacked; a master with all its data files.
 
 Raises nothing for a bad file: all disagreements are collected, so that one look tells the whole story.
 """
@@ -15,8 +15,9 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.layout import stored_rows
+from maxdaq_tango.files.block_file import LOW
 from maxdaq_tango.files.receipt import find_detector, receipt_of
+from maxdaq_tango.files.stored_chunks import StoredChunks
 from maxdaq_tango.model import Receipt, Verdict
 
 
@@ -55,6 +56,9 @@ def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None 
 
 
 def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable[[int, int], None] | None) -> None:
+    if LOW in file.get("entry/data/data", file).attrs:
+        result.problems.append("this is a data file of a series: its account is in the master, check that")
+        return
     receipt = result.receipt = receipt_of(file)
     result.verdict = receipt.verdict
     group = find_detector(file)
@@ -76,18 +80,19 @@ def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable
     if len(valid) != rows or len(checksums) != rows:
         result.problems.append(f"{rows} rows of pixels, {len(valid)} flags, {len(checksums)} checksums")
         return
-    stored = stored_rows(data)
-    for row in range(rows):
-        if len(result.problems) >= MAX_PROBLEMS:
-            result.problems.append("... and more; only the first ones are listed")
-            return
-        problem = _check_row(data, row, bool(valid[row]), int(checksums[row]), row in stored)
-        if problem:
-            result.problems.append(f"row {row} (frame {int(numbers[row])}): {problem}")
-        elif valid[row]:
-            result.frames_checked += 1
-        if on_progress is not None:
-            on_progress(row + 1, rows)
+    with StoredChunks(data) as chunks:
+        result.problems += chunks.problems
+        for row in range(rows):
+            if len(result.problems) >= MAX_PROBLEMS:
+                result.problems.append("... and more; only the first ones are listed")
+                return
+            problem = _check_row(data, chunks, row, bool(valid[row]), int(checksums[row]))
+            if problem:
+                result.problems.append(f"row {row} (frame {int(numbers[row])}): {problem}")
+            elif valid[row]:
+                result.frames_checked += 1
+            if on_progress is not None:
+                on_progress(row + 1, rows)
 
 
 def _check_counts(
@@ -120,12 +125,20 @@ def _check_counts(
     accounted = receipt.frames_discarded + receipt.frames_corrupt + len(receipt.frames_lost)
     if len(blank) > accounted:
         problems.append(f"{len(blank)} blank rows are not in the receipt's missing list, first: {min(blank)}")
+    if tuple(receipt.data_files) != _data_files(data):
+        problems.append("the receipt lists other data files than the master joins")
     if receipt.verdict is Verdict.COMPLETE and receipt.frames_missing_count:
         problems.append(f"the verdict is COMPLETE with {receipt.frames_missing_count} frames missing")
 
 
-def _check_row(data: h5py.Dataset, row: int, valid: bool, checksum: int, stored: bool) -> str:
-    if not stored:
+def _data_files(data: h5py.Dataset) -> tuple[str, ...]:
+    if not data.is_virtual:
+        return ()
+    return tuple(sorted(source.file_name.replace("%%", "%") for source in data.virtual_sources()))
+
+
+def _check_row(data: h5py.Dataset, chunks: StoredChunks, row: int, valid: bool, checksum: int) -> str:
+    if not chunks.has(row):
         return "the chunk was never written"
     try:
         pixels = data[row]
@@ -134,7 +147,6 @@ def _check_row(data: h5py.Dataset, row: int, valid: bool, checksum: int, stored:
     if not valid:
         return "" if np.all(pixels == data.fillvalue) or np.all(pixels != pixels) else "flagged invalid but not blank"
     hasher = xxhash.xxh3_64()
-    for offset in np.ndindex(*(n // c for n, c in zip(data.shape[1:], data.chunks[1:], strict=True))):
-        corner = tuple(i * c for i, c in zip(offset, data.chunks[1:], strict=True))
-        hasher.update(data.id.read_direct_chunk((row, *corner))[1])
+    for chunk in chunks.read(row):
+        hasher.update(chunk)
     return "" if hasher.intdigest() == checksum else "the checksum of the stored chunk differs"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -36,27 +37,60 @@ def blank_rows(
     return len(rows) * sum(len(chunk) for chunk in chunks)
 
 
-def turn_rows(data: h5py.Dataset, offsets: list[tuple[int, ...]], rotation: int, modulus: int | None) -> None:
+class ChunkRows(Protocol):
+    """Rows of packed pixels, wherever they lie. `offset` is the corner of a chunk inside a frame."""
+
+    count: int
+    """Rows that there are."""
+    stored: Container[int]
+    """Those of them that hold something."""
+
+    def read(self, row: int, offset: tuple[int, ...]) -> bytes:
+        """The chunk of a stored row, packed."""
+        ...
+
+    def write(self, row: int, offset: tuple[int, ...], chunk: bytes) -> None:
+        """Put a chunk in the place of what is there."""
+        ...
+
+
+class DatasetRows:
+    """Of one dataset."""
+
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data = data
+        self.count = int(data.shape[0])
+        self.stored: Container[int] = stored_rows(data)
+
+    def read(self, row: int, offset: tuple[int, ...]) -> bytes:
+        """See `ChunkRows`."""
+        return _read(self._data, row, offset)
+
+    def write(self, row: int, offset: tuple[int, ...], chunk: bytes) -> None:
+        """See `ChunkRows`."""
+        self._data.id.write_direct_chunk((row, *offset), chunk, 0)
+
+
+def turn_rows(rows: ChunkRows, offsets: list[tuple[int, ...]], rotation: int, modulus: int | None) -> None:
     """New row r = old row (r + rotation) mod modulus, chunk by chunk and without decoding.
 
     Only for senders that do not count from 0. Each cycle of the permutation needs one chunk of memory.
     """
-    total = data.shape[0]
-    written = stored_rows(data)
+    stored = rows.stored
     for offset in offsets:
         if modulus is None:
-            for row in range(rotation, total):
-                if row in written:
-                    data.id.write_direct_chunk((row - rotation, *offset), _read(data, row, offset), 0)
+            for row in range(rotation, rows.count):
+                if row in stored:
+                    rows.write(row - rotation, offset, rows.read(row, offset))
             continue
         for start in range(int(np.gcd(rotation, modulus))):
-            held = _read(data, start, offset) if start in written else None
+            held = rows.read(start, offset) if start in stored else None
             row = start
             while True:
                 source = (row + rotation) % modulus
-                chunk = held if source == start else (_read(data, source, offset) if source in written else None)
+                chunk = held if source == start else (rows.read(source, offset) if source in stored else None)
                 if chunk is not None:
-                    data.id.write_direct_chunk((row, *offset), chunk, 0)
+                    rows.write(row, offset, chunk)
                 if source == start:
                     break
                 row = source

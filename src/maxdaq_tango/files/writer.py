@@ -31,7 +31,7 @@ from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
-from maxdaq_tango.files.rows import blank_rows, chunk_offsets, turn_rows
+from maxdaq_tango.files.rows import DatasetRows, blank_rows, chunk_offsets, turn_rows
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
 from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Receipt
@@ -86,12 +86,7 @@ class SeriesFile:
         self._columns = FrameColumns({})
         self._room = 0
         """Rows that the datasets have."""
-        if not DETECTOR_NAME.fullmatch(detector):
-            raise FileError(
-                f"store the frames of a detector named {detector!r}",
-                answer="not a name in a file",
-                accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
-            )
+        check_detector_name(detector)
         with self._errors("create the file"):
             make_way(destination)
             move_aside(log_path(destination.part))  # of a .part that somebody has taken away: not this one's
@@ -231,7 +226,7 @@ class SeriesFile:
             if self._grows and needed > data.shape[0]:
                 data.resize(needed, axis=0)
             if rotation:
-                turn_rows(data, self._offsets, rotation, modulus)
+                turn_rows(DatasetRows(data), self._offsets, rotation, modulus)
             self.bytes_written += blank_rows(data, self._offsets, np.flatnonzero(~valid), self._fill)
             data.resize(rows, axis=0)
             self._columns.settle(group, rows, first, rotation, modulus)
@@ -334,6 +329,16 @@ class SeriesFile:
 
 def _refuse(row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
     raise ValueError("no frame can be written now")
+
+
+def check_detector_name(detector: str) -> None:
+    """FileError for what HDF5 or a C reader would misunderstand."""
+    if not DETECTOR_NAME.fullmatch(detector):
+        raise FileError(
+            f"store the frames of a detector named {detector!r}",
+            answer="not a name in a file",
+            accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
+        )
 
 
 def _filter_of(format: FrameFormat) -> dict[str, Any]:

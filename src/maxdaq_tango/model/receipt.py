@@ -65,6 +65,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     end_message_seen: bool = False
     file: str = ""
     """Absolute path; "" for live only."""
+    data_files: tuple[str, ...] = ()
+    """Where the series is stored in blocks: names of the data files, beside `file`, which is then their master."""
     dataset: str = ""
     """Path of the pixels inside the file."""
     shape: tuple[int, ...] = ()

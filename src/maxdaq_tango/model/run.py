@@ -83,6 +83,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
     backend: FileBackend = FileBackend.AUTO
+    frames_per_file: int = 0
+    """Frames of one data file, joined by a master; 0 = all in one file (or, with several engines, a good number)."""
+    engines: int = 1
+    """Processes that write data files, block by block in turn; 1 = the engine itself writes."""
     compression: Compression = Compression.BSLZ4
     pool_workers: int = 0
     """Threads that turn and pack frames; 0 = as many as cores, eight at most. Started when there is something to do."""

@@ -1,0 +1,176 @@
+"""One data file of a series that is stored in blocks: the pixels and columns of neighbouring rows, nothing else.
+
+It is laid out for as many rows as a block has, may be parked (closed, whole on the disk, still under its `.part` name)
+and taken up again, and gets its final shape once the account of the series is closed. Publishing is the series' matter.
+
+    /entry/data/data                          hard link to the pixels: neggia looks here
+    /entry/instrument/<detector>/data         the pixels, with image_nr_low and image_nr_high (counted from 1)
+    /entry/instrument/<detector>/...          columns as in a single file, of these rows
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import msgspec
+import numpy as np
+
+from maxdaq_tango.files.block_names import BlockNames
+from maxdaq_tango.files.frame_texts import FrameTexts, read_texts, store_texts
+from maxdaq_tango.files.layout import ascii_text, make_group
+from maxdaq_tango.files.rows import blank_rows
+from maxdaq_tango.files.writer import SeriesFile
+from maxdaq_tango.model import FileBackend, FrameFormat
+
+PIXELS = "/entry/data/data"
+LOW, HIGH = "image_nr_low", "image_nr_high"
+
+
+class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the data files of a series have in common. May travel to another process (msgpack)."""
+
+    folder: str
+    stem: str
+    suffix: str
+    detector: str
+    software: str
+    backend: FileBackend
+    format: FrameFormat
+    fill: float | int
+    """Value of every pixel where no frame came."""
+    block_rows: int
+    rows: int | None
+    """Of the whole series, if that is known."""
+    stored_nbytes: int | None = None
+    period_s: float | None = None
+    extras: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Of the first frame: its numbers get a column in every file."""
+    slab_memory_bytes: int
+    """For all files that are open at the same time in one process."""
+
+    @property
+    def names(self) -> BlockNames:
+        """Of the data files."""
+        return BlockNames(Path(self.folder), self.stem, self.suffix, "")
+
+    def rows_of(self, block: int) -> int:
+        """That this block is laid out for."""
+        if self.rows is None:
+            return self.block_rows
+        return max(1, min(self.block_rows, self.rows - block * self.block_rows))
+
+
+class BlockFile(SeriesFile):
+    """See the module. Rows are counted from 0 in the file."""
+
+    def __init__(self, layout: BlockLayout, block: int, slab_memory_bytes: int) -> None:
+        """Made and laid out: FileError when something of that name exists."""
+        self.block = block
+        self._layout = layout
+        self._usual: dict[str, Any] | None = None
+        super().__init__(
+            layout.names.destination(block),
+            detector=layout.detector,
+            software=layout.software,
+            backend=layout.backend,
+            slab_memory_bytes=slab_memory_bytes,
+        )
+        try:
+            self.begin(
+                layout.format,
+                layout.rows_of(block),
+                layout.fill,
+                {},
+                {},
+                stored_nbytes=layout.stored_nbytes,
+                period_s=layout.period_s,
+                extras=layout.extras,
+            )
+        except Exception:
+            self.abandon()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """It takes frames."""
+        return self._file is not None
+
+    def park(self) -> None:
+        """Close it: it is whole on the disk, and nothing beside it is needed to read it."""
+        if not self.is_open:
+            return
+        self.checkpoint()
+        file = self._open_file()
+        texts = self._columns.take_texts()
+        with self._errors("close the file"):
+            self._backend.leave(file)
+            self._file, self._entered = None, False
+            self._keep_texts(texts)
+            sync_file(self.destination.part)
+            self._backend.published()
+
+    def take_up(self) -> None:
+        """Open a parked one again: a straggler has come."""
+        with self._errors("open the file"):
+            file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
+            self._enter(file)
+        if self._usual is not None:
+            self._columns.go_on(self._usual)
+
+    def close_rows(self, valid: np.ndarray[Any, Any], first: int) -> None:
+        """Give a parked file its final shape: row r holds frame `first` + r if `valid[r]`, and is blank else."""
+        rows = len(valid)
+        if rows == self._room and valid.all():
+            return
+        with self._errors("close the file"), self._reopened() as group:
+            data = group["data"]
+            self.bytes_written += blank_rows(data, self._offsets, np.flatnonzero(~valid), self._fill)
+            data.resize(rows, axis=0)
+            data.attrs[HIGH] = self._low + rows - 1
+            self._columns.settle(group, rows, first, 0, None)
+            self._room = rows
+        with self._errors("close the file"):
+            sync_file(self.destination.part)
+
+    # ---- inside ----
+
+    @property
+    def _low(self) -> int:
+        return self.block * self._layout.block_rows + 1
+
+    def _link(self, file: h5py.File) -> None:
+        plot = make_group(file["entry"], "data", "NXdata")
+        plot.attrs["signal"] = ascii_text("data")
+        plot["data"] = self._data
+        self._data.attrs[LOW] = self._low
+        self._data.attrs[HIGH] = self._low + self._room - 1
+
+    def _keep_texts(self, texts: FrameTexts) -> None:
+        if self._usual is None:
+            self._usual = texts.usual or {}
+        if not texts.rows and not texts.usual:
+            return
+        with self._reopened() as group:
+            store_texts(group, FrameTexts(self._usual, read_texts(group).rows | texts.rows))
+
+    @contextlib.contextmanager
+    def _reopened(self) -> Iterator[h5py.Group]:
+        """The detector group of a parked file, for a moment. When something fails it is left open for `abandon`."""
+        self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
+        yield self._file[self.dataset].parent
+        self._file.close()
+        self._file = None
+
+
+def sync_file(path: os.PathLike[str]) -> None:
+    """What was written to it survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)

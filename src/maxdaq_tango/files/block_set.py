@@ -1,0 +1,185 @@
+"""The data files of one series, or a process's share of them: which are open, which are parked, which are made.
+
+Frames come in any order, so the newest block and the one before it stay open; older ones are parked, and a straggler
+opens its block for as long as no other straggler comes. One thread at a time; errors are FileError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from maxdaq_tango.files.block_file import BlockFile, BlockLayout
+from maxdaq_tango.files.block_names import count_blocks
+from maxdaq_tango.files.columns import FrameTimes
+from maxdaq_tango.model import Buffer
+
+OPEN_BLOCKS = 3
+"""The newest, the one before, and one for stragglers."""
+
+
+class BlockStore(Protocol):
+    """Where the blocks of a series are written: here (`BlockSet`) or by other processes."""
+
+    @property
+    def bytes_written(self) -> int:
+        """Of pixel chunks, blanks included."""
+        ...
+
+    @property
+    def lost_texts(self) -> int:
+        """Frames whose metadata besides the columns had no room."""
+        ...
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Taken, and not yet given to the file system."""
+        ...
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of `bytes_waiting`."""
+        ...
+
+    @property
+    def way(self) -> str:
+        """How chunks reach the disk, and why so."""
+        ...
+
+    def wait_room(self, row: int, nbytes: int, timeout_s: float) -> bool:
+        """Whether so many bytes for this row can be taken at once, or after `timeout_s`. FileError."""
+        ...
+
+    def write(
+        self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
+    ) -> None:
+        """Take one frame; its blobs are free when this returns. FileError."""
+        ...
+
+    def checkpoint_if_due(self, now: float) -> None:
+        """Call when nothing arrives."""
+        ...
+
+    def close_all(self, block_count: int) -> None:
+        """Every block is whole on the disk; those below `block_count` that have not been made are there, empty."""
+        ...
+
+    def settle(self, valid: np.ndarray[Any, Any], first: int) -> None:
+        """After `close_all`: `valid[r]` tells whether row r holds a frame, and that is then frame `first` + r."""
+        ...
+
+    def give_up(self) -> None:
+        """Close whatever is open; what is there stays readable. A file without a frame is removed."""
+        ...
+
+
+class BlockSet:
+    """Blocks `index`, `index + count`, `index + 2 count` ... of a series: all of them by default."""
+
+    def __init__(self, layout: BlockLayout, index: int = 0, count: int = 1) -> None:
+        self._layout = layout
+        self._index, self._count = index, count
+        self._files: dict[int, BlockFile] = {}
+        self._open: list[BlockFile] = []
+        self._current: BlockFile | None = None
+
+    @property
+    def bytes_written(self) -> int:
+        """Of pixel chunks, blanks included."""
+        return sum(file.bytes_written for file in self._files.values())
+
+    @property
+    def lost_texts(self) -> int:
+        """See `BlockStore`."""
+        return sum(file.lost_texts for file in self._files.values())
+
+    @property
+    def bytes_waiting(self) -> int:
+        """See `BlockStore`."""
+        return sum(file.bytes_waiting for file in self._open)
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """See `BlockStore`."""
+        return self._layout.slab_memory_bytes if self.bytes_waiting else 0
+
+    @property
+    def way(self) -> str:
+        """Of any file: all are alike."""
+        return next((file.way for file in self._files.values()), "")
+
+    def wait_room(self, row: int, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """For a block that is not open yet: nobody waits for a file of which nothing is written."""
+        file = self._current
+        if file is None or file.block != row // self._layout.block_rows:
+            return True
+        return file.wait_room(row, nbytes, timeout_s)
+
+    def write(
+        self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
+    ) -> None:
+        """Into the block that the row belongs to."""
+        block, inside = divmod(row, self._layout.block_rows)
+        file = self._current
+        if file is None or file.block != block:
+            file = self._current = self._opened(block)
+        file.write(inside, number, blobs, times, extras)
+
+    def checkpoint_if_due(self, now: float) -> None:
+        """See `BlockStore`."""
+        for file in self._open:
+            file.checkpoint_if_due(now)
+
+    def close_all(self, block_count: int) -> None:
+        """See `BlockStore`."""
+        self._current = None
+        self._park(self._open)
+        for block in range(self._index, block_count, self._count):
+            if block not in self._files:
+                self._park([self._opened(block)])
+
+    def settle(self, valid: np.ndarray[Any, Any], first: int) -> None:
+        """Blocks behind the last row hold nothing of the series and are removed."""
+        size = self._layout.block_rows
+        blocks = count_blocks(len(valid), size)
+        for block, file in sorted(self._files.items()):
+            if block < blocks:
+                start = block * size
+                file.close_rows(valid[start : start + size], first + start)
+            else:
+                file.destination.part.unlink(missing_ok=True)
+                del self._files[block]
+
+    def give_up(self) -> None:
+        """See `BlockStore`; raises the first FileError when everything is done."""
+        self._current, self._open = None, []
+        error: Exception | None = None
+        for file in self._files.values():
+            try:
+                file.abandon()
+            except Exception as raised:  # the others must be closed all the same
+                error = error or raised
+        if error is not None:
+            raise error
+
+    # ---- inside ----
+
+    def _opened(self, block: int) -> BlockFile:
+        file = self._files.get(block)
+        if file is not None and file.is_open:
+            return file
+        newest = sorted([*(other.block for other in self._open), block])[-2:]
+        self._park([other for other in self._open if other.block not in newest])
+        if file is None:
+            file = self._files[block] = BlockFile(self._layout, block, self._layout.slab_memory_bytes // OPEN_BLOCKS)
+        else:
+            file.take_up()
+        self._open.append(file)
+        return file
+
+    def _park(self, files: Sequence[BlockFile]) -> None:
+        for file in list(files):
+            file.park()
+            self._open.remove(file)

@@ -1,0 +1,281 @@
+"""One series into data files of equally many frames and a master that joins them.
+
+To the pipeline it is a `SeriesFile`: it is reserved, laid out by the first frame, takes frames in any order, is settled
+and published. Where the blocks are written is a `BlockStore`'s matter: here, or in other processes.
+Data files get their final names first, the master last; nothing that exists is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.block_file import BlockLayout
+from maxdaq_tango.files.block_names import MOST_BLOCK_FRAMES, BlockNames, choose_block_rows, count_blocks
+from maxdaq_tango.files.block_set import BlockSet, BlockStore
+from maxdaq_tango.files.block_turn import BlockFiles, turn_blocks
+from maxdaq_tango.files.columns import FrameColumns, FrameTimes
+from maxdaq_tango.files.master import MasterFile
+from maxdaq_tango.files.paths import Destination, give_name, sync_directory
+from maxdaq_tango.files.troubles import told_as_file_error
+from maxdaq_tango.files.writer import check_detector_name
+from maxdaq_tango.model import Buffer, FileBackend, FrameFormat, Receipt
+
+_NOTHING: Mapping[str, Any] = {}
+MOST_VERSIONS = 10_000
+
+
+class BlockedSeries:
+    """See the module. One thread at a time; errors are FileError with errno and path."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        detector: str,
+        software: str,
+        block_rows: int,
+        overwrite: bool = False,
+        backend: FileBackend = FileBackend.AUTO,
+        slab_memory_bytes: int = 64 << 20,
+        expected_rows: int | None = None,
+        open_store: Callable[[BlockLayout], BlockStore] = BlockSet,
+        writers: int = 1,
+        ahead_nbytes: int = 64 << 20,
+    ) -> None:
+        """Reserve the name of the master; the data files must not exist, as far as is known how many there will be.
+
+        `block_rows` frames a file, 0 = a good number for `writers` that may each be `ahead_nbytes` behind.
+        """
+        check_detector_name(detector)
+        if not 0 <= block_rows <= MOST_BLOCK_FRAMES:
+            raise FileError(f"store {block_rows} frames a file", accepted=f"1 to {MOST_BLOCK_FRAMES}")
+        self.destination = destination
+        self.dataset = f"/entry/instrument/{detector}/data"
+        self.format: FrameFormat | None = None
+        self.block_reason = "asked for"
+        """Why a file has as many frames as it has."""
+        self._detector, self._software = detector, software
+        self._overwrite, self._backend = overwrite, backend
+        self._slab_memory_bytes = slab_memory_bytes
+        self._block_rows = block_rows
+        self._open_store, self._writers, self._ahead_nbytes = open_store, writers, ahead_nbytes
+        self._names = BlockNames.of(destination.final)
+        self._layout: BlockLayout | None = None
+        self._store: BlockStore | None = None
+        self._rows = 0
+        known = expected_rows is not None and block_rows > 0
+        self._names.refuse_existing(
+            count_blocks(expected_rows or 0, block_rows) if known else None, overwrite=overwrite
+        )
+        self._master = MasterFile(destination, detector, software)
+
+    # -- the road of a frame -----------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        format: FrameFormat,
+        rows: int | None,
+        fill: float | int,
+        metadata: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        stored_nbytes: int | None = None,
+        period_s: float | None = None,
+        extras: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        """As `SeriesFile.begin`. Data files are made when the first frame of their block comes."""
+        if not self._block_rows:
+            frame_nbytes = stored_nbytes or format.nbytes
+            self._block_rows, self.block_reason = choose_block_rows(
+                frame_nbytes, rows, self._ahead_nbytes, self._writers
+            )
+        if rows:
+            self._names.name(count_blocks(rows, self._block_rows) - 1)
+        self._master.begin(metadata, arrays)
+        self._layout = BlockLayout(
+            folder=str(self._names.folder),
+            stem=self._names.stem,
+            suffix=self._names.suffix,
+            detector=self._detector,
+            software=self._software,
+            backend=self._backend,
+            format=format,
+            fill=fill,
+            block_rows=self._block_rows,
+            rows=rows or None,
+            stored_nbytes=stored_nbytes,
+            period_s=period_s,
+            extras=dict(extras),
+            slab_memory_bytes=self._slab_memory_bytes,
+        )
+        self._store = self._open_store(self._layout)
+        self.format = format
+
+    def wait_room(self, row: int, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """Whether so many bytes can be taken without waiting for the disk, at once or after `timeout_s`."""
+        return self._store is None or self._store.wait_room(row, nbytes, timeout_s)
+
+    def write(
+        self,
+        row: int,
+        frame_number: int,
+        blobs: Sequence[Buffer],
+        times: FrameTimes,
+        extras: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        """Take one frame; the blobs must already fit the format and are free when this returns."""
+        self._stored().write(row, frame_number, blobs, times, extras)
+
+    def checkpoint_if_due(self, now: float) -> None:
+        """Call when nothing arrives."""
+        if self._store is not None:
+            self._store.checkpoint_if_due(now)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def settle(self, valid: np.ndarray[Any, Any], first: int, rotation: int, modulus: int | None) -> None:
+        """As `SeriesFile.settle`: final order, number and shape of the rows, in every file."""
+        layout = self._layout
+        if layout is None:
+            return
+        store, rows = self._stored(), len(valid)
+        needed = (modulus or rows + rotation) if rotation else rows
+        store.close_all(count_blocks(needed, layout.block_rows))
+        if rotation:
+            with told_as_file_error("turn the rows of", self.destination):
+                files = BlockFiles(self._parts(needed), self._detector, layout.block_rows, "r+")
+                try:
+                    turn_blocks(files, layout.format, FrameColumns(layout.extras), rotation, modulus)
+                finally:
+                    files.close()
+        store.settle(valid, first)
+        self._rows = rows
+        self._master.join(layout, self._parts(rows), rows, first)
+
+    def finish(self, receipt: Receipt) -> Path:
+        """Complete the master and publish all files; returns the master's final path."""
+        layout = self._layout
+        if layout is None:
+            raise FileError("close the file", of=str(self.destination.final), answer="it was never laid out")
+        names = self._free_names()
+        blocks = range(count_blocks(self._rows, layout.block_rows))
+        self._master.finish(layout, [names.name(block) for block in blocks], self._rows, receipt)
+        with told_as_file_error("publish", self.destination):
+            if self._overwrite:
+                _move_aside(self._names)
+            named: list[tuple[Path, Path]] = []
+            try:
+                for block in blocks:
+                    part, final = self._names.destination(block).part, names.destination(block).final
+                    give_name(part, final)
+                    named.append((final, part))
+                sync_directory(names.folder)
+                give_name(self.destination.part, names.master)
+            except OSError:
+                for final, part in named:  # all or none: without a master nobody finds them
+                    with contextlib.suppress(OSError):
+                        give_name(final, part)
+                raise
+            sync_directory(names.folder)
+        return names.master
+
+    @property
+    def bytes_written(self) -> int:
+        """Of pixel chunks, blanks included."""
+        return self._store.bytes_written if self._store is not None else 0
+
+    @property
+    def bytes_waiting(self) -> int:
+        """Taken, and not yet given to the file system."""
+        return self._store.bytes_waiting if self._store is not None else 0
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of `bytes_waiting`."""
+        return self._store.waiting_limit_bytes if self._store is not None else 0
+
+    @property
+    def way(self) -> str:
+        """How chunks reach the disk, and why so; "" before the first frame."""
+        return self._store.way if self._store is not None else ""
+
+    @property
+    def lost_texts(self) -> int:
+        """Frames whose metadata besides the columns had no room in the master or their data file."""
+        return max(self._master.lost_texts, self._store.lost_texts if self._store is not None else 0)
+
+    @property
+    def block_rows(self) -> int:
+        """Frames a file; 0 = not decided yet."""
+        return self._block_rows
+
+    def planned_path(self) -> Path:
+        """Where `finish` will publish the master, as things stand."""
+        return self._free_names().master
+
+    @property
+    def data_files(self) -> tuple[str, ...]:
+        """Names of the data files beside the master, as `finish` will publish them as things stand."""
+        names = self._free_names()
+        return tuple(names.name(block) for block in range(count_blocks(self._rows, self._block_rows)))
+
+    def abandon(self) -> None:
+        """Take back everything when nothing was written; else close what is there: it stays, under its `.part` names.
+
+        FileError when something empty cannot be removed: it would be in the way of the next run.
+        """
+        written = self.bytes_written
+        try:
+            if self._store is not None:
+                self._store.give_up()
+        finally:
+            if written == 0:
+                self._master.remove()
+
+    # ---- inside ----
+
+    def _stored(self) -> BlockStore:
+        if self._store is None:
+            raise FileError("use the file", of=str(self.destination.final), answer="it was not laid out yet")
+        return self._store
+
+    def _parts(self, rows: int) -> list[Path]:
+        return [self._names.destination(block).part for block in range(count_blocks(rows, self._block_rows))]
+
+    def _free_names(self) -> BlockNames:
+        """Ours, or with a number where somebody took one of them during the run: nothing is lost, nothing replaced."""
+        for names in (self._names, *(self._names.other(number) for number in range(1, MOST_VERSIONS))):
+            if names is self._names and self._overwrite:
+                return names
+            blocks = range(count_blocks(self._rows, self._block_rows)) if self._block_rows else range(0)
+            wanted = [names.master, *(names.destination(block).final for block in blocks)]
+            if not any(os.path.lexists(path) for path in wanted):
+                return names
+        raise FileError(
+            f"publish {self.destination.final}", answer=f"{MOST_VERSIONS} of that name exist", accepted="another name"
+        )
+
+
+def _move_aside(names: BlockNames) -> None:
+    """Existing files of these names go into a folder of their own: there the links of an old master find its data."""
+    data = [path for _, path in names.existing() if not path.name.startswith(".")]
+    old = [path for path in (names.master, *data) if os.path.lexists(path)]
+    if not old:
+        return
+    for number in range(1, MOST_VERSIONS):
+        aside = names.folder / f"{names.stem}.old{number}"
+        with contextlib.suppress(FileExistsError):
+            aside.mkdir()
+            break
+    else:
+        raise FileExistsError(f"{MOST_VERSIONS} older versions of {names.master} exist")
+    for path in old:
+        give_name(path, aside / path.name)
+    sync_directory(aside)

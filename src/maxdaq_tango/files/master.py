@@ -1,0 +1,128 @@
+"""The master of a series in blocks: all that one file would hold, with the pixels in data files beside it.
+
+    /entry/data/data_000001 ...              external links to /entry/data/data of the data files: neggia goes by them
+    /entry/data/data                         link to the next
+    /entry/instrument/<detector>/data        virtual dataset over the data files, for everybody else
+    /entry/instrument/<detector>/...         header, arrays, columns of all rows, receipt, as in a single file
+
+File names in it are relative: a folder may be copied. It lists only files that are there, so it is written last. The
+header is on the disk from the first frame on, because it comes only once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.backends import SwmrBackend
+from maxdaq_tango.files.block_file import PIXELS, BlockLayout, sync_file
+from maxdaq_tango.files.block_turn import BlockFiles
+from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, FrameColumns
+from maxdaq_tango.files.frame_texts import joined, store_texts
+from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
+from maxdaq_tango.files.paths import Destination, make_way
+from maxdaq_tango.files.receipt import store_receipt
+from maxdaq_tango.files.troubles import told_as_file_error
+from maxdaq_tango.model import Receipt
+
+LIBVER = ("v108", "v110")
+"""A virtual dataset needs 1.10; all else stays as portable as it can."""
+
+
+class MasterFile:
+    """Made when the name is reserved, completed at the end. Closed in between; errors are FileError."""
+
+    def __init__(self, destination: Destination, detector: str, software: str) -> None:
+        self.destination = destination
+        self._detector = detector
+        self.lost_texts = 0
+        """Rows whose texts had no room."""
+        with told_as_file_error("create the file", destination):
+            make_way(destination)
+            try:
+                with self._opened("x") as file:
+                    make_skeleton(file, detector, software)
+            except FileExistsError:
+                raise  # made since we looked, by somebody else: it is theirs
+            except Exception:
+                self.remove()
+                raise
+
+    def begin(self, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Keep the header."""
+        with told_as_file_error("lay out the file", self.destination):
+            with self._opened("r+") as file:
+                group = file[f"/entry/instrument/{self._detector}"]
+                store_metadata(group, metadata)
+                store_arrays(group, arrays)
+            sync_file(self.destination.part)
+
+    def join(self, layout: BlockLayout, parts: list[Path], rows: int, first: int) -> None:
+        """Take over the columns of the data files, which have their final shape."""
+        with told_as_file_error("close the file", self.destination):
+            files = BlockFiles(parts, self._detector, layout.block_rows)
+            try:
+                with self._opened("r+") as file:
+                    group = file[f"/entry/instrument/{self._detector}"]
+                    columns = FrameColumns(layout.extras)
+                    if len(columns.columns) > len(FIXED):
+                        make_group(group, EXTRAS, "NXcollection")
+                    columns.make(group, rows, grows=False)
+                    for start, block in files.groups():
+                        for column in columns.columns:
+                            values = block[column.path][...]
+                            group[column.path][start : start + len(values)] = values
+                    group["sequence_number"][...] = np.arange(first, first + rows, dtype="u8")
+                    texts, self.lost_texts = joined(files.text_parts(), OTHERS_BYTES)
+                    store_texts(group, texts)
+            finally:
+                files.close()
+
+    def finish(self, layout: BlockLayout, names: Sequence[str], rows: int, receipt: Receipt) -> None:
+        """Refer to the data files by the names that they are about to get, and add the receipt."""
+        shape = layout.format.shape
+        virtual = h5py.VirtualLayout((rows, *shape), np.dtype(layout.format.dtype))
+        for number, name in enumerate(names):
+            start = number * layout.block_rows
+            count = min(layout.block_rows, rows - start)
+            escaped = name.replace("%", "%%")  # HDF5 would take %b for the number of a block
+            source = h5py.VirtualSource(escaped, PIXELS, (count, *shape), np.dtype(layout.format.dtype))
+            virtual[start : start + count] = source
+        with told_as_file_error("close the file", self.destination):
+            with self._opened("r+") as file:
+                group = file[f"/entry/instrument/{self._detector}"]
+                fill = np.array(layout.fill, dtype=layout.format.dtype)[()]
+                group.create_virtual_dataset("data", virtual, fillvalue=fill)
+                link_default_plot(file, self._detector)
+                plot = file["/entry/data"]
+                for number, name in enumerate(names):
+                    plot[f"data_{number + 1:06d}"] = h5py.ExternalLink(name, PIXELS)
+                store_receipt(group["daq"], receipt)
+            sync_file(self.destination.part)
+
+    def remove(self) -> None:
+        """Take it back; FileError when it is in the way of the next run."""
+        try:
+            os.unlink(self.destination.part)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise FileError(f"remove the empty file of {self.destination.final}", answer=str(error)) from error
+
+    @contextlib.contextmanager
+    def _opened(self, mode: str) -> Iterator[h5py.File]:
+        file = h5py.File(self.destination.part, mode, libver=LIBVER, locking=False)
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            SwmrBackend().give_up(file)  # which closes it also where an ordinary close would crash
+            raise
+        file.close()
