@@ -6,7 +6,7 @@ opens its block for as long as no other straggler comes. One thread at a time; e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,14 +48,14 @@ class BlockStore(Protocol):
         """How chunks reach the disk, and why so."""
         ...
 
-    def wait_room(self, row: int, nbytes: int, timeout_s: float) -> bool:
-        """Whether so many bytes for this row can be taken at once, or after `timeout_s`. FileError."""
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """Whether so many bytes can be taken without waiting, at once or after `timeout_s`, as far as is known."""
         ...
 
     def write(
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
-    ) -> None:
-        """Take one frame; its blobs are free when this returns. FileError."""
+    ) -> int:
+        """Take one frame; its blobs are free when this returns. The bytes taken; 0 = wait for room. FileError."""
         ...
 
     def checkpoint_if_due(self, now: float) -> None:
@@ -78,8 +78,12 @@ class BlockStore(Protocol):
 class BlockSet:
     """Blocks `index`, `index + count`, `index + 2 count` ... of a series: all of them by default."""
 
-    def __init__(self, layout: BlockLayout, index: int = 0, count: int = 1) -> None:
+    def __init__(
+        self, layout: BlockLayout, index: int = 0, count: int = 1, *, on_progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_progress` is called after each file during long work."""
         self._layout = layout
+        self._on_progress = on_progress
         self._index, self._count = index, count
         self._files: dict[int, BlockFile] = {}
         self._open: list[BlockFile] = []
@@ -110,22 +114,19 @@ class BlockSet:
         """Of any file: all are alike."""
         return next((file.way for file in self._files.values()), "")
 
-    def wait_room(self, row: int, nbytes: int, timeout_s: float = 0.0) -> bool:
-        """For a block that is not open yet: nobody waits for a file of which nothing is written."""
-        file = self._current
-        if file is None or file.block != row // self._layout.block_rows:
-            return True
-        return file.wait_room(row, nbytes, timeout_s)
+    def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
+        """In the block that was written last."""
+        return self._current is None or self._current.wait_room(nbytes, timeout_s)
 
     def write(
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
-    ) -> None:
+    ) -> int:
         """Into the block that the row belongs to."""
         block, inside = divmod(row, self._layout.block_rows)
         file = self._current
         if file is None or file.block != block:
             file = self._current = self._opened(block)
-        file.write(inside, number, blobs, times, extras)
+        return file.write(inside, number, blobs, times, extras)
 
     def checkpoint_if_due(self, now: float) -> None:
         """See `BlockStore`."""
@@ -139,6 +140,7 @@ class BlockSet:
         for block in range(self._index, block_count, self._count):
             if block not in self._files:
                 self._park([self._opened(block)])
+                self._on_progress()
 
     def settle(self, valid: np.ndarray[Any, Any], first: int) -> None:
         """Blocks behind the last row hold nothing of the series and are removed."""
@@ -148,6 +150,7 @@ class BlockSet:
             if block < blocks:
                 start = block * size
                 file.close_rows(valid[start : start + size], first + start)
+                self._on_progress()
             else:
                 file.destination.part.unlink(missing_ok=True)
                 del self._files[block]

@@ -118,9 +118,9 @@ class BlockedSeries:
         self._store = self._open_store(self._layout)
         self.format = format
 
-    def wait_room(self, row: int, nbytes: int, timeout_s: float = 0.0) -> bool:
+    def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
         """Whether so many bytes can be taken without waiting for the disk, at once or after `timeout_s`."""
-        return self._store is None or self._store.wait_room(row, nbytes, timeout_s)
+        return self._store is None or self._store.wait_room(nbytes, timeout_s)
 
     def write(
         self,
@@ -129,9 +129,11 @@ class BlockedSeries:
         blobs: Sequence[Buffer],
         times: FrameTimes,
         extras: Mapping[str, Any] = _NOTHING,
-    ) -> None:
-        """Take one frame; the blobs must already fit the format and are free when this returns."""
-        self._stored().write(row, frame_number, blobs, times, extras)
+    ) -> int:
+        """Take one frame; the blobs must already fit the format and are free when this returns. Returns the bytes taken:
+        0 when whoever is to write them has no room, which `wait_room` waits for.
+        """
+        return self._stored().write(row, frame_number, blobs, times, extras)
 
     def checkpoint_if_due(self, now: float) -> None:
         """Call when nothing arrives."""

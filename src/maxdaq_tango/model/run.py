@@ -58,6 +58,10 @@ class Orientation(msgspec.Struct, frozen=True):
         return self.rotation % 4 == 0 and not self.fliplr and not self.flipud
 
 
+MOST_ENGINES = 16
+"""Processes that write one series; each has its share of the memory."""
+
+
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All an engine must know to take one series. JSON in, JSON out: this is the argument of `Prepare`."""
 

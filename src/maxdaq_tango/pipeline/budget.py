@@ -24,19 +24,27 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     pool: int
     """Frames that are turned or packed: what goes in, and the memory for what comes out."""
     slabs: int
-    """Blocks of the file on their way to the disk."""
+    """Pieces of files on their way to the disk, those of all writer processes together."""
+    arenas: int = 0
+    """Memory shared with writer processes, of all of them together; without such processes there is none."""
 
     @property
     def total(self) -> int:
         """Of all shares."""
-        return self.sockets + self.queue + self.held + self.pool + self.slabs
+        return self.sockets + self.queue + self.held + self.pool + self.slabs + self.arenas
 
 
-def deal_out(memory_bytes: int, source_count: int = 1) -> Shares:
-    """The shares of a budget. What the others leave is the queue's, a quarter at least: it rides out a slow disk."""
-    sockets = memory_bytes // 4
+def deal_out(memory_bytes: int, source_count: int = 1, engines: int = 1) -> Shares:
+    """The shares of a budget. What the others leave is the queue's, a quarter at least: it rides out a slow disk.
+
+    With writer processes a stream is ahead of them in their arenas, which need much so that all have work at a time;
+    sockets and pool have less.
+    """
     held = memory_bytes // 8 if source_count > 1 else 0
-    pool = memory_bytes * 3 // 16
-    slabs = min(memory_bytes // 8, SLABS_MOST_BYTES)
-    queue = memory_bytes - sockets - held - pool - slabs
-    return Shares(sockets=sockets, queue=queue, held=held, pool=pool, slabs=slabs)
+    if engines > 1:
+        sockets, pool, arenas = memory_bytes // 8, memory_bytes // 8, memory_bytes // 4
+    else:
+        sockets, pool, arenas = memory_bytes // 4, memory_bytes * 3 // 16, 0
+    slabs = min(memory_bytes // 8, SLABS_MOST_BYTES * engines)
+    queue = memory_bytes - sockets - held - pool - slabs - arenas
+    return Shares(sockets=sockets, queue=queue, held=held, pool=pool, slabs=slabs, arenas=arenas)

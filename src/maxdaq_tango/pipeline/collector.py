@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -36,6 +36,7 @@ from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet
 from maxdaq_tango.pipeline.storing import Storing, told
+from maxdaq_tango.pipeline.writers import Writer
 from maxdaq_tango.wire import decoder_for
 
 TICK_S = 0.1
@@ -75,15 +76,17 @@ class Collector:
         software: str,
         tell: Callable[[RunReport], None],
         publish: Callable[[Counters], None],
+        writers: Sequence[Writer] = (),
     ) -> None:
+        """`writers` are the processes that write the file; none = it is written here."""
         self._tell = tell
         self._publish = publish
         self._software = software
         self._request = request
         self._run = SeriesRun(request, time.monotonic())
         self._decoder = decoder_for(request.stream_format)
-        self._shares = deal_out(request.memory_bytes, len(request.sources))
-        self._sink = FileSink(request, software, self._shares.slabs)
+        self._shares = deal_out(request.memory_bytes, len(request.sources), max(1, len(writers)))
+        self._sink = FileSink(request, software, self._shares.slabs, writers, self._shares.arenas)
         self._sources = SourceSet(context, request, self._shares)
         self._storing = Storing(
             self._sink,
@@ -342,10 +345,11 @@ class Collector:
         except Exception as error:  # nobody would hear of the end of the run if this thread died here
             with contextlib.suppress(FileError):  # the first error tells more
                 self._sink.abandon()
+            reason = told(error)
             receipt = msgspec.structs.replace(
                 receipt,
                 verdict=Verdict.FAILED,
-                reasons=(*receipt.reasons, told(error)),
+                reasons=receipt.reasons if reason in receipt.reasons else (*receipt.reasons, reason),
                 file=str(self._sink.part_path or ""),
             )
         return receipt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.files import BlockedSeries, BlockLayout, FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
+from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account, Fate
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value
+from maxdaq_tango.pipeline.writers import Settled, Writer
 
 NAN = float("nan")
 USUAL_PACKING = 20
@@ -23,13 +26,23 @@ USUAL_PACKING = 20
 class FileSink:
     """The file of one run, or the decision that there is none. Used by one thread."""
 
-    def __init__(self, request: RunRequest, software: str, slab_memory_bytes: int) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        software: str,
+        slab_memory_bytes: int,
+        writers: Sequence[Writer] = (),
+        arena_bytes: int = 0,
+    ) -> None:
+        """Where there are `writers`, they write, and `arena_bytes` are shared with them."""
         self.frames_written = 0
         self.frames_discarded = 0
         self._request = request
         self._software = software
         self._slab_memory_bytes = slab_memory_bytes
-        self._file: SeriesFile | None = None
+        self._writers, self._arena_bytes = writers, arena_bytes
+        self._file: SeriesFile | BlockedSeries | None = None
+        self._dealt: DealtBlocks | None = None
         self._start: SeriesStart | None = None
         self._format: FrameFormat | None = None
         self.chain: Chain | None = None
@@ -64,11 +77,17 @@ class FileSink:
         """What the first frame has decided."""
         if self._file is None or not self._file.way:
             return {}
-        return {"backend": self._file.way, "packing": "as it comes" if self.chain is None else self.chain.stored_as}
+        file, packing = self._file, "as it comes" if self.chain is None else self.chain.stored_as
+        decided = {"backend": file.way, "packing": packing}
+        if isinstance(file, BlockedSeries):
+            decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
+        return decided
 
     def write_latency_us(self) -> int:
         """Longest single write since the last call that was over a second ago."""
         now = time.monotonic()
+        if self._dealt is not None:
+            self._slowest_s = max(self._slowest_s, self._dealt.slowest_us() / 1e6)
         slowest = int(self._slowest_s * 1e6)
         if now - self._slowest_since > 1.0:
             self._slowest_s, self._slowest_since = 0.0, now
@@ -78,14 +97,21 @@ class FileSink:
         """Check the path and make the `.part` file; FileError says what is in the way."""
         request = self._request
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
-        self._file = SeriesFile(
-            destination,
-            detector=request.detector,
-            software=self._software,
-            overwrite=request.overwrite,
-            backend=request.backend,
-            slab_memory_bytes=self._slab_memory_bytes,
-        )
+        how: dict[str, Any] = {
+            "detector": request.detector,
+            "software": self._software,
+            "overwrite": request.overwrite,
+            "backend": request.backend,
+            "slab_memory_bytes": self._slab_memory_bytes,
+        }
+        if not request.frames_per_file and not self._writers:
+            self._file = SeriesFile(destination, **how)
+            return
+        how |= {"block_rows": request.frames_per_file, "expected_rows": request.expected_frames}
+        if self._writers:
+            ahead = self._arena_bytes // len(self._writers)
+            how |= {"open_store": self._deal, "writers": len(self._writers), "ahead_nbytes": ahead}
+        self._file = BlockedSeries(destination, **how)
 
     def on_start(self, start: SeriesStart) -> None:
         """The header. In naming mode `stream` it decides about file and orientation (MAX IV's convention)."""
@@ -124,17 +150,39 @@ class FileSink:
         """Whether frames of so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
         return self._file is None or self._file.wait_room(nbytes, timeout_s)
 
-    def write(self, row: int, frame: Frame, received_at: float) -> None:
-        """Write one frame as `chain` left it; its blobs are free when this returns. FileError."""
+    def write(self, row: int, frame: Frame, received_at: float) -> Fate | None:
+        """Write one frame as `chain` left it; its blobs are free when this returns. FileError, PipelineError.
+
+        WRITTEN, or TAKEN where another process writes it: `hear` tells when it has. None: that process has no room for
+        it, and `wait_room` waits until it has.
+        """
         file = self._file
         if file is None:
             raise FileError("write a frame", answer="there is no file")
         before = time.perf_counter()
-        file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
+        stored = file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
         if took > self._slowest_s:
             self._slowest_s = took
+        if self._dealt is not None:
+            return Fate.TAKEN if stored else None
         self.frames_written += 1
+        return Fate.WRITTEN
+
+    def hear(self, *, wait: bool = False) -> list[Settled]:
+        """What became of frames that `write` has handed on; with `wait`, of all of them."""
+        dealt = self._dealt
+        if dealt is None:
+            return []
+        settled = dealt.drain() if wait else dealt.hear()
+        self.frames_written += sum(one.fate is Fate.WRITTEN for one in settled)
+        return settled
+
+    @property
+    def failure(self) -> str:
+        """Why the processes that write can take no more; "" when all is well."""
+        failure = self._dealt.failure if self._dealt is not None else None
+        return str(failure) if failure is not None else ""
 
     def checkpoint_if_due(self, now: float) -> None:
         """Make what was written readable even when nothing more arrives."""
@@ -162,6 +210,7 @@ class FileSink:
         receipt = msgspec.structs.replace(
             receipt,
             file=str(final),
+            data_files=file.data_files if isinstance(file, BlockedSeries) else (),
             dataset=file.dataset,
             shape=(account.row_count, *stored.shape),
             dtype=stored.dtype,
@@ -175,6 +224,10 @@ class FileSink:
         """Take back an empty file; one with frames is closed and stays as it is."""
         if self._file is not None:
             self._file.abandon()
+
+    def _deal(self, layout: BlockLayout) -> DealtBlocks:
+        self._dealt = DealtBlocks(self._writers, self._arena_bytes, layout)
+        return self._dealt
 
     def _begin(self, frame: Frame, modulus: int | None) -> None:
         self._format = format = frame.format

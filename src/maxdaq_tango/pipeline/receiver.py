@@ -1,9 +1,9 @@
 """A receiver: one run at a time, from sockets to a published file.
 
 Threads: one `collector` thread a run, which owns sockets, ledger and file; and, where frames are to be turned or
-packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector;
-nobody else touches its state. Progress is told by two callbacks: `tell` at every change of state, `publish` with the
-live counters.
+packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector; nobody else touches its state.
+Progress is told by two callbacks: `tell` at every change of state, `publish` with the live counters. With several
+engines there are writer processes, which live as long as the receiver.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Callable
 import zmq
 
 from maxdaq_tango.errors import ConfigurationError, StateError
+from maxdaq_tango.files.block_names import MOST_BLOCK_FRAMES
 from maxdaq_tango.kernels import compression
-from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Compression, Counters, RunRequest
+from maxdaq_tango.model import BUSY_STATES, MOST_ENGINES, AcquisitionState, Compression, Counters, RunRequest
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.series_run import SeriesRun
+from maxdaq_tango.pipeline.writers import WriterCrew
 
 
 class Receiver:
@@ -36,6 +38,7 @@ class Receiver:
         self._state = AcquisitionState.IDLE
         self._collector: Collector | None = None
         self._run_number = 0
+        self._crew = WriterCrew()
 
     @property
     def state(self) -> AcquisitionState:
@@ -49,6 +52,7 @@ class Receiver:
         """
         _check_count(request.expected_frames)
         _check_packing(request)
+        _check_blocks(request)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -56,6 +60,7 @@ class Receiver:
         self._join()
         if not request.sources:
             raise StateError("prepare a run", answer="it names no source", accepted="at least one tcp://HOST:PORT")
+        writers = self._crew.ready(request.engines)
         self._run_number += 1
         collector = Collector(
             request,
@@ -64,6 +69,7 @@ class Receiver:
             software=self._software,
             tell=self._hear,
             publish=self._publish,
+            writers=writers,
         )
         try:
             collector.open()
@@ -103,6 +109,7 @@ class Receiver:
         """End everything; a run that is on is aborted and its file closed."""
         self.abort("the receiver was shut down")
         self._join()
+        self._crew.close()
         self._context.term()
 
     def _hear(self, report: RunReport) -> None:
@@ -135,3 +142,13 @@ def _check_packing(request: RunRequest) -> None:
             answer="this build of the bitshuffle package has no Zstandard",
             accepted="bslz4 or none; or a bitshuffle built with Zstandard",
         )
+
+
+def _check_blocks(request: RunRequest) -> None:
+    if not 0 <= request.frames_per_file <= MOST_BLOCK_FRAMES:
+        raise ConfigurationError(
+            f"store {request.frames_per_file} frames a file",
+            accepted=f"0 (all in one file, or with several engines a good number) to {MOST_BLOCK_FRAMES}",
+        )
+    if not 1 <= request.engines <= MOST_ENGINES:
+        raise ConfigurationError(f"write with {request.engines} engines", accepted=f"1 to {MOST_ENGINES}")

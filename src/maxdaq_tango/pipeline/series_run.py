@@ -156,15 +156,19 @@ class SeriesRun:
     # -- what became of a frame --------------------------------------------------------------------------------------
 
     def settle(self, row: int, frame: Frame, fate: Fate, reason: str = "") -> None:
-        """The sink is done with a frame that `on_frame` gave a row."""
+        """The sink is done with a frame that `on_frame` gave a row; or, with TAKEN, it has handed the frame on."""
+        self.settle_number(row, frame.frame_number, fate, reason)
+
+    def settle_number(self, row: int, number: int, fate: Fate, reason: str = "") -> None:
+        """The same for a frame that is gone already."""
         self.ledger.settle(row, fate)
         if fate is Fate.CORRUPT:
             self.corrupt += 1
-            self.corrupt_numbers.add(frame.frame_number)
+            self.corrupt_numbers.add(number)
         elif self.corrupt_numbers:
-            self.corrupt_numbers.discard(frame.frame_number)  # an intact copy came after it
+            self.corrupt_numbers.discard(number)  # an intact copy came after it
         if fate is Fate.LOST:
-            self.lost_numbers.append(frame.frame_number)
+            self.lost_numbers.append(number)
         if reason and len(self.reasons) < 20:
             self.reasons.append(reason)
 

@@ -92,7 +92,8 @@ class Storing:
         self.write_next()
 
     def write_next(self) -> bool:
-        """Write one frame that the pool has ready; False when there is none (yet)."""
+        """Write one frame that the pool has ready; False when there is none (yet). Hears of those that others write."""
+        self._hear()
         pool = self.pool
         job = pool.next_done(wait=False) if pool is not None else None
         if pool is None or job is None:
@@ -107,10 +108,18 @@ class Storing:
             self._write_done(pool, job)
 
     def close(self) -> None:
-        """Write what is in the pool and end it; of a run that was aborted or has failed only what is begun already."""
+        """Write what is in the pool and end it; of a run that was aborted or has failed only what is begun already.
+
+        What was handed on is waited for.
+        """
         pool, self.pool = self.pool, None
-        if pool is None:
-            return
+        try:
+            if pool is not None:
+                self._empty(pool)
+        finally:
+            self._hear(wait=True)
+
+    def _empty(self, pool: Pool) -> None:
         try:
             if self._run.verdict is not None and (dropped := pool.drop()):
                 for job in dropped:
@@ -161,14 +170,26 @@ class Storing:
             run.settle(row, frame, Fate.LOST)
             return
         try:
-            sink.write(row, frame, received_at)
-            run.settle(row, frame, Fate.WRITTEN)
+            while (fate := sink.write(row, frame, received_at)) is None:  # whoever is to write it has no room
+                if not self.wait_room(0):
+                    run.settle(row, frame, Fate.LOST)
+                    return
+            run.settle(row, frame, fate)
         except (FileError, PipelineError) as error:
             self._fail(row, frame, str(error))
 
+    def _hear(self, *, wait: bool = False) -> None:
+        """Frames that other processes write end here."""
+        for settled in self._sink.hear(wait=wait):
+            self._run.settle_number(*settled)
+        failure = self._sink.failure
+        if failure and failure not in self._run.reasons:
+            self._run.fail(failure)
+
     def _fail(self, row: int, frame: Frame, reason: str) -> None:
         self._run.settle(row, frame, Fate.LOST)
-        self._run.fail(reason)
+        if reason not in self._run.reasons or self._run.verdict is not Verdict.FAILED:
+            self._run.fail(reason)
 
 
 def told(error: Exception) -> str:

@@ -1,0 +1,141 @@
+"""Blocks of one series, dealt to writer processes in turn: block b goes to process b mod n.
+
+A `BlockStore` whose `write` returns when the frame lies in shared memory; `hear` tells what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.files import BlockLayout, FrameTimes
+from maxdaq_tango.files.backends import choose_backend
+from maxdaq_tango.model import Buffer
+from maxdaq_tango.pipeline.writer_protocol import CloseAll, GiveUp, Settle
+from maxdaq_tango.pipeline.writers import Settled, Writer
+
+PATIENCE_S = 0.05
+
+
+class DealtBlocks:
+    """See `BlockStore`. Belongs to the collector of a run."""
+
+    def __init__(self, writers: Sequence[Writer], arena_nbytes: int, layout: BlockLayout) -> None:
+        """`arena_nbytes` and the slabs of the layout are for all writers together."""
+        self._writers = writers
+        self._block_rows = layout.block_rows
+        self._refused: tuple[Writer, int] | None = None
+        count = len(writers)
+        own = msgspec.structs.replace(layout, slab_memory_bytes=layout.slab_memory_bytes // count)
+        for index, writer in enumerate(writers):
+            writer.begin(own, index, count, arena_nbytes // count)
+        stored = layout.stored_nbytes or layout.format.nbytes
+        chunk = stored // layout.format.chunk_count
+        choice = choose_backend(layout.backend, chunk, stored, layout.period_s, grows=False)
+        self.way = f"{choice.backend.value} ({choice.reason}), by {count} processes"
+
+    @property
+    def bytes_written(self) -> int:
+        """That writers have told of."""
+        return sum(writer.bytes_written for writer in self._writers)
+
+    @property
+    def lost_texts(self) -> int:
+        """See `BlockStore`; known after `settle`."""
+        return sum(writer.lost_texts for writer in self._writers)
+
+    @property
+    def bytes_waiting(self) -> int:
+        """In shared memory."""
+        return sum(writer.bytes_waiting for writer in self._writers)
+
+    @property
+    def waiting_limit_bytes(self) -> int:
+        """Of the shared memory."""
+        return sum(writer.arena_nbytes for writer in self._writers)
+
+    @property
+    def failure(self) -> MaxdaqError | None:
+        """Why a writer takes no more; None when all are well."""
+        return next((writer.failure for writer in self._writers if writer.failure is not None), None)
+
+    def wait_room(self, nbytes: int, timeout_s: float) -> bool:
+        """For the frame that was refused; which writer the next one is for, nobody can say."""
+        if self._refused is None:
+            return True
+        writer, refused = self._refused
+        if not writer.wait_room(refused, timeout_s):
+            return False
+        self._refused = None
+        return True
+
+    def write(
+        self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
+    ) -> int:
+        """Into shared memory; FileError or PipelineError of the writer when it takes no more."""
+        writer = self._writers[row // self._block_rows % len(self._writers)]
+        taken = writer.put(row, number, blobs, times, extras)
+        if not taken:
+            self._refused = (writer, sum(len(blob) for blob in blobs))
+        return taken
+
+    def hear(self) -> list[Settled]:
+        """What became of frames since the last call. Never waits."""
+        settled: list[Settled] = []
+        for writer in self._writers:
+            writer.pump(0.0)
+            settled += writer.take_settled()
+        return settled
+
+    def drain(self) -> list[Settled]:
+        """The same, of every frame that was handed over: waits for the writers."""
+        settled = self.hear()
+        while busy := [writer for writer in self._writers if writer.under_way]:
+            busy[0].pump(PATIENCE_S)
+            settled += self.hear()
+        return settled
+
+    def slowest_us(self) -> int:
+        """Longest single write of a writer since the last call."""
+        slowest = max(writer.slowest_us for writer in self._writers)
+        for writer in self._writers:
+            writer.slowest_us = 0
+        return slowest
+
+    def checkpoint_if_due(self, now: float) -> None:
+        """Writers look at the clock themselves; here, what was kept back for a batch goes to them."""
+        for writer in self._writers:
+            writer.pump(0.0)
+
+    def close_all(self, block_count: int) -> None:
+        """See `BlockStore`; all writers at the same time."""
+        if not all(writer.is_alive for writer in self._writers):
+            block_count = 0  # the series cannot be finished: no blank files for it
+        self._ask_all(lambda writer: writer.request(CloseAll(block_count)))
+
+    def settle(self, valid: np.ndarray[Any, Any], first: int) -> None:
+        """See `BlockStore`; all writers at the same time."""
+        message = Settle(valid.astype(np.bool_).tobytes(), first)
+        self._ask_all(lambda writer: writer.request(message))
+
+    def give_up(self) -> None:
+        """See `BlockStore`. What a process that died has left is left alone: it may hold frames."""
+        self._ask_all(lambda writer: writer.request(GiveUp()))
+
+    # ---- inside ----
+
+    def _ask_all(self, ask: Callable[[Writer], None]) -> None:
+        for writer in self._writers:
+            ask(writer)
+        error: MaxdaqError | None = None
+        for writer in self._writers:
+            try:
+                writer.answer()
+            except MaxdaqError as raised:  # the others must be heard all the same
+                error = error or raised
+        if error is not None:
+            raise error
