@@ -20,6 +20,7 @@ import h5py
 import msgspec
 import numpy as np
 
+from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.frame_texts import FrameTexts, read_texts, store_texts
 from maxdaq_tango.files.layout import ascii_text, make_group
@@ -136,6 +137,13 @@ class BlockFile(SeriesFile):
             self._room = rows
         with self._errors("close the file"):
             sync_file(self.destination.part)
+
+    def abandon(self) -> None:
+        """As `SeriesFile.abandon`, but every frame that was written is told of, where the disk takes it."""
+        if self.is_open and self._entered:
+            with contextlib.suppress(FileError):
+                self.checkpoint()
+        super().abandon()
 
     # ---- inside ----
 

@@ -1,0 +1,505 @@
+"""Several processes write one series: the whole of it, or a true account of what is not there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zmq
+
+from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError
+from maxdaq_tango.files import check_file, recover_part
+from maxdaq_tango.files.checkpoint import checkpoint_path
+from maxdaq_tango.model import (
+    AcquisitionState,
+    Compression,
+    Encoding,
+    FileBackend,
+    Frame,
+    FrameFormat,
+    RunRequest,
+    StreamFormat,
+    Verdict,
+)
+from maxdaq_tango.pipeline import writers
+from maxdaq_tango.pipeline.writers import Writer, WriterCrew
+from maxdaq_tango.wire import stins
+from receiving import SHAPE, WAIT_S, Harness, pixels, send_v1, stored
+
+PAUSE = threading.Event()
+
+
+def crew(harness: Harness) -> list[Writer]:
+    return harness.receiver._crew._writers
+
+
+def pids(harness: Harness) -> list[int]:
+    return [writer.pid for writer in crew(harness)]
+
+
+def wait_for(what: Any) -> None:
+    for _ in range(int(WAIT_S / 0.01)):
+        if what():
+            return
+        PAUSE.wait(0.01)
+    raise AssertionError("it did not come")
+
+
+def recovered(folder: Path) -> set[int]:
+    """Frames of backend `direct` that can be read from what was left."""
+    found: set[int] = set()
+    for part in folder.glob(".a_data_*.part"):
+        if checkpoint_path(part).exists():
+            recover_part(part)
+        with h5py.File(part, locking=False) as file:
+            group = file["entry/instrument/eiger"]
+            for row in np.flatnonzero(group["daq/frame_valid"][...]):
+                number = int(group["sequence_number"][row])
+                assert np.array_equal(group["data"][row], pixels(number))
+                found.add(number)
+    return found
+
+
+@pytest.fixture
+def large(harness: Harness) -> Iterator[Any]:
+    """Sends frames of 2 MB that are stored as they come."""
+    format = FrameFormat((1000, 1000), "uint16", Encoding.NONE)
+
+    def send(number: int) -> None:
+        blob = np.full((1000, 1000), number, "<u2").tobytes()
+        frame = Frame(series="", frame_number=number, format=format, blobs=(blob,))
+        harness.sender.send(stins.encode_image(harness.sender._next(), frame))
+
+    yield send
+    for writer in crew(harness):
+        if writer.is_alive:
+            os.kill(writer.pid, signal.SIGCONT)
+
+
+class TestWhole:
+    @pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
+    def test_the_blocks_of_a_series_are_dealt_in_turn(self, harness: Harness, backend: FileBackend) -> None:
+        harness.prepare(engines=3, frames_per_file=4, backend=backend, expected_frames=30)
+        harness.sender.series(30)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.COMPLETE, receipt.reasons
+        assert receipt.data_files == tuple(f"a_data_{number:06d}.h5" for number in range(1, 9))
+        assert np.array_equal(stored(receipt), [pixels(number) for number in range(30)])
+        assert check_file(receipt.file).problems == []
+        assert receipt.decisions["backend"] == f"{backend.value} (asked for), by 3 processes"
+        assert receipt.decisions["blocks"] == "4 frames a file (asked for)"
+        last = harness.counters[-1]
+        assert (last.frames_written, last.bytes_written, last.queue_bytes) == (30, receipt.bytes_written, 0)
+        assert len(set(pids(harness))) == 3
+
+    def test_without_a_number_a_good_one_is_chosen_and_told(self, harness: Harness) -> None:
+        harness.prepare(engines=2)
+        harness.sender.series(5)
+        receipt = harness.receipt()
+        assert receipt.data_files == ("a_data_000001.h5",)
+        assert receipt.decisions["blocks"].startswith("100000 frames a file (about ")
+        assert check_file(receipt.file).problems == []
+
+    def test_one_process_serves_run_after_run(self, harness: Harness) -> None:
+        seen = []
+        for name, engines in (("a.h5", 2), ("b.h5", 2), ("c.h5", 1), ("d.h5", 2)):
+            harness.prepare(destination=str(harness.folder / name), engines=engines, frames_per_file=3)
+            harness.sender.series(10)
+            assert harness.receipt().verdict is Verdict.COMPLETE
+            assert check_file(harness.folder / name).problems == []
+            seen.append(pids(harness))
+        assert seen == [seen[0]] * 4
+        assert len(seen[0]) == 2
+
+    def test_one_engine_has_no_process_of_its_own(self, harness: Harness) -> None:
+        harness.prepare(frames_per_file=3)
+        harness.sender.series(10)
+        assert check_file(harness.receipt().file).problems == []
+        assert crew(harness) == []
+
+    @pytest.mark.parametrize("first", [1, 5, 9])
+    def test_senders_that_do_not_count_from_zero(self, harness: Harness, first: int) -> None:
+        numbers = [number for number in range(first, first + 10) if number != first + 3]
+        harness.prepare(stream_format=StreamFormat.DECTRIS_V1, engines=2, frames_per_file=3, expected_frames=10)
+        send_v1(harness.sender, numbers)
+        receipt = harness.receipt()
+        data = stored(receipt)
+        if receipt.first_frame_number == first:
+            rows = [row for row in range(len(data)) if row != 3]
+            assert receipt.frames_missing[0] == first + 3
+            assert np.array_equal(data[rows], [pixels(first + row) for row in rows])
+        assert check_file(receipt.file).problems == []
+
+    def test_a_copy_of_a_frame_on_its_way_is_a_duplicate(self, harness: Harness) -> None:
+        harness.prepare(stream_format=StreamFormat.DECTRIS_V1, engines=2, frames_per_file=2)
+        send_v1(harness.sender, [0, 0, 1, 3, 2, 2, 4])
+        receipt = harness.receipt()
+        assert (receipt.verdict, receipt.frames_duplicate, receipt.frames_written) == (Verdict.COMPLETE, 2, 5)
+
+    def test_a_frame_larger_than_the_shared_memory_passes_alone(self, harness: Harness, large: Any) -> None:
+        harness.prepare(engines=3, frames_per_file=2, memory_bytes=16 << 20, compression=Compression.NONE)
+        harness.sender.header()
+        for number in range(7):
+            large(number)
+        harness.sender.end()
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.COMPLETE, receipt.reasons
+        assert [int(image[5, 5]) for image in stored(receipt)] == list(range(7))
+
+    def test_a_whole_block_that_is_missing_is_blank(self, harness: Harness) -> None:
+        harness.prepare(stream_format=StreamFormat.DECTRIS_V1, engines=2, frames_per_file=2, expected_frames=8)
+        send_v1(harness.sender, [0, 1, 5, 6, 7])
+        receipt = harness.receipt()
+        assert receipt.frames_missing == (2, 3, 4)
+        assert np.all(stored(receipt)[2:5] == 65535)
+        assert len(receipt.data_files) == 4
+        assert check_file(receipt.file).problems == []
+
+    def test_live_only_and_an_early_abort_leave_nothing(self, harness: Harness) -> None:
+        harness.prepare(engines=2, destination="")
+        harness.sender.series(3)
+        assert harness.receipt().verdict is Verdict.COMPLETE
+        harness.prepare(engines=2, frames_per_file=5)
+        harness.sender.header()
+        harness.receiver.abort("undo")
+        assert harness.receipt().file == ""
+        assert list(harness.folder.iterdir()) == []
+
+    def test_abort_keeps_what_came(self, harness: Harness) -> None:
+        harness.prepare(engines=2, frames_per_file=4, expected_frames=100)
+        harness.sender.header()
+        for number in range(10):
+            harness.sender.image(number)
+        harness.wait_written(10)
+        harness.receiver.abort("enough")
+        receipt = harness.receipt()
+        assert (receipt.verdict, receipt.frames_written, receipt.shape[0]) == (Verdict.ABORTED, 10, 10)
+        assert len(receipt.data_files) == 3
+        assert check_file(receipt.file).problems == []
+
+
+class TestGone:
+    def test_a_killed_process_is_named_and_what_was_safe_can_be_recovered(self, harness: Harness) -> None:
+        harness.prepare(engines=2, frames_per_file=10, expected_frames=100, backend=FileBackend.DIRECT)
+        harness.sender.header()
+        for number in range(45):
+            harness.sender.image(number)
+        harness.wait_written(45)
+        PAUSE.wait(1.5)  # a checkpoint is at most a second old
+        killed = crew(harness)[0]
+        os.kill(killed.pid, signal.SIGKILL)
+        for number in range(45, 48):
+            harness.sender.image(number)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        (reason,) = receipt.reasons
+        assert f"writer 1 (process {killed.pid})): it was killed by signal 9" in reason
+        assert "maxdaq recover" in reason
+        assert harness.receiver.state is AcquisitionState.FAULT
+        assert receipt.file.endswith(".a.h5.part")
+        assert recovered(harness.folder) >= set(range(45))
+        harness.prepare(destination=str(harness.folder / "b.h5"), engines=2, frames_per_file=10)
+        harness.sender.series(30)
+        assert harness.receipt().verdict is Verdict.COMPLETE
+        assert killed.pid not in pids(harness)
+        assert check_file(harness.folder / "b.h5").problems == []
+
+    def test_frames_that_it_had_not_written_are_lost(self, harness: Harness, large: Any) -> None:
+        harness.prepare(engines=2, frames_per_file=5, expected_frames=20, compression=Compression.NONE)
+        harness.sender.header()
+        large(0)
+        harness.wait_written(1)
+        first = crew(harness)[0]
+        os.kill(first.pid, signal.SIGSTOP)
+        for number in range(1, 7):
+            large(number)
+        wait_for(lambda: harness.counters[-1].frames_written == 3)  # 0, and those of the other process
+        os.kill(first.pid, signal.SIGKILL)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert receipt.frames_written == 3
+        assert receipt.frames_lost == (1, 2, 3, 4)
+
+    def test_one_that_died_between_two_runs_is_replaced(self, harness: Harness) -> None:
+        for name in ("a.h5", "b.h5"):
+            harness.prepare(destination=str(harness.folder / name), engines=2, frames_per_file=3)
+            harness.sender.series(10)
+            assert harness.receipt().verdict is Verdict.COMPLETE
+            pid = pids(harness)[1]
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not crew(harness)[1].is_alive)
+
+    def test_one_that_dies_before_the_first_frame_fails_the_run(self, harness: Harness) -> None:
+        harness.prepare(engines=2, frames_per_file=3)
+        for pid in pids(harness):
+            os.kill(pid, signal.SIGKILL)
+        harness.sender.series(10)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert "killed by signal 9" in receipt.reasons[0]
+        assert list(harness.folder.iterdir()) == []
+
+    def test_one_that_cannot_be_started_refuses_the_run(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(PipelineError, match="start writer 1: it ended with status 1"):
+                harness.prepare(engines=2)
+            patch.setattr(sys, "executable", "/no/such/python")
+            with pytest.raises(PipelineError, match="start writer"):
+                harness.prepare(engines=2)
+        assert list(harness.folder.iterdir()) == []
+        harness.prepare(engines=2)
+        harness.sender.series(3)
+        assert harness.receipt().verdict is Verdict.COMPLETE
+
+    def test_they_end_when_their_engine_is_killed_and_write_what_they_had(self, tmp_path: Path) -> None:
+        script = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from maxdaq_tango.model import FileBackend
+from receiving import Harness
+harness = Harness(Path({str(tmp_path)!r}))
+harness.prepare(engines=2, frames_per_file=10, expected_frames=100, backend=FileBackend.DIRECT)
+harness.sender.header()
+for number in range(45):
+    harness.sender.image(number)
+harness.wait_written(45)
+print(*(writer.pid for writer in harness.receiver._crew._writers), flush=True)
+time.sleep(60)
+"""
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as engine:
+            assert engine.stdout is not None
+            found = [int(pid) for pid in engine.stdout.readline().split()]
+            assert len(found) == 2
+            engine.kill()
+        wait_for(lambda: not any(is_running(pid) for pid in found))
+        assert recovered(tmp_path) == set(range(45))
+
+    def test_signals_of_a_terminal_or_a_supervisor_are_the_engines_business(self, harness: Harness) -> None:
+        harness.prepare(engines=2, frames_per_file=3)
+        for pid in pids(harness):
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        harness.sender.series(10)
+        assert harness.receipt().verdict is Verdict.COMPLETE
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class TestSlow:
+    def test_a_full_arena_makes_the_sender_wait_and_loses_nothing(self, harness: Harness, large: Any) -> None:
+        sender = harness.sender = harness.add_sender()
+        sender.socket.sndhwm, sender.socket.sndtimeo = 1, 500
+        sender.socket.bind("tcp://127.0.0.1:*")  # connections get the limit of the moment of the bind
+        endpoint = sender.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        how: dict[str, Any] = {"memory_bytes": 16 << 20, "compression": Compression.NONE, "sources": (endpoint,)}
+        harness.prepare(engines=2, frames_per_file=8, **how)
+        sender.header()
+        large(0)
+        harness.wait_written(1)
+        for writer in crew(harness):
+            os.kill(writer.pid, signal.SIGSTOP)
+        sent = 1
+        while sent < 60:
+            message = sender.number
+            try:
+                large(sent)
+            except zmq.Again:
+                sender.number = message
+                break
+            sent += 1
+        assert sent < 60
+        counters = harness.counters[-1]
+        assert counters.queue_full_count > 0
+        assert counters.queue_bytes <= counters.queue_limit_bytes + 2 * 2_100_000
+        assert time.monotonic_ns() - counters.updated_ns < 2e9  # it still tells how it stands
+        for writer in crew(harness):
+            os.kill(writer.pid, signal.SIGCONT)
+        sender.socket.sndtimeo = int(WAIT_S * 1000)
+        for number in range(sent, 60):
+            large(number)
+        sender.end()
+        receipt = harness.receipt()
+        assert (receipt.verdict, receipt.frames_written) == (Verdict.COMPLETE, 60)
+        assert [int(image[5, 5]) for image in stored(receipt)] == list(range(60))
+
+    def test_one_that_hangs_is_killed_and_told(
+        self, harness: Harness, large: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harness.prepare(engines=2, frames_per_file=5, expected_frames=20, compression=Compression.NONE)
+        harness.sender.header()
+        large(0)
+        harness.wait_written(1)
+        monkeypatch.setattr(writers, "HANG_S", 0.5)
+        first = crew(harness)[0]
+        os.kill(first.pid, signal.SIGSTOP)
+        large(1)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert receipt.frames_lost == (1,)
+        assert "writer 1" in receipt.reasons[0]
+        assert "no sign of life" in receipt.reasons[0]
+        assert not first.is_alive
+
+    def test_one_that_has_nothing_to_do_is_not_taken_for_one_that_hangs(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writers, "HANG_S", 0.3)
+        harness.prepare(engines=2, frames_per_file=1)
+        PAUSE.wait(0.5)
+        harness.sender.header()
+        harness.sender.image(0)
+        PAUSE.wait(0.8)
+        harness.sender.image(1)
+        harness.sender.end()
+        assert harness.receipt().verdict is Verdict.COMPLETE
+
+
+FULL_DISK = """
+import os
+from maxdaq_tango.files.writer import SeriesFile
+write = SeriesFile.write
+
+def write_until_full(file, row, *rest):
+    if row == 40 and file.destination.final.name == "a_data_000002.h5":
+        full = os.open("/dev/full", os.O_RDWR)
+        direct = getattr(file._backend, "_direct", None)
+        slabs = direct and direct._slabs
+        for handle in [slabs._handle, slabs._plain] if slabs else [file._file.id.get_vfd_handle()]:
+            os.dup2(full, handle)
+    return write(file, row, *rest)
+
+SeriesFile.write = write_until_full
+"""
+
+
+class TestWrong:
+    @pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
+    def test_a_full_disk_is_told_with_errno_and_path(
+        self, harness: Harness, backend: FileBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "python").mkdir()
+        (tmp_path / "python" / "sitecustomize.py").write_text(FULL_DISK)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "python"), *sys.path]))
+        harness.prepare(
+            engines=2,
+            frames_per_file=100,
+            expected_frames=1000,
+            backend=backend,
+            compression=Compression.NONE,
+            memory_bytes=16 << 20,
+        )
+        harness.sender.header()
+        for number in range(140):
+            harness.sender.image(number)
+        harness.wait_written(140)
+        PAUSE.wait(1.2)  # in the file by then
+        for number in range(140, 150):
+            harness.sender.image(number)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert "No space left on device (errno 28)" in receipt.reasons[0]
+        assert ".a_data_000002.h5.part" in receipt.reasons[0]
+        assert len(set(receipt.reasons)) == len(receipt.reasons)
+        assert receipt.frames_received == receipt.frames_written + len(receipt.frames_lost)
+        assert harness.receiver.state is AcquisitionState.FAULT
+        before = pids(harness)
+        harness.prepare(destination=str(harness.folder / "b.h5"), engines=2, frames_per_file=100)
+        harness.sender.series(300)
+        assert harness.receipt().verdict is Verdict.COMPLETE
+        assert pids(harness) == before
+        assert check_file(harness.folder / "b.h5").problems == []
+        if backend is FileBackend.DIRECT:
+            assert recovered(harness.folder) >= set(range(140))
+
+    def test_a_packing_that_no_file_can_hold(self, harness: Harness) -> None:
+        harness.prepare(engines=2)
+        harness.sender.header()
+        harness.sender.image(0, blob=b"\0" * (SHAPE[0] * SHAPE[1] * 3 // 2), encoding=Encoding.MONO12P)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert "mono12p" in receipt.reasons[0]
+        assert receipt.frames_lost == (0,)
+        assert list(harness.folder.iterdir()) == []
+
+    def test_a_data_file_that_somebody_made_in_mid_run(self, harness: Harness) -> None:
+        harness.prepare(engines=2, frames_per_file=2, expected_frames=10)
+        harness.sender.header()
+        harness.sender.image(0)
+        harness.wait_written(1)
+        part = harness.folder / ".a_data_000003.h5.part"
+        part.write_text("somebody's")
+        for number in range(1, 6):
+            harness.sender.image(number)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert "an unfinished file of that name exists" in receipt.reasons[0]
+        assert part.read_text() == "somebody's"
+
+    def test_an_existing_data_file_refuses_the_run(self, harness: Harness) -> None:
+        (harness.folder / "a_data_000002.h5").write_text("precious")
+        with pytest.raises(FileError, match="the data file exists"):
+            harness.prepare(engines=2, frames_per_file=5, expected_frames=10)
+        assert [path.name for path in harness.folder.iterdir()] == ["a_data_000002.h5"]
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"engines": 0}, "0 engines.*1 to 16"),
+            ({"engines": 17}, "17 engines"),
+            ({"frames_per_file": -1}, "-1 frames a file"),
+            ({"frames_per_file": 1_000_001}, "to 1000000"),
+        ],
+    )
+    def test_numbers_that_make_no_sense(self, harness: Harness, change: dict[str, int], named: str) -> None:
+        with pytest.raises(ConfigurationError, match=named):
+            harness.prepare(**change)
+        assert crew(harness) == []
+
+
+class TestTwice:
+    def test_the_end_of_a_process_and_of_a_crew(self) -> None:
+        processes = WriterCrew()
+        (one, two) = processes.ready(2)
+        assert processes.ready(2) == (one, two)
+        assert processes.ready(1) == ()
+        one.end()
+        one.end()
+        (fresh, same) = processes.ready(2)
+        assert (fresh is not one, same is two) == (True, True)
+        processes.close()
+        processes.close()
+        assert not any(is_running(writer.pid) for writer in (one, two, fresh))
+
+    def test_shared_memory_is_given_back_when_it_is_not_needed(self, harness: Harness, large: Any) -> None:
+        harness.prepare(engines=2, frames_per_file=5, memory_bytes=64 << 20)
+        harness.sender.header()
+        large(0)
+        harness.sender.end()
+        harness.receipt()
+        assert [writer.arena_nbytes for writer in crew(harness)] == [8 << 20] * 2
+        harness.prepare(destination="", engines=1)
+        assert [writer.arena_nbytes for writer in crew(harness)] == [0, 0]
+
+
+def test_the_request_is_one_engine_and_one_file_by_default() -> None:
+    request = RunRequest(sources=("tcp://127.0.0.1:1",), stream_format=StreamFormat.STINS)
+    assert (request.engines, request.frames_per_file) == (1, 0)
