@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxdaq_tango.model import Compression, FileBackend, StreamFormat
+from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, StreamFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,11 @@ def receive(
     backend: Annotated[
         FileBackend, typer.Option(help="How chunks reach the disk: swmr can be read meanwhile, direct is cheaper.")
     ] = FileBackend.AUTO,
+    frames_per_file: Annotated[
+        int,
+        typer.Option(min=0, max=MOST_FRAMES_PER_FILE, help="Data files of so many frames and a master; 0 = one file."),
+    ] = 0,
+    engines: Annotated[int, typer.Option(min=1, max=MOST_ENGINES, help="Processes that write data files in turn.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the receipt as one JSON object.")] = False,
 ) -> None:
     """Take one series, write the file, print the receipt.
@@ -74,6 +79,8 @@ def receive(
         compression=compression,
         memory_bytes=memory << 20,
         backend=backend,
+        frames_per_file=frames_per_file,
+        engines=engines,
     )
     console = people(json)
     receipt, interrupted = _take(request, console)

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.paths import Destination
+from maxdaq_tango.model import MOST_FRAMES_PER_FILE
 
 MOST_FILES = 999_999
 """Six digits."""
-MOST_BLOCK_FRAMES = 1_000_000
-"""The chunk index of a fixed-shape dataset is allocated at once."""
 LEAST_BLOCK_FRAMES, LARGEST_CHOICE = 10, 100_000
 """Of what is chosen here. A file costs some ten milliseconds, whatever is in it."""
 GOOD_FILE_COUNT = 2000
@@ -131,7 +130,7 @@ def choose_block_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int, wr
     chosen = _rounded(min(LARGEST_CHOICE, max(LEAST_BLOCK_FRAMES, nbytes // max(1, frame_nbytes))))
     reason = f"about {chosen * frame_nbytes / 1e6:.3g} MB each, so that {writers} writers have work at the same time"
     if rows is not None and count_blocks(rows, chosen) > GOOD_FILE_COUNT:
-        while count_blocks(rows, chosen) > GOOD_FILE_COUNT and chosen < MOST_BLOCK_FRAMES:
+        while count_blocks(rows, chosen) > GOOD_FILE_COUNT and chosen < MOST_FRAMES_PER_FILE:
             chosen = _next(chosen)
         reason = f"{GOOD_FILE_COUNT} files at most for {rows} frames"
     return chosen, reason

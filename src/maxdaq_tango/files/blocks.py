@@ -17,7 +17,7 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import BlockLayout
-from maxdaq_tango.files.block_names import MOST_BLOCK_FRAMES, BlockNames, choose_block_rows, count_blocks
+from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_blocks
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, turn_blocks
 from maxdaq_tango.files.columns import FrameColumns, FrameTimes
@@ -25,7 +25,7 @@ from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.files.writer import check_detector_name
-from maxdaq_tango.model import Buffer, FileBackend, FrameFormat, Receipt
+from maxdaq_tango.model import MOST_FRAMES_PER_FILE, Buffer, FileBackend, FrameFormat, Receipt
 
 _NOTHING: Mapping[str, Any] = {}
 MOST_VERSIONS = 10_000
@@ -54,8 +54,8 @@ class BlockedSeries:
         `block_rows` frames a file, 0 = a good number for `writers` that may each be `ahead_nbytes` behind.
         """
         check_detector_name(detector)
-        if not 0 <= block_rows <= MOST_BLOCK_FRAMES:
-            raise FileError(f"store {block_rows} frames a file", accepted=f"1 to {MOST_BLOCK_FRAMES}")
+        if not 0 <= block_rows <= MOST_FRAMES_PER_FILE:
+            raise FileError(f"store {block_rows} frames a file", accepted=f"1 to {MOST_FRAMES_PER_FILE}")
         self.destination = destination
         self.dataset = f"/entry/instrument/{detector}/data"
         self.format: FrameFormat | None = None

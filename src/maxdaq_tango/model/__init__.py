@@ -4,7 +4,15 @@ from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescriptio
 from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
-from maxdaq_tango.model.run import MOST_ENGINES, Compression, FileBackend, FileNaming, Orientation, RunRequest
+from maxdaq_tango.model.run import (
+    MOST_ENGINES,
+    MOST_FRAMES_PER_FILE,
+    Compression,
+    FileBackend,
+    FileNaming,
+    Orientation,
+    RunRequest,
+)
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
 
@@ -12,6 +20,7 @@ __all__ = [
     "BUSY_STATES",
     "MISSING_LISTED",
     "MOST_ENGINES",
+    "MOST_FRAMES_PER_FILE",
     "TRANSITIONS",
     "AcquisitionEvent",
     "AcquisitionSettings",

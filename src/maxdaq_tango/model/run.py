@@ -58,6 +58,8 @@ class Orientation(msgspec.Struct, frozen=True):
         return self.rotation % 4 == 0 and not self.fliplr and not self.flipud
 
 
+MOST_FRAMES_PER_FILE = 1_000_000
+"""The chunk index of a data file is allocated at once."""
 MOST_ENGINES = 16
 """Processes that write one series; each has its share of the memory."""
 

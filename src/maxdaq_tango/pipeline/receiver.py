@@ -13,9 +13,16 @@ from collections.abc import Callable
 import zmq
 
 from maxdaq_tango.errors import ConfigurationError, StateError
-from maxdaq_tango.files.block_names import MOST_BLOCK_FRAMES
 from maxdaq_tango.kernels import compression
-from maxdaq_tango.model import BUSY_STATES, MOST_ENGINES, AcquisitionState, Compression, Counters, RunRequest
+from maxdaq_tango.model import (
+    BUSY_STATES,
+    MOST_ENGINES,
+    MOST_FRAMES_PER_FILE,
+    AcquisitionState,
+    Compression,
+    Counters,
+    RunRequest,
+)
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.writers import WriterCrew
@@ -145,10 +152,10 @@ def _check_packing(request: RunRequest) -> None:
 
 
 def _check_blocks(request: RunRequest) -> None:
-    if not 0 <= request.frames_per_file <= MOST_BLOCK_FRAMES:
+    if not 0 <= request.frames_per_file <= MOST_FRAMES_PER_FILE:
         raise ConfigurationError(
             f"store {request.frames_per_file} frames a file",
-            accepted=f"0 (all in one file, or with several engines a good number) to {MOST_BLOCK_FRAMES}",
+            accepted=f"0 (all in one file, or with several engines a good number) to {MOST_FRAMES_PER_FILE}",
         )
     if not 1 <= request.engines <= MOST_ENGINES:
         raise ConfigurationError(f"write with {request.engines} engines", accepted=f"1 to {MOST_ENGINES}")

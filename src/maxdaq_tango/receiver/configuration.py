@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, FileBackend, FileNaming
+from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, FileNaming
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     compression: Compression
     backend: FileBackend
     pool_workers: int
+    frames_per_file: int
+    engines: int
     connect_timeout_s: float
     start_timeout_s: float
     stall_timeout_s: float
@@ -38,6 +40,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "compression": self.compression,
             "backend": self.backend,
             "pool_workers": self.pool_workers,
+            "frames_per_file": self.frames_per_file,
+            "engines": self.engines,
             "connect_timeout_s": self.connect_timeout_s,
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
@@ -76,6 +80,12 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         raise ConfigurationError(
             f"set property PoolWorkers to {configuration.pool_workers}", accepted=f"0 to {MOST_POOL_WORKERS}"
         )
+    if not 0 <= configuration.frames_per_file <= MOST_FRAMES_PER_FILE:
+        raise ConfigurationError(
+            f"set property FramesPerFile to {configuration.frames_per_file}", accepted=f"0 to {MOST_FRAMES_PER_FILE}"
+        )
+    if not 1 <= configuration.engines <= MOST_ENGINES:
+        raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
     for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):

@@ -67,6 +67,17 @@ class StreamReceiver(ReceiverAttributes, Device):
     PoolWorkers = device_property(
         dtype=int, default_value=0, doc="Threads that turn and pack frames; 0 = as many as cores, eight at most."
     )
+    FramesPerFile = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Frames of one data file; the destination becomes the master of all. 0: one file, or with several Engines "
+        "a good number.",
+    )
+    Engines = device_property(
+        dtype=int,
+        default_value=1,
+        doc="Processes that write data files in turn, for more than one process can write; 1 = the engine itself.",
+    )
     ConnectTimeout = device_property(
         dtype=float,
         default_value=1.0,
@@ -142,6 +153,8 @@ class StreamReceiver(ReceiverAttributes, Device):
                 compression=word(Packing, "Compression", self.Compression),
                 backend=word(FileBackend, "Backend", self.Backend),
                 pool_workers=int(self.PoolWorkers),
+                frames_per_file=int(self.FramesPerFile),
+                engines=int(self.Engines),
                 connect_timeout_s=self.ConnectTimeout,
                 start_timeout_s=self.StartTimeout,
                 stall_timeout_s=self.StallTimeout,

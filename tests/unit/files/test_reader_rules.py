@@ -14,7 +14,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.files import BlockedSeries, FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.files.backends import choose_backend
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.kernels.compression import encode_pixels
@@ -50,9 +50,12 @@ def messages(content: bytes, address: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int | None) -> Path:
+def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int | None, block_rows: int = 0) -> Path:
     destination = resolve_destination(str(folder / "a.h5"), [str(folder)])
-    file = SeriesFile(destination, detector="eiger", software="tests", backend=backend)
+    file: SeriesFile | BlockedSeries = SeriesFile(destination, detector="eiger", software="tests", backend=backend)
+    if block_rows:
+        file.abandon()
+        file = BlockedSeries(destination, detector="eiger", software="tests", backend=backend, block_rows=block_rows)
     format = FrameFormat(SHAPE, "uint32", encoding)
     arrays = {"detectorSpecific/pixel_mask": np.zeros(SHAPE, "u4"), "flatfield": np.ones(SHAPE, "f4")}
     file.begin(format, rows, 2**32 - 1, {"x_pixel_size": 75e-6, "count_time": 0.1}, arrays)
@@ -78,6 +81,74 @@ def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int |
 )
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return finished(tmp_path, *request.param)
+
+
+BLOCKED = [
+    (FileBackend.SWMR, Encoding.BSLZ4, 5, 2),
+    (FileBackend.DIRECT, Encoding.BSLZ4, 5, 2),
+    (FileBackend.DIRECT, Encoding.NONE, None, 3),
+    (FileBackend.SWMR, Encoding.LZ4_HDF5, 2000, 2),
+    (FileBackend.AUTO, Encoding.BSLZ4, None, 1),
+]
+
+
+@pytest.fixture(params=BLOCKED, ids=lambda p: f"{p[0].value}-{p[1].value}-{p[2]}-in-{p[3]}s")
+def master(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return finished(tmp_path, *request.param)
+
+
+def data_files(master: Path) -> list[Path]:
+    return sorted(master.parent.glob("a_data_*.h5"))
+
+
+def test_data_files_follow_the_rules_of_single_files(master: Path) -> None:
+    paths = data_files(master)
+    assert paths
+    for path in paths:
+        test_the_superblock_is_one_that_readers_know_and_says_that_nobody_writes(path)
+        test_layout_and_chunk_index_are_those_that_readers_know(path)
+        test_each_chunk_is_one_frame_and_all_are_there(path)
+
+
+def test_all_data_files_but_the_last_have_the_same_number_of_frames_in_order(master: Path) -> None:
+    lengths, low = [], 1
+    for path in data_files(master):
+        with h5py.File(path) as file:
+            data = file["entry/data/data"]
+            assert (data.attrs["image_nr_low"], data.attrs["image_nr_high"]) == (low, low + len(data) - 1)
+            assert file["entry/instrument/eiger/sequence_number"][0] == low - 1
+            assert file["entry/instrument/eiger/data"] == data
+            assert file["entry/data"].get("data", getlink=True).__class__ is h5py.HardLink
+            lengths.append(len(data))
+            low += len(data)
+    assert sum(lengths) == 5
+    assert len({*lengths[:-1], max(lengths)}) == 1
+    assert lengths[-1] <= lengths[0]
+
+
+def test_a_master_can_be_read_by_links_and_as_one_dataset(master: Path) -> None:
+    content = master.read_bytes()
+    assert content[8] in (0, 2, 3)
+    assert content[11] == 0
+    test_masks_are_contiguous_and_texts_for_c_readers_are_fixed_ascii(master)
+    with h5py.File(master) as file:
+        plot = file["entry"][file["entry"].attrs["default"].decode()]
+        joined = plot[plot.attrs["signal"].decode()]
+        assert joined.is_virtual
+        assert joined == file["entry/instrument/eiger/data"]
+        assert joined.shape == (5, *SHAPE)
+        assert joined.fillvalue == 2**32 - 1
+        links = sorted(name for name in plot if name != "data")
+        assert links == [f"data_{number + 1:06d}" for number in range(len(data_files(master)))]
+        frames = np.concatenate([plot[name][...] for name in links])
+        assert np.array_equal(frames, joined[...])
+        assert [int(frame[0, 0]) for frame in frames] == [0, 1, 2**32 - 1, 3, 4]
+        for name, path in zip(links, data_files(master), strict=True):
+            link = plot.get(name, getlink=True)
+            assert (link.filename, link.path) == (path.name, "/entry/data/data")
+        assert {source.file_name for source in joined.virtual_sources()} == {p.name for p in data_files(master)}
+        (layout,) = [body for kind, body in messages(content, h5py.h5o.get_info(joined.id).addr) if kind == LAYOUT]
+        assert (layout[0], layout[1]) == (4, 3)  # a virtual dataset as HDF5 1.10 writes it
 
 
 def test_the_superblock_is_one_that_readers_know_and_says_that_nobody_writes(path: Path) -> None:
