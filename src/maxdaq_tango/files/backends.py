@@ -101,6 +101,10 @@ class Backend(Protocol):
         """Take over a file with its datasets made; `data` is the path of the pixels. OSError."""
         ...
 
+    def resume(self, data: str, columns: FrameColumns) -> None:
+        """Take over the file again after `leave`, before `published`; what is in it stays safe. OSError."""
+        ...
+
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """Whether so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
         ...
@@ -148,9 +152,14 @@ class SwmrBackend:
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
         file.swmr_mode = True
+        self._part = file.filename
         self._file, self._data, self._columns = file, file[data], columns
         self._datasets = [self._data.parent[column.path] for column in columns.columns]
         self._write_chunk = self._data.id.write_direct_chunk
+
+    def resume(self, data: str, columns: FrameColumns) -> None:
+        """As any file of this format."""
+        self.enter(h5py.File(self._part, "r+", libver=self.libver, locking=False), data, columns)
 
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """Whether the page cache will take them at once, nobody knows."""
@@ -244,6 +253,15 @@ class DirectBackend:
         header = describe(self._part, data, tuple((column.path, column.dtype) for column in columns.columns))
         self._columns = columns
         self._log = FrameLog(self._part, header)
+        self._open_slabs_at(start)
+
+    def resume(self, data: str, columns: FrameColumns) -> None:
+        """Pixels follow behind everything that is there; the index is made anew, from the whole log, in the end."""
+        self._columns = columns
+        self._log = FrameLog(self._part, None)
+        self._open_slabs_at(-(-self._part.stat().st_size // ALIGNMENT) * ALIGNMENT)
+
+    def _open_slabs_at(self, start: int) -> None:
         self._slabs = SlabWriter(
             self._part,
             start=header.data_start,

@@ -22,7 +22,7 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_names import BlockNames
-from maxdaq_tango.files.frame_texts import FrameTexts, read_texts, store_texts
+from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, store_texts
 from maxdaq_tango.files.layout import ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
 from maxdaq_tango.files.writer import SeriesFile
@@ -74,6 +74,7 @@ class BlockFile(SeriesFile):
         self.block = block
         self._layout = layout
         self._usual: dict[str, Any] | None = None
+        self._before = NO_TEXTS
         super().__init__(
             layout.names.destination(block),
             detector=layout.detector,
@@ -99,27 +100,25 @@ class BlockFile(SeriesFile):
     @property
     def is_open(self) -> bool:
         """It takes frames."""
-        return self._file is not None
+        return self._entered
 
     def park(self) -> None:
-        """Close it: it is whole on the disk, and nothing beside it is needed to read it."""
+        """Close it: it is whole on the disk, and can be read as it is."""
         if not self.is_open:
             return
-        self.checkpoint()
-        file = self._open_file()
-        texts = self._columns.take_texts()
         with self._errors("close the file"):
-            self._backend.leave(file)
-            self._file, self._entered = None, False
-            self._keep_texts(texts)
+            self._backend.leave()
+            self._entered = False
+            self._keep_texts(self._columns.take_texts())
             sync_file(self.destination.part)
-            self._backend.published()
 
     def take_up(self) -> None:
         """Open a parked one again: a straggler has come."""
         with self._errors("open the file"):
-            file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
-            self._enter(file)
+            with h5py.File(self.destination.part, "r", locking=False) as file:
+                self._before = read_texts(file[self.dataset].parent)  # whose place in the file may be lost
+            self._backend.resume(self.dataset, self._columns)
+            self._entered = True
         if self._usual is not None:
             self._columns.go_on(self._usual)
 
@@ -140,9 +139,11 @@ class BlockFile(SeriesFile):
 
     def abandon(self) -> None:
         """As `SeriesFile.abandon`, but every frame that was written is told of, where the disk takes it."""
-        if self.is_open and self._entered:
+        if self.is_open:
             with contextlib.suppress(FileError):
                 self.checkpoint()
+        elif self._file is None:
+            self._backend.published()  # it was parked: whole, and to be read as it is
         super().abandon()
 
     # ---- inside ----
@@ -154,17 +155,17 @@ class BlockFile(SeriesFile):
     def _link(self, file: h5py.File) -> None:
         plot = make_group(file["entry"], "data", "NXdata")
         plot.attrs["signal"] = ascii_text("data")
-        plot["data"] = self._data
-        self._data.attrs[LOW] = self._low
-        self._data.attrs[HIGH] = self._low + self._room - 1
+        data = plot["data"] = file[self.dataset]
+        data.attrs[LOW] = self._low
+        data.attrs[HIGH] = self._low + self._room - 1
 
     def _keep_texts(self, texts: FrameTexts) -> None:
         if self._usual is None:
             self._usual = texts.usual or {}
-        if not texts.rows and not texts.usual:
-            return
-        with self._reopened() as group:
-            store_texts(group, FrameTexts(self._usual, read_texts(group).rows | texts.rows))
+        kept = FrameTexts(self._usual, self._before.rows | texts.rows)
+        if kept.usual or kept.rows:
+            with self._reopened() as group:
+                store_texts(group, kept)
 
     @contextlib.contextmanager
     def _reopened(self) -> Iterator[h5py.Group]:

@@ -14,6 +14,7 @@ import numpy as np
 from maxdaq_tango.files.block_file import BlockFile, BlockLayout
 from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.files.columns import FrameTimes
+from maxdaq_tango.files.frame_log import remove_log
 from maxdaq_tango.model import Buffer
 
 OPEN_BLOCKS = 3
@@ -54,8 +55,8 @@ class BlockStore(Protocol):
 
     def write(
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
-    ) -> int:
-        """Take one frame; its blobs are free when this returns. The bytes taken; 0 = wait for room. FileError."""
+    ) -> bool:
+        """Take one frame; its blobs are free when this returns. False: there is no room for it yet. FileError."""
         ...
 
     def checkpoint_if_due(self, now: float) -> None:
@@ -120,13 +121,14 @@ class BlockSet:
 
     def write(
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
-    ) -> int:
+    ) -> bool:
         """Into the block that the row belongs to."""
         block, inside = divmod(row, self._layout.block_rows)
         file = self._current
         if file is None or file.block != block:
             file = self._current = self._opened(block)
-        return file.write(inside, number, blobs, times, extras)
+        file.write(inside, number, blobs, times, extras)
+        return True
 
     def checkpoint_if_due(self, now: float) -> None:
         """See `BlockStore`."""
@@ -153,6 +155,7 @@ class BlockSet:
                 self._on_progress()
             else:
                 file.destination.part.unlink(missing_ok=True)
+                remove_log(file.destination.part)
                 del self._files[block]
 
     def give_up(self) -> None:

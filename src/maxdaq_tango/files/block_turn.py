@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from maxdaq_tango.files.backends import SwmrBackend
+from maxdaq_tango.files.backends import close_anyhow
 from maxdaq_tango.files.columns import OTHERS_BYTES, FrameColumns
 from maxdaq_tango.files.frame_texts import Part, joined, read_texts, share, store_texts, turned
 from maxdaq_tango.files.layout import stored_rows
@@ -68,7 +68,7 @@ def _close(files: list[h5py.File]) -> None:
                 file.flush()
         except LIBRARY_ERRORS as raised:
             error = error or raised
-        SwmrBackend().give_up(file)  # which closes it also where an ordinary close would crash
+        close_anyhow(file)  # which closes it also where an ordinary close would crash
     if error is not None:
         raise error
 

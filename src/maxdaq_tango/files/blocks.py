@@ -21,6 +21,7 @@ from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, turn_blocks
 from maxdaq_tango.files.columns import FrameColumns, FrameTimes
+from maxdaq_tango.files.frame_log import remove_log
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
 from maxdaq_tango.files.troubles import told_as_file_error
@@ -129,9 +130,10 @@ class BlockedSeries:
         blobs: Sequence[Buffer],
         times: FrameTimes,
         extras: Mapping[str, Any] = _NOTHING,
-    ) -> int:
-        """Take one frame; the blobs must already fit the format and are free when this returns. Returns the bytes taken:
-        0 when whoever is to write them has no room, which `wait_room` waits for.
+    ) -> bool:
+        """Take one frame; the blobs must already fit the format and are free when this returns.
+
+        False: whoever is to write it has no room, which `wait_room` waits for.
         """
         return self._stored().write(row, frame_number, blobs, times, extras)
 
@@ -186,6 +188,8 @@ class BlockedSeries:
                         give_name(final, part)
                 raise
             sync_directory(names.folder)
+            for block in blocks:
+                remove_log(self._names.destination(block).part)
         return names.master
 
     @property

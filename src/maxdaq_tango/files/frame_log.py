@@ -80,10 +80,13 @@ def log_path(part: Path) -> Path:
 class FrameLog:
     """The writing side. Errors are OSError; a block that could not be written whole is none."""
 
-    def __init__(self, part: Path, header: LogHeader) -> None:
-        """Begins a new log."""
+    def __init__(self, part: Path, header: LogHeader | None) -> None:
+        """Begins a new log; without `header` it goes on with one that is whole."""
         self.path = log_path(part)
-        self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        how = os.O_APPEND if header is None else os.O_CREAT | os.O_TRUNC
+        self._handle = os.open(self.path, os.O_WRONLY | how | os.O_CLOEXEC, 0o644)
+        if header is None:
+            return
         try:
             self._append(MAGIC, msgspec.msgpack.encode(header))
         except BaseException:

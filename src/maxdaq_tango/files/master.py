@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.backends import SwmrBackend
+from maxdaq_tango.files.backends import close_anyhow
 from maxdaq_tango.files.block_file import PIXELS, BlockLayout, sync_file
 from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, FrameColumns
@@ -123,6 +123,6 @@ class MasterFile:
             yield file
             file.flush()
         except BaseException:
-            SwmrBackend().give_up(file)  # which closes it also where an ordinary close would crash
+            close_anyhow(file)  # which closes it also where an ordinary close would crash
             raise
         file.close()

@@ -75,7 +75,7 @@ class DealtBlocks:
 
     def write(
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
-    ) -> int:
+    ) -> bool:
         """Into shared memory; FileError or PipelineError of the writer when it takes no more."""
         writer = self._writers[row // self._block_rows % len(self._writers)]
         taken = writer.put(row, number, blobs, times, extras)

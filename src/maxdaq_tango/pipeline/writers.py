@@ -176,11 +176,11 @@ class Writer:
                 return self.failure is not None or self._has_room(nbytes)
         return True
 
-    def put(self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]) -> None:
-        """Hand a frame over, waiting for room where there is none. The blobs are free when this returns."""
+    def put(self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]) -> bool:
+        """Hand a frame over; its blobs are free when this returns. False: there is no room, as `wait_room` tells."""
         nbytes = sum(len(blob) for blob in blobs)
-        while self.failure is None and not self.wait_room(nbytes, 1.0):
-            pass
+        if not self._has_room(nbytes) and not self.wait_room(nbytes, 0.0):
+            return False
         if self.failure is not None:
             raise self.failure
         if nbytes > self._arena.ring.nbytes:  # alone, as it could never pass otherwise
@@ -192,6 +192,7 @@ class Writer:
         if len(self._batch) >= BATCH_FRAMES or self._batch_bytes >= BATCH_BYTES:
             self._send_batch()
             self.pump(0.0)
+        return True
 
     def take_settled(self) -> list[Settled]:
         """What became of frames since the last call."""

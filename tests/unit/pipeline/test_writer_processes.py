@@ -19,7 +19,7 @@ import zmq
 
 from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError
 from maxdaq_tango.files import check_file, recover_part
-from maxdaq_tango.files.checkpoint import checkpoint_path
+from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
@@ -59,7 +59,7 @@ def recovered(folder: Path) -> set[int]:
     """Frames of backend `direct` that can be read from what was left."""
     found: set[int] = set()
     for part in folder.glob(".a_data_*.part"):
-        if checkpoint_path(part).exists():
+        if log_path(part).exists():
             recover_part(part)
         with h5py.File(part, locking=False) as file:
             group = file["entry/instrument/eiger"]
@@ -202,7 +202,8 @@ class TestGone:
             harness.sender.image(number)
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.FAILED
-        (reason,) = receipt.reasons
+        reason = receipt.reasons[0]
+        assert len(set(receipt.reasons)) == len(receipt.reasons)
         assert f"writer 1 (process {killed.pid})): it was killed by signal 9" in reason
         assert "maxdaq recover" in reason
         assert harness.receiver.state is AcquisitionState.FAULT
@@ -381,9 +382,8 @@ write = SeriesFile.write
 def write_until_full(file, row, *rest):
     if row == 40 and file.destination.final.name == "a_data_000002.h5":
         full = os.open("/dev/full", os.O_RDWR)
-        direct = getattr(file._backend, "_direct", None)
-        slabs = direct and direct._slabs
-        for handle in [slabs._handle, slabs._plain] if slabs else [file._file.id.get_vfd_handle()]:
+        slabs, backend = getattr(file._backend, "_slabs", None), file._backend
+        for handle in [slabs._handle, slabs._plain] if slabs else [backend._file.id.get_vfd_handle()]:
             os.dup2(full, handle)
     return write(file, row, *rest)
 
