@@ -23,7 +23,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import FrameColumns, scatter
 from maxdaq_tango.files.completion import LIBVER, complete, describe
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, remove_log
-from maxdaq_tango.files.slabs import Hasher, SlabPool, SlabWriter
+from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
 from maxdaq_tango.model import Buffer, FileBackend
 
 Versions = tuple[str, str]
@@ -253,7 +253,7 @@ class DirectBackend:
         header = describe(self._part, data, tuple((column.path, column.dtype) for column in columns.columns))
         self._columns = columns
         self._log = FrameLog(self._part, header)
-        self._open_slabs_at(start)
+        self._open_slabs_at(header.data_start)
 
     def resume(self, data: str, columns: FrameColumns) -> None:
         """Pixels follow behind everything that is there; the index is made anew, from the whole log, in the end."""
@@ -264,7 +264,7 @@ class DirectBackend:
     def _open_slabs_at(self, start: int) -> None:
         self._slabs = SlabWriter(
             self._part,
-            start=header.data_start,
+            start=start,
             slab_nbytes=self.slab_nbytes,
             slabs=self.slab_count,
             threads=min(WRITER_THREADS, self.slab_count),
