@@ -92,11 +92,12 @@ class BlockedSeries:
         extras: Mapping[str, Any] = _NOTHING,
     ) -> None:
         """As `SeriesFile.begin`. Data files are made when the first frame of their block comes."""
+        frame_nbytes = stored_nbytes or format.nbytes
+        good, reason = choose_block_rows(frame_nbytes, rows, self._ahead_nbytes, self._writers)
         if not self._block_rows:
-            frame_nbytes = stored_nbytes or format.nbytes
-            self._block_rows, self.block_reason = choose_block_rows(
-                frame_nbytes, rows, self._ahead_nbytes, self._writers
-            )
+            self._block_rows, self.block_reason = good, reason
+        elif self._writers > 1 and self._block_rows > good:
+            self.block_reason += f"; with more than {good} not all {self._writers} writers have work at the same time"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
         self._master.begin(metadata, arrays)
