@@ -49,9 +49,11 @@ class Sender:
         self.socket.bind("tcp://127.0.0.1:*")
         self.endpoint: str = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.number = 0
+        self.nbytes = 0
 
     def send(self, parts: list[Any]) -> None:
         self.socket.send_multipart(parts)
+        self.nbytes += sum(map(len, parts))
 
     def header(self, filename: str = "", **metadata: Any) -> None:
         self.send(stins.encode_header(self._next(), filename, metadata))

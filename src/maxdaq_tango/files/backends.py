@@ -212,12 +212,12 @@ class DirectBackend:
     libver: Versions = LIBVER
     least_checkpoint_s = 0.5
 
-    def __init__(self, part: Path, chunk_count: int, memory_bytes: int) -> None:
-        """`chunk_count` chunks in a frame."""
+    def __init__(self, part: Path, chunk_count: int, memory_bytes: int, slab_nbytes: int = 0) -> None:
+        """`chunk_count` chunks in a frame. `slab_nbytes`: 0 = a block of GPFS, or what the memory is enough for."""
         self._part = part
         self._chunk_count = chunk_count
-        slab = SLAB_NBYTES
-        while slab > SMALLEST_SLAB and FEWEST_SLABS * slab > memory_bytes:
+        slab = slab_nbytes or SLAB_NBYTES
+        while not slab_nbytes and slab > SMALLEST_SLAB and FEWEST_SLABS * slab > memory_bytes:
             slab //= 2
         self.slab_nbytes, self.slab_count = slab, max(2, min(MOST_SLABS, memory_bytes // slab))
         self._slabs: SlabWriter | None = None

@@ -26,7 +26,7 @@ from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, sto
 from maxdaq_tango.files.layout import ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
 from maxdaq_tango.files.writer import SeriesFile
-from maxdaq_tango.model import FileBackend, FrameFormat
+from maxdaq_tango.model import NOTHING_PINNED, FileBackend, FrameFormat, Pinned
 
 PIXELS = "/entry/data/data"
 LEAST_ROWS = 2
@@ -53,6 +53,7 @@ class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
     """Of the first frame: its numbers get a column in every file."""
     slab_memory_bytes: int
+    pinned: Pinned = NOTHING_PINNED
     """For all files that are open at the same time in one process."""
 
     @property
@@ -81,6 +82,7 @@ class BlockFile(SeriesFile):
             software=layout.software,
             backend=layout.backend,
             slab_memory_bytes=slab_memory_bytes,
+            pinned=layout.pinned,
         )
         try:
             self.begin(

@@ -26,7 +26,15 @@ from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.files.writer import check_detector_name
-from maxdaq_tango.model import MOST_FRAMES_PER_FILE, Buffer, FileBackend, FrameFormat, Receipt
+from maxdaq_tango.model import (
+    MOST_FRAMES_PER_FILE,
+    NOTHING_PINNED,
+    Buffer,
+    FileBackend,
+    FrameFormat,
+    Pinned,
+    Receipt,
+)
 
 _NOTHING: Mapping[str, Any] = {}
 MOST_VERSIONS = 10_000
@@ -45,6 +53,7 @@ class BlockedSeries:
         overwrite: bool = False,
         backend: FileBackend = FileBackend.AUTO,
         slab_memory_bytes: int = 64 << 20,
+        pinned: Pinned = NOTHING_PINNED,
         expected_rows: int | None = None,
         open_store: Callable[[BlockLayout], BlockStore] = BlockSet,
         writers: int = 1,
@@ -65,6 +74,7 @@ class BlockedSeries:
         self._detector, self._software = detector, software
         self._overwrite, self._backend = overwrite, backend
         self._slab_memory_bytes = slab_memory_bytes
+        self._pinned = pinned
         self._block_rows = block_rows
         self._open_store, self._writers, self._ahead_nbytes = open_store, writers, ahead_nbytes
         self._names = BlockNames.of(destination.final)
@@ -116,6 +126,7 @@ class BlockedSeries:
             period_s=period_s,
             extras=dict(extras),
             slab_memory_bytes=self._slab_memory_bytes,
+            pinned=self._pinned,
         )
         self._store = self._open_store(self._layout)
         self.format = format

@@ -34,7 +34,7 @@ from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.rows import DatasetRows, blank_rows, chunk_offsets, turn_rows
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
-from maxdaq_tango.model import Buffer, Encoding, FileBackend, FrameFormat, Receipt
+from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
 
 CHECKPOINT_FRAMES = 100
 CHECKPOINT_S = 1.0
@@ -63,6 +63,7 @@ class SeriesFile:
         overwrite: bool = False,
         backend: FileBackend = FileBackend.AUTO,
         slab_memory_bytes: int = 64 << 20,
+        pinned: Pinned = NOTHING_PINNED,
     ) -> None:
         """Reserve the name: makes missing folders and an empty `.part` file that must not have existed."""
         self.destination = destination
@@ -74,6 +75,7 @@ class SeriesFile:
         self._file: h5py.File | None = None
         self._wanted_backend = backend
         self._slab_memory_bytes = slab_memory_bytes
+        self._pinned = pinned
         self._backend: Backend = SwmrBackend()
         self._write = _refuse
         self._entered = False
@@ -158,7 +160,7 @@ class SeriesFile:
             return
         with self._errors("create the file"):
             self._open_file().close()
-            self._backend = DirectBackend(part, format.chunk_count, self._slab_memory_bytes)
+            self._backend = DirectBackend(part, format.chunk_count, self._slab_memory_bytes, self._pinned.slab_bytes)
             self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
             self._group = make_skeleton(self._file, self._detector, self._software)
 
@@ -192,7 +194,8 @@ class SeriesFile:
 
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
-        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= max(after_s, self._rest_s):
+        due_s = self._pinned.checkpoint_s or max(after_s, self._rest_s)
+        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= due_s:
             self.checkpoint(wait=False)
 
     def checkpoint(self, *, wait: bool = True) -> None:
@@ -258,7 +261,9 @@ class SeriesFile:
         """How chunks reach the disk, and why so; "" before the first frame."""
         if self.format is None:
             return ""
-        return f"{self.choice.backend.value} ({self.choice.reason}): {self._backend.details}"
+        pinned_s, least_s = self._pinned.checkpoint_s, self._backend.least_checkpoint_s
+        every = f"{pinned_s:g} s (asked for)" if pinned_s else f"{least_s:g} to {CHECKPOINT_S:g} s"
+        return f"{self.choice.backend.value} ({self.choice.reason}): {self._backend.details}, checkpoints each {every}"
 
     @property
     def lost_texts(self) -> int:

@@ -7,10 +7,12 @@ from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
     MOST_ENGINES,
     MOST_FRAMES_PER_FILE,
+    NOTHING_PINNED,
     Compression,
     FileBackend,
     FileNaming,
     Orientation,
+    Pinned,
     RunRequest,
 )
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
@@ -21,6 +23,7 @@ __all__ = [
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
+    "NOTHING_PINNED",
     "TRANSITIONS",
     "AcquisitionEvent",
     "AcquisitionSettings",
@@ -34,6 +37,7 @@ __all__ = [
     "Frame",
     "FrameFormat",
     "Orientation",
+    "Pinned",
     "Receipt",
     "RunRequest",
     "SeriesEnd",

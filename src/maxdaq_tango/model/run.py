@@ -64,6 +64,24 @@ MOST_ENGINES = 16
 """Processes that write one series; each has its share of the memory."""
 
 
+class Pinned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver decides by itself where it says 0; anything else is taken as it is."""
+
+    sockets: int = 0
+    """Connections to each source, which deals its frames over them."""
+    messages_ahead: int = 0
+    """Messages that ZeroMQ may hold for each connection."""
+    batch_messages: int = 0
+    """Messages that are worked on between two looks at everything else."""
+    slab_bytes: int = 0
+    """Size of the blocks in which pixels go to the disk past the page cache; a multiple of 4096."""
+    checkpoint_s: float = 0.0
+    """Between two checkpoints of a file."""
+
+
+NOTHING_PINNED = Pinned()
+
+
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All an engine must know to take one series. JSON in, JSON out: this is the argument of `Prepare`."""
 
@@ -107,6 +125,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 1 << 30
     """Budget for frames between socket and disk; when it is full the socket is not read. Dealt out in
     `pipeline/budget.py`."""
+    pinned: Pinned = NOTHING_PINNED
+    series_count: int = 1
+    """Series that are taken one after the other on the same sockets, each into a file of its own; 0 = until stopped.
+    From the second on the file is called <destination>_2, _3 ..., or as the stream says."""
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """JSON values stored with the file."""

@@ -103,6 +103,7 @@ class FileSink:
             "overwrite": request.overwrite,
             "backend": request.backend,
             "slab_memory_bytes": self._slab_memory_bytes,
+            "pinned": request.pinned,
         }
         if not request.frames_per_file and not self._writers:
             self._file = SeriesFile(destination, **how)

@@ -34,9 +34,18 @@ class Source:
     """One endpoint. One thread at a time."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, *, ahead_bytes: int, frame_nbytes: int
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        *,
+        ahead_bytes: int,
+        frame_nbytes: int,
+        messages_ahead: int = 0,
     ) -> None:
-        """`ahead_bytes` may wait in ZeroMQ, which counts messages of `frame_nbytes` at most, as far as is known."""
+        """`ahead_bytes` may wait in ZeroMQ, which counts messages: of `frame_nbytes` at most, as far as is known.
+
+        `messages_ahead` says how many, whatever that makes; 0 = as many as fit.
+        """
         self.endpoint = endpoint
         self.bytes_received = 0
         """Of all parts. Written by one thread; any may look."""
@@ -46,7 +55,8 @@ class Source:
         """For a poller."""
         # Once and for all: libzmq (4.3.5) takes a new mark on an open connection, but its reader then acknowledges in
         # other strides than its writer waits for: a stream stopped for ever in the middle when the mark was lowered.
-        self.most_ahead = max(FEWEST_AHEAD, min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes)))
+        fitting = min(MOST_AHEAD, ahead_bytes // max(1, frame_nbytes))
+        self.most_ahead = max(FEWEST_AHEAD, messages_ahead or fitting)
         """Messages in ZeroMQ's own queue."""
         self.socket.set(zmq.RCVHWM, self.most_ahead)
         self.socket.linger = 0

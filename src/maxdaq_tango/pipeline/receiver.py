@@ -1,4 +1,4 @@
-"""A receiver: one run at a time, from sockets to a published file.
+"""A receiver: one run at a time, from sockets to published files.
 
 Threads: one `collector` thread a run, which owns sockets, ledger and file; and, where frames are to be turned or
 packed, some `packer` threads. Requests (stop, abort, expect) are left for the collector; nobody else touches its state.
@@ -8,6 +8,7 @@ engines there are writer processes, which live as long as the receiver.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import zmq
@@ -24,7 +25,8 @@ from maxdaq_tango.model import (
     RunRequest,
 )
 from maxdaq_tango.pipeline.collector import Collector, RunReport
-from maxdaq_tango.pipeline.series_run import SeriesRun
+from maxdaq_tango.pipeline.pool import usable_cores
+from maxdaq_tango.pipeline.sources import MOST_SOCKETS
 from maxdaq_tango.pipeline.writers import WriterCrew
 
 
@@ -41,10 +43,11 @@ class Receiver:
         self._tell = tell
         self._publish = publish or (lambda counters: None)
         self._software = software
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+        # Each thread of ZeroMQ copies for the connections that were given to it; one that has none costs nothing.
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(max(1, min(MOST_SOCKETS, usable_cores() // 2)))
         self._state = AcquisitionState.IDLE
         self._collector: Collector | None = None
-        self._run_number = 0
+        self._numbers = itertools.count(1)
         self._crew = WriterCrew()
 
     @property
@@ -68,10 +71,9 @@ class Receiver:
         if not request.sources:
             raise StateError("prepare a run", answer="it names no source", accepted="at least one tcp://HOST:PORT")
         writers = self._crew.ready(request.engines)
-        self._run_number += 1
         collector = Collector(
             request,
-            self._run_number,
+            self._numbers,
             context=self._context,
             software=self._software,
             tell=self._hear,
@@ -92,15 +94,18 @@ class Receiver:
     def expect(self, series: str | None, frames: int | None) -> None:
         """What the armed detector said it will send; harmless when no run is on."""
         _check_count(frames)
-        self._ask(lambda run, now: run.expect(series, frames, now))
+        if self._collector is not None:
+            self._collector.expect(series, frames)
 
     def stop(self, finished: str = "") -> None:
-        """Take what is still coming, then close. See `SeriesRun.stop`."""
-        self._ask(lambda run, now: run.stop(now, finished))
+        """Take what is still coming, then close; no other series follows. See `SeriesRun.stop`."""
+        if self._collector is not None:
+            self._collector.stop(finished)
 
     def abort(self, reason: str) -> None:
         """Close at once with what is there."""
-        self._ask(lambda run, now: run.abort(reason))
+        if self._collector is not None:
+            self._collector.abort(reason)
 
     def reset(self) -> None:
         """Leave FAULT."""
@@ -122,10 +127,6 @@ class Receiver:
     def _hear(self, report: RunReport) -> None:
         self._state = report.state
         self._tell(report)
-
-    def _ask(self, request: Callable[[SeriesRun, float], None]) -> None:
-        if self._collector is not None:
-            self._collector.ask(request)
 
     def _join(self) -> None:
         collector, self._collector = self._collector, None

@@ -48,7 +48,8 @@ SOCKET_SLACK = 256
 class SeriesRun:
     """One run. Times are monotonic seconds; `on_tick` must be called at least at `deadline`."""
 
-    def __init__(self, request: RunRequest, now: float) -> None:
+    def __init__(self, request: RunRequest, now: float, sockets: int = 0) -> None:
+        """`sockets` bring it, in whatever order; 0 = one for each source."""
         self.request = request
         self.phase = Phase.WAITING
         self.start: SeriesStart | None = None
@@ -64,7 +65,10 @@ class SeriesRun:
         self._wanted = request.series
         self._asked_frames = request.expected_frames
         self._strangers: dict[str, int] = {}
-        self._slack = SOCKET_SLACK if len(request.sources) > 1 else 0
+        self.interrupted = False
+        """The header of another series ended it; it is counted as out of series."""
+        self._in_order = (sockets or len(request.sources)) == 1
+        self._slack = 0 if self._in_order else SOCKET_SLACK
         self._origin = now
         self._started_at = self._last_frame_at = now
         self._last_message_at = now
@@ -99,6 +103,7 @@ class SeriesRun:
                 return False
             if self.ledger.seen:
                 self._end_early("the next header came before the end of this series", now)
+                self.interrupted = True
                 self.out_of_series += 1
                 return False
         if self.phase is Phase.OVER or not self._is_wanted(start):
@@ -333,7 +338,7 @@ class SeriesRun:
     def _ending_wait_s(self) -> float:
         if self.ledger.all_seen:
             return min(END_MESSAGE_WAIT_S, self.request.grace_s)
-        if self._stopping and self.end_message_seen and self.ledger.gaps == 0 and len(self.request.sources) == 1:
+        if self._stopping and self.end_message_seen and self.ledger.gaps == 0 and self._in_order:
             return 0.0  # one socket keeps order: behind its end message nothing can follow
         return self.request.grace_s
 

@@ -7,8 +7,10 @@ too the sockets are not read, so ZeroMQ and TCP push back on the sender, and not
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from typing import NamedTuple
 
 import zmq
 
@@ -16,9 +18,13 @@ from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline.bell import Bell
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message, Received, Source
+from maxdaq_tango.pipeline.pool import usable_cores
 
 ASSUMED_FRAME_NBYTES = 16 << 20
 """For the sockets' high-water mark when nobody knows the frame size beforehand: larger than most."""
+ONE_SOCKET_BYTES_PER_S = 1.5e9
+"""More than one connection over TCP carries in comfort: one thread of ZeroMQ copies it out of the kernel."""
+MOST_SOCKETS = 4
 BATCH = 64
 BATCH_BYTES = 1 << 20
 """Large frames are handed over one by one: the file can begin with the first one."""
@@ -27,10 +33,35 @@ QUIET_S = 0.01
 LEFT_OVERS_S = 0.5
 
 
+class Sockets(NamedTuple):
+    """How many connections to each source, and why so."""
+
+    per_source: int
+    reason: str
+
+
+def choose_sockets(request: RunRequest) -> Sockets:
+    """One, or as many as the expected data rate needs and cores are there for."""
+    if request.pinned.sockets:
+        return Sockets(request.pinned.sockets, "asked for")
+    if not request.frame_nbytes or not request.frame_period_s:
+        return Sockets(1, "the data rate is not known")
+    rate = request.frame_nbytes / request.frame_period_s / len(request.sources)
+    needed, cores = math.ceil(rate / ONE_SOCKET_BYTES_PER_S), usable_cores()
+    reason = f"{rate / 1e9:.2g} GB/s a source are expected, on {cores} cores"
+    return Sockets(max(1, min(needed, MOST_SOCKETS, cores // 2)), reason)
+
+
 class SourceSet:
     """One thread at a time, except `nudge`, which is for any."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], request: RunRequest, shares: Shares) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        request: RunRequest,
+        shares: Shares,
+        sockets: Sockets | None = None,
+    ) -> None:
         """Opens nothing yet."""
         self.limit_bytes = shares.queue
         """Of what is received ahead. One message larger than that passes alone."""
@@ -41,9 +72,12 @@ class SourceSet:
         self.full_count = 0
         """Times the sockets were left unread because the limit was reached."""
         self._context = context
+        self._sockets = sockets or choose_sockets(request)
         self._endpoints = request.sources
-        self._ahead_bytes = shares.sockets // len(request.sources)
+        self._pinned = request.pinned
+        self._ahead_bytes = shares.sockets // (len(request.sources) * self._sockets.per_source)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
+        self._batch = request.pinned.batch_messages or BATCH
         self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))
         self._sources: list[Source] = []
         self._waiting: deque[Received] = deque()
@@ -55,8 +89,14 @@ class SourceSet:
     @property
     def decisions(self) -> dict[str, str]:
         """How many messages ZeroMQ may hold, and how much is received ahead."""
-        marks = ", ".join(str(source.most_ahead) for source in self._sources)
-        return {"messages ahead": marks, "queue": f"{self.limit_bytes >> 20} MiB"}
+        marks = sorted({source.most_ahead for source in self._sources})
+        count, reason = self._sockets
+        return {
+            "sockets": f"{count} for each source ({reason})",
+            "messages ahead": ", ".join(map(str, marks)),
+            "batch": f"{self._batch} messages, {self._batch_bytes >> 10} KiB",
+            "queue": f"{self.limit_bytes >> 20} MiB",
+        }
 
     @property
     def bytes_received(self) -> int:
@@ -66,7 +106,7 @@ class SourceSet:
     @property
     def never_connected(self) -> tuple[str, ...]:
         """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
-        return tuple(source.endpoint for source in self._sources if not source.was_connected)
+        return tuple(dict.fromkeys(source.endpoint for source in self._sources if not source.was_connected))
 
     @property
     def reading(self) -> bool:
@@ -75,8 +115,14 @@ class SourceSet:
 
     def open(self) -> None:
         """Connect."""
-        for endpoint in self._endpoints:
-            source = Source(self._context, endpoint, ahead_bytes=self._ahead_bytes, frame_nbytes=self._frame_nbytes)
+        for endpoint in [endpoint for endpoint in self._endpoints for _ in range(self._sockets.per_source)]:
+            source = Source(
+                self._context,
+                endpoint,
+                ahead_bytes=self._ahead_bytes,
+                frame_nbytes=self._frame_nbytes,
+                messages_ahead=self._pinned.messages_ahead,
+            )
             self._sources.append(source)
             self._poller.register(source.socket, zmq.POLLIN)
 
@@ -100,12 +146,12 @@ class SourceSet:
     def get(self, wait_s: float) -> list[Message]:
         """The next messages, as many as make a batch; waits for the first one. Empty after that, or after a nudge."""
         if not self._waiting:
-            self._receive(BATCH, self._batch_bytes)
+            self._receive(self._batch, self._batch_bytes)
             if not self._waiting and wait_s > 0 and self._wait(wait_s):
-                self._receive(BATCH, self._batch_bytes)
+                self._receive(self._batch, self._batch_bytes)
         batch: list[Message] = []
         waiting, nbytes = self._waiting, 0
-        while waiting and len(batch) < BATCH and nbytes < self._batch_bytes:
+        while waiting and len(batch) < self._batch and nbytes < self._batch_bytes:
             message, cost = waiting.popleft()
             batch.append(message)
             nbytes += cost

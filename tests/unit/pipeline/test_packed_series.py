@@ -374,7 +374,7 @@ class TestSlow:
         sending = threading.Thread(target=harness.sender.series, args=(300,))
         sending.start()
         held.wait_begun(1)
-        pool = harness.receiver._collector._storing.pool  # type: ignore[union-attr]
+        pool = harness.receiver._collector._taking.storing.pool  # type: ignore[union-attr]
         assert pool is not None
         pause = threading.Event()
         sources = harness.receiver._collector._sources  # type: ignore[union-attr]

@@ -1,0 +1,198 @@
+"""One series while it is taken: messages in, frames to the file, and in the end a receipt.
+
+Everything here belongs to the collector's thread, which owns the sockets and says when to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from maxdaq_tango.errors import FileError, WireError
+from maxdaq_tango.model import (
+    Counters,
+    FileNaming,
+    Frame,
+    Receipt,
+    RunRequest,
+    SeriesEnd,
+    SeriesStart,
+    Verdict,
+)
+from maxdaq_tango.pipeline.budget import Shares
+from maxdaq_tango.pipeline.file_sink import FileSink
+from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.pool import worker_count
+from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.storing import Storing, told
+from maxdaq_tango.pipeline.writers import Writer
+from maxdaq_tango.wire import decoder_for
+
+
+class Taking:
+    """Owns decoder, ledger, pool and file of one series."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        number: int,
+        *,
+        shares: Shares,
+        sockets: int,
+        writers: Sequence[Writer],
+        software: str,
+        wake: Callable[[], None],
+        on_wait: Callable[[], bool],
+    ) -> None:
+        """`number` counts the series of a receiver; `sockets` bring this one. `wake` and `on_wait`: see `Storing`."""
+        self.number = number
+        self.run = SeriesRun(request, time.monotonic(), sockets)
+        self.sink = FileSink(request, software, shares.slabs, writers, shares.arenas)
+        self.storing = Storing(
+            self.sink,
+            self.run,
+            workers=worker_count(request.pool_workers),
+            limit_bytes=shares.pool,
+            wake=wake,
+            on_wait=on_wait,
+            name=f"packer {number}",
+            pool_grows=not request.pool_workers,
+        )
+        self._request = request
+        self._software = software
+        self._decode = decoder_for(request.stream_format).decode
+        self._held: list[Frame | SeriesEnd] = []
+        self._held_bytes = 0
+        self._held_limit_bytes = shares.held
+        self._decided: dict[str, str] = {}  # kept, as the pool is gone before the receipt is written
+        self._began_at = datetime.now(UTC)
+
+    def reserve(self) -> None:
+        """The file, where the request names it. FileError."""
+        request = self._request
+        if request.naming is FileNaming.PREPARE and request.destination and request.save_raw:
+            self.sink.reserve(request.destination)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        start = self.run.start
+        return (start.series or f"at message {start.msg_number}") if start else "not begun"
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nothing came that an account would have to be given of."""
+        run = self.run
+        return run.start is None and not run.corrupt and not run.out_of_series and run.verdict is not Verdict.FAILED
+
+    def take(self, message: Message, now: float, received_at: float) -> None:
+        """One message: `now` monotonic, `received_at` UNIX time."""
+        run = self.run
+        try:
+            event = self._decode(message)
+        except WireError as error:
+            run.on_corrupt(str(error), now)
+            return
+        if isinstance(event, Frame):
+            if run.phase is not Phase.WAITING or not self._hold(event):
+                self._take_frame(event, now, received_at)
+        elif isinstance(event, SeriesStart):
+            if run.on_start(event, now):
+                self.sink.on_start(event)
+                self._release(now, received_at)
+        elif not (run.phase is Phase.WAITING and self._hold(event)):
+            run.on_end(event, now)
+
+    def decisions(self) -> dict[str, str]:
+        """What was decided by itself so far, and why."""
+        pool = self.storing.pool
+        workers = {"pool": f"{pool.worker_count} workers of {pool.most_workers}"} if pool is not None else {}
+        self._decided |= {**self.sink.decisions, **workers}
+        return dict(self._decided)
+
+    def counters(self) -> Counters:
+        """The live account, without what the sockets know."""
+        run, ledger, sink = self.run, self.run.ledger, self.sink
+        return Counters(
+            run_number=self.number,
+            frames_expected=-1 if ledger.expected is None else ledger.expected,
+            frames_received=ledger.seen - len(run.corrupt_numbers),
+            frames_written=sink.frames_written,
+            frames_discarded=sink.frames_discarded,
+            frames_missing=ledger.gaps,
+            frames_duplicate=ledger.duplicates,
+            frames_corrupt=run.corrupt,
+            frames_out_of_series=run.out_of_series,
+            bytes_written=sink.bytes_written,
+            queue_bytes=self.storing.nbytes,
+            queue_limit_bytes=self.storing.limit_bytes,
+            newest_frame_number=ledger.newest,
+            write_latency_us=sink.write_latency_us(),
+            updated_ns=time.monotonic_ns(),
+        )
+
+    def drain(self) -> None:
+        """What is on its way to the file is written."""
+        try:
+            self.storing.close()
+        except Exception as error:  # what was in the pool is counted as lost when the ledger is closed
+            self.run.fail(told(error))
+
+    def close(self, bytes_received: int, decisions: dict[str, str]) -> Receipt:
+        """After `drain`: ledger and file are closed; the receipt of both. Raises nothing."""
+        run = self.run
+        run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
+        account, receipt = run.close()
+        receipt = msgspec.structs.replace(
+            receipt,
+            bytes_received=bytes_received,
+            started_at=self._began_at.isoformat(),
+            finished_at=datetime.now(UTC).isoformat(),
+            software=self._software,
+            settings=msgspec.to_builtins(self._request),
+            decisions=decisions,
+        )
+        try:
+            return self.sink.finish(account, receipt)
+        except Exception as error:  # nobody would hear of the end of the run if this thread died here
+            with contextlib.suppress(FileError):  # the first error tells more
+                self.sink.abandon()
+            reason = told(error)
+            return msgspec.structs.replace(
+                receipt,
+                verdict=Verdict.FAILED,
+                reasons=receipt.reasons if reason in receipt.reasons else (*receipt.reasons, reason),
+                file=str(self.sink.part_path or ""),
+            )
+
+    # ---- inside ----
+
+    def _take_frame(self, frame: Frame, now: float, received_at: float) -> None:
+        storing = self.storing
+        if storing.pool is not None:
+            storing.make_way(frame.frame_number)
+        row = self.run.on_frame(frame, now)
+        if row is not None:
+            storing.store(row, frame, received_at)
+
+    def _hold(self, event: Frame | SeriesEnd) -> bool:
+        """With several sockets frames overtake their header: keep a few until it comes."""
+        nbytes = sum(map(len, event.blobs)) if isinstance(event, Frame) else 0
+        if self._held_bytes + nbytes > self._held_limit_bytes or not self._held_limit_bytes:
+            return False
+        self._held.append(event)
+        self._held_bytes += nbytes
+        return True
+
+    def _release(self, now: float, received_at: float) -> None:
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        for event in held:
+            if isinstance(event, SeriesEnd):
+                self.run.on_end(event, now)
+            else:
+                self._take_frame(event, now, received_at)
