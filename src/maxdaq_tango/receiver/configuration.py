@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, FileNaming
+from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, FileNaming, Pinned
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +24,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     pool_workers: int
     frames_per_file: int
     engines: int
+    pinned: Pinned
     connect_timeout_s: float
     start_timeout_s: float
     stall_timeout_s: float
@@ -42,6 +43,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "pool_workers": self.pool_workers,
             "frames_per_file": self.frames_per_file,
             "engines": self.engines,
+            "pinned": self.pinned,
             "connect_timeout_s": self.connect_timeout_s,
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
@@ -86,11 +88,41 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         )
     if not 1 <= configuration.engines <= MOST_ENGINES:
         raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
+    _check_pinned(configuration.pinned)
     for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):
             raise ConfigurationError(f"set {name} to {value} s", accepted="0 s or more")
     return configuration
+
+
+MOST_OF_PINNED = {"sockets": 16, "messages_ahead": 1_000_000, "batch_messages": 100_000, "slab_bytes": 1 << 30}
+PROPERTY_OF_PINNED = {
+    "sockets": "Sockets",
+    "messages_ahead": "MessagesAhead",
+    "batch_messages": "BatchMessages",
+    "slab_bytes": "SlabSize",
+}
+SLAB_UNIT = 4096
+MOST_CHECKPOINT_S = 3600.0
+
+
+def _check_pinned(pinned: Pinned) -> None:
+    for field, most in MOST_OF_PINNED.items():
+        value = getattr(pinned, field)
+        if not 0 <= value <= most:
+            raise ConfigurationError(
+                f"set property {PROPERTY_OF_PINNED[field]} to {value}", accepted=f"0 (automatic) to {most}"
+            )
+    if pinned.slab_bytes % SLAB_UNIT:
+        raise ConfigurationError(
+            f"set property SlabSize to {pinned.slab_bytes}", accepted=f"a multiple of {SLAB_UNIT} bytes, or 0"
+        )
+    if not 0 <= pinned.checkpoint_s <= MOST_CHECKPOINT_S:
+        raise ConfigurationError(
+            f"set property CheckpointInterval to {pinned.checkpoint_s:g} s",
+            accepted=f"0 (automatic) to {MOST_CHECKPOINT_S:g} s",
+        )
 
 
 _Word = TypeVar("_Word", bound=StrEnum)

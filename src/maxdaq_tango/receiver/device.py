@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 import tango
-from tango.server import Device, command, device_property
+from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
-from maxdaq_tango.model import BUSY_STATES, Counters, FileBackend, FileNaming, Receipt, StreamFormat
+from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat
 from maxdaq_tango.model import AcquisitionState as State
-from maxdaq_tango.model import Compression as Packing
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
-from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration
+from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
 from maxdaq_tango.tango_support.event_pump import PUMP
@@ -37,67 +37,8 @@ from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
 log = logging.getLogger(__name__)
 
 
-class StreamReceiver(ReceiverAttributes, Device):
+class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     """Receives one detector's stream, writes the file, and gives a receipt for every run."""
-
-    Roots = device_property(
-        dtype=(str,), default_value=[], doc="Folders under which files may be made. Empty: nothing may be written."
-    )
-    DetectorName = device_property(
-        dtype=str, default_value="detector", doc="<name> in /entry/instrument/<name>/data, where the frames are stored."
-    )
-    MemoryBudget = device_property(
-        dtype="int64", default_value=1 << 30, doc="Bytes for frames between socket and disk. When full, sockets rest."
-    )
-    Naming = device_property(
-        dtype=str,
-        default_value="prepare",
-        doc="prepare: DestinationFilename decides where files go. stream: `filename` and `save_raw` in the header do.",
-    )
-    Compression = device_property(
-        dtype=str,
-        default_value="bslz4",
-        doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
-    )
-    Backend = device_property(
-        dtype=str,
-        default_value="auto",
-        doc="How pixels reach the disk: auto, swmr (the growing file can be read) or direct (several times cheaper).",
-    )
-    PoolWorkers = device_property(
-        dtype=int, default_value=0, doc="Threads that turn and pack frames; 0 = as many as cores, eight at most."
-    )
-    FramesPerFile = device_property(
-        dtype=int,
-        default_value=0,
-        doc="Frames of one data file; the destination becomes the master of all. 0: one file, or with several Engines "
-        "a good number.",
-    )
-    Engines = device_property(
-        dtype=int,
-        default_value=1,
-        doc="Processes that write data files in turn, for more than one process can write; 1 = the engine itself.",
-    )
-    ConnectTimeout = device_property(
-        dtype=float,
-        default_value=1.0,
-        doc="Prepare fails when a source takes no connection within this, s, and throws away what comes before its "
-        "answer: left-overs of earlier series. 0: the sender may come later, or may have begun.",
-    )
-    StartTimeout = device_property(
-        dtype=float, default_value=0.0, doc="Longest wait for the start message after Expect, s. 0 = for ever."
-    )
-    StallTimeout = device_property(
-        dtype=float,
-        default_value=0.0,
-        doc="Longest silence in a series before it is closed as INCOMPLETE, s. 0: for ever.",
-    )
-    Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
-    PrepareWait = device_property(
-        dtype=float,
-        default_value=2.0,
-        doc="How long command Prepare waits before it returns with the work going on, s.",
-    )
 
     # ---- life ----
 
@@ -115,7 +56,7 @@ class StreamReceiver(ReceiverAttributes, Device):
         self._engine = EngineClient(self.get_name(), self._hear)
         try:
             super().init_device()
-            self._configuration = self._read_properties()
+            self._configuration = self.read_properties()
         except (MaxdaqError, tango.DevFailed, ValueError, TypeError) as error:
             text = error.args[0].desc if isinstance(error, tango.DevFailed) else str(error)
             self._trouble = f"The properties of this device cannot work: {text}"
@@ -142,26 +83,6 @@ class StreamReceiver(ReceiverAttributes, Device):
             steps.close()
 
         retire(self.get_name(), end)
-
-    def _read_properties(self) -> ReceiverConfiguration:
-        return checked(
-            ReceiverConfiguration(
-                roots=tuple(self.Roots),
-                detector=self.DetectorName,
-                memory_bytes=int(self.MemoryBudget),
-                naming=word(FileNaming, "Naming", self.Naming),
-                compression=word(Packing, "Compression", self.Compression),
-                backend=word(FileBackend, "Backend", self.Backend),
-                pool_workers=int(self.PoolWorkers),
-                frames_per_file=int(self.FramesPerFile),
-                engines=int(self.Engines),
-                connect_timeout_s=self.ConnectTimeout,
-                start_timeout_s=self.StartTimeout,
-                stall_timeout_s=self.StallTimeout,
-                grace_s=self.Grace,
-                prepare_wait_s=self.PrepareWait,
-            )
-        )
 
     def _start_engine(self) -> None:
         try:

@@ -83,6 +83,7 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     frame_period_s: float | None = None
     frame_nbytes: int | None = None
     orientation: Orientation = Orientation()
+    series_count: int = 1
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 

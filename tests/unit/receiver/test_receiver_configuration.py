@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming
+from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.rates import RateMeter
 
@@ -23,6 +23,7 @@ def good(tmp_path):
         pool_workers=0,
         frames_per_file=0,
         engines=1,
+        pinned=Pinned(),
         connect_timeout_s=0,
         start_timeout_s=0,
         stall_timeout_s=0,
@@ -47,6 +48,12 @@ def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
         ({"pool_workers": -1}, "PoolWorkers.*0 to 64"),
         ({"frames_per_file": -1}, "FramesPerFile.*0 to 1000000"),
         ({"engines": 0}, "Engines.*1 to 16"),
+        ({"pinned": Pinned(sockets=17)}, "Sockets to 17.*0 .automatic. to 16"),
+        ({"pinned": Pinned(messages_ahead=-1)}, "MessagesAhead"),
+        ({"pinned": Pinned(batch_messages=-1)}, "BatchMessages"),
+        ({"pinned": Pinned(slab_bytes=5000)}, "SlabSize.*multiple of 4096"),
+        ({"pinned": Pinned(slab_bytes=1 << 31)}, "SlabSize"),
+        ({"pinned": Pinned(checkpoint_s=float("nan"))}, "CheckpointInterval"),
         ({"grace_s": -1.0}, "grace_s"),
         ({"stall_timeout_s": float("nan")}, "stall_timeout_s"),
     ],

@@ -1,0 +1,121 @@
+"""The properties of a StreamReceiver, as one table."""
+
+from __future__ import annotations
+
+from tango.server import device_property
+
+from maxdaq_tango.model import Compression as Packing
+from maxdaq_tango.model import FileBackend, FileNaming, Pinned
+from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
+
+
+class ReceiverProperties:
+    """Mixed into `StreamReceiver`; a new value takes effect at Init."""
+
+    Roots = device_property(
+        dtype=(str,), default_value=[], doc="Folders under which files may be made. Empty: nothing may be written."
+    )
+    DetectorName = device_property(
+        dtype=str, default_value="detector", doc="<name> in /entry/instrument/<name>/data, where the frames are stored."
+    )
+    MemoryBudget = device_property(
+        dtype="int64", default_value=1 << 30, doc="Bytes for frames between socket and disk. When full, sockets rest."
+    )
+    Naming = device_property(
+        dtype=str,
+        default_value="prepare",
+        doc="prepare: DestinationFilename decides where files go. stream: `filename` and `save_raw` in the header do.",
+    )
+    Compression = device_property(
+        dtype=str,
+        default_value="bslz4",
+        doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
+    )
+    Backend = device_property(
+        dtype=str,
+        default_value="auto",
+        doc="How pixels reach the disk: auto, swmr (the growing file can be read) or direct (several times cheaper).",
+    )
+    PoolWorkers = device_property(
+        dtype=int, default_value=0, doc="Threads that turn and pack frames; 0 = as many as cores, eight at most."
+    )
+    FramesPerFile = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Frames of one data file; the destination becomes the master of all. 0: one file, or with several Engines "
+        "a good number.",
+    )
+    Engines = device_property(
+        dtype=int,
+        default_value=1,
+        doc="Processes that write data files in turn, for more than one process can write; 1 = the engine itself.",
+    )
+    ConnectTimeout = device_property(
+        dtype=float,
+        default_value=1.0,
+        doc="Prepare fails when a source takes no connection within this, s, and throws away what comes before its "
+        "answer: left-overs of earlier series. 0: the sender may come later, or may have begun.",
+    )
+    StartTimeout = device_property(
+        dtype=float, default_value=0.0, doc="Longest wait for the start message after Expect, s. 0 = for ever."
+    )
+    StallTimeout = device_property(
+        dtype=float,
+        default_value=0.0,
+        doc="Longest silence in a series before it is closed as INCOMPLETE, s. 0: for ever.",
+    )
+    Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
+    PrepareWait = device_property(
+        dtype=float,
+        default_value=2.0,
+        doc="How long command Prepare waits before it returns with the work going on, s.",
+    )
+    Sockets = device_property(
+        dtype=int, default_value=0, doc="Connections to each source; 0 = as many as the expected data rate needs."
+    )
+    MessagesAhead = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Messages that ZeroMQ may hold for each connection; 0 = as many as its share of the memory, 1000 at most.",
+    )
+    BatchMessages = device_property(
+        dtype=int, default_value=0, doc="Messages worked on between two looks at all else; 0 = 64, 1 MiB at most."
+    )
+    SlabSize = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Bytes of a block in which pixels go to the disk past the page cache, a multiple of 4096; 0 = 16 MiB.",
+    )
+    CheckpointInterval = device_property(
+        dtype=float,
+        default_value=0.0,
+        doc="Between two checkpoints of a file, s; 0 = a twentieth of the time at most, and never over 1 s apart.",
+    )
+
+    def read_properties(self) -> ReceiverConfiguration:
+        """Checked; ConfigurationError with the name of the property that cannot work."""
+        return checked(
+            ReceiverConfiguration(
+                roots=tuple(self.Roots),
+                detector=self.DetectorName,
+                memory_bytes=int(self.MemoryBudget),
+                naming=word(FileNaming, "Naming", self.Naming),
+                compression=word(Packing, "Compression", self.Compression),
+                backend=word(FileBackend, "Backend", self.Backend),
+                pool_workers=int(self.PoolWorkers),
+                frames_per_file=int(self.FramesPerFile),
+                engines=int(self.Engines),
+                pinned=Pinned(
+                    sockets=int(self.Sockets),
+                    messages_ahead=int(self.MessagesAhead),
+                    batch_messages=int(self.BatchMessages),
+                    slab_bytes=int(self.SlabSize),
+                    checkpoint_s=self.CheckpointInterval,
+                ),
+                connect_timeout_s=self.ConnectTimeout,
+                start_timeout_s=self.StartTimeout,
+                stall_timeout_s=self.StallTimeout,
+                grace_s=self.Grace,
+                prepare_wait_s=self.PrepareWait,
+            )
+        )
