@@ -121,6 +121,38 @@ def test_a_signal_ends_the_series_with_a_readable_file(
     assert run("check", str(output))[0] == 0
 
 
+def test_several_series_in_a_row_have_a_file_and_a_receipt_each(push: zmq.Socket[bytes], tmp_path: Path) -> None:
+    how = ["--format", "stins", "--output", str(tmp_path / "a.h5"), "--series-count", "2", "--sockets", "1", "--json"]
+    process = maxdaq("receive", "--source", endpoint_of(push), *how)
+    for message in messages(3) + messages(4):
+        push.send_multipart(message)
+    out, _ = process.communicate(timeout=WAIT_S)
+    told = json.loads(out)["receipts"]
+    assert process.returncode == 0
+    assert [(r["verdict"], r["frames_written"], Path(r["file"]).name) for r in told] == [
+        ("COMPLETE", 3, "a.h5"),
+        ("COMPLETE", 4, "a_2.h5"),
+    ]
+    assert run("check", *(r["file"] for r in told))[0] == 0
+
+
+def test_series_until_ctrl_c_which_is_the_good_end_of_it(push: zmq.Socket[bytes], tmp_path: Path) -> None:
+    how = ["--format", "stins", "--output", str(tmp_path / "a.h5"), "--series-count", "0", "--json"]
+    process = maxdaq("receive", "--source", endpoint_of(push), *how)
+    for message in messages(3) + messages(2):
+        push.send_multipart(message)
+    pause = threading.Event()
+    for _ in range(500):
+        if (tmp_path / "a_2.h5").exists():
+            break
+        pause.wait(0.02)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=WAIT_S)
+    assert [r["frames_written"] for r in json.loads(out)["receipts"]] == [3, 2]
+    assert process.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "a_2.h5"]
+
+
 def wait_for_frames(part: Path) -> None:
     """Until the SWMR file shows the third frame: flushed a second after it came at the latest."""
     pause = threading.Event()

@@ -48,16 +48,26 @@ def receive(
         typer.Option(min=0, max=MOST_FRAMES_PER_FILE, help="Data files of so many frames and a master; 0 = one file."),
     ] = 0,
     engines: Annotated[int, typer.Option(min=1, max=MOST_ENGINES, help="Processes that write data files in turn.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print the receipt as one JSON object.")] = False,
+    series_count: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Series to take in a row, each into a file of its own (NAME_2, ...); 0 = until Ctrl-C."
+        ),
+    ] = 1,
+    sockets: Annotated[
+        int, typer.Option(min=0, max=16, help="Connections to each source; 0 = as many as the data rate needs.")
+    ] = 0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the receipt as one JSON object; of several series {receipts: [...]}.")
+    ] = False,
 ) -> None:
-    """Take one series, write the file, print the receipt.
+    """Take one series, or several in a row, write a file for each, print the receipt.
 
-    Exit status 0 only for a complete series. What was received is in a readable file in any case.
+    Exit status 0 only for complete series. What was received is in a readable file in any case.
     """
-    from maxdaq_tango.cli.receipt_table import receipt_table
     from maxdaq_tango.cli.terminal import people, program
     from maxdaq_tango.errors import ConfigurationError
-    from maxdaq_tango.model import FileNaming, RunRequest, Verdict
+    from maxdaq_tango.model import FileNaming, Pinned, RunRequest, Verdict
 
     if output is not None and from_stream is not None:
         raise ConfigurationError("take --output and --from-stream", answer="both name the file", accepted="one of them")
@@ -81,24 +91,28 @@ def receive(
         backend=backend,
         frames_per_file=frames_per_file,
         engines=engines,
+        series_count=series_count,
+        pinned=Pinned(sockets=sockets),
     )
     console = people(json)
-    receipt, interrupted = _take(request, console)
+    receipts, interrupted = _take(request, console)
     if json:
-        program(receipt)
-    else:
-        console.print(receipt_table(receipt))
+        program(receipts[0] if series_count == 1 else {"receipts": receipts})
     if interrupted:
         raise typer.Exit(128 + interrupted)
-    raise typer.Exit(0 if receipt.verdict is Verdict.COMPLETE else 1)
+    raise typer.Exit(0 if all(receipt.verdict is Verdict.COMPLETE for receipt in receipts) else 1)
 
 
-def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
-    """One run; Ctrl-C and SIGTERM end it in order. Returns the receipt and the signal that ended it, or 0."""
+def _take(request: RunRequest, console: Console) -> tuple[list[Receipt], int]:
+    """One run; Ctrl-C and SIGTERM end it in order. Returns the receipts and the signal that ended it, or 0.
+
+    People see each receipt when it comes.
+    """
     # Before bitshuffle is imported, whose OpenMP reads it once: the pool has its own threads, one for each core.
     os.environ["OMP_NUM_THREADS"] = "1"
     from maxdaq_tango import __version__
-    from maxdaq_tango.model import Counters
+    from maxdaq_tango.cli.receipt_table import receipt_table
+    from maxdaq_tango.model import BUSY_STATES, Counters
     from maxdaq_tango.pipeline import Receiver, RunReport
 
     over = threading.Event()
@@ -109,6 +123,7 @@ def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
     def hear(report: RunReport) -> None:
         if report.receipt is not None:
             receipts.append(report.receipt)
+        if report.state not in BUSY_STATES:
             over.set()
 
     def look(counters: Counters) -> None:
@@ -119,17 +134,25 @@ def _take(request: RunRequest, console: Console) -> tuple[Receipt, int]:
     def end(number: int, frame: FrameType | None) -> None:
         signals.append(number)  # only noted: it may come before there is a run, or while this thread holds a lock
 
+    shown = 0
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         receiver.prepare(request)
         for _ in _watch(over, newest, request, console):
-            if signals:
+            for receipt in receipts[shown:]:
+                console.print(receipt_table(receipt))
+                shown += 1
+            if len(signals) == 1 and request.series_count == 0:
+                receiver.stop()  # the way to end it: a series that is on may come to its end
+            elif signals:
                 receiver.abort(f"ended by {signal.Signals(signals[0]).name}")
     finally:
         receiver.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return receipts[-1], signals[0] if signals else 0
+    for receipt in receipts[shown:]:
+        console.print(receipt_table(receipt))
+    return receipts, signals[0] if signals and (request.series_count or len(signals) > 1) else 0
 
 
 def _watch(over: threading.Event, newest: list[Counters], request: RunRequest, console: Console) -> Iterator[None]:
