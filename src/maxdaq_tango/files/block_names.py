@@ -23,8 +23,9 @@ MOST_FILES = 999_999
 """Six digits."""
 LEAST_BLOCK_FRAMES, LARGEST_CHOICE = 10, 100_000
 """Of what is chosen here. A file costs some ten milliseconds, whatever is in it."""
-GOOD_FILE_COUNT = 2000
-"""More files than that burden whoever copies or lists the folder."""
+GOOD_FILE_COUNT = 500
+"""HDF5 keeps open what it has read of a virtual dataset, and where it can open no more (1024 is the usual limit of a
+process) it reads blanks without a word (measured)."""
 MASTER = "_master"
 LONGEST_ENDING = ".checkpoint.new"
 """Of what lies beside an unfinished file."""

@@ -269,9 +269,10 @@ class BlockedSeries:
 
     def _free_names(self) -> BlockNames:
         """Ours, or with a number where somebody took one of them during the run: nothing is lost, nothing replaced."""
-        for names in (self._names, *(self._names.other(number) for number in range(1, MOST_VERSIONS))):
-            if names is self._names and self._overwrite:
-                return names
+        if self._overwrite:
+            return self._names
+        for number in range(MOST_VERSIONS):
+            names = self._names.other(number) if number else self._names
             blocks = range(count_blocks(self._rows, self._block_rows)) if self._block_rows else range(0)
             wanted = [names.master, *(names.destination(block).final for block in blocks)]
             if not any(os.path.lexists(path) for path in wanted):

@@ -141,7 +141,7 @@ def _check_row(data: h5py.Dataset, chunks: StoredChunks, row: int, valid: bool, 
     if not chunks.has(row):
         return "the chunk was never written"
     try:
-        pixels = data[row]
+        pixels = chunks.pixels(row)
     except OSError as error:
         return f"the pixels cannot be unpacked: {error}"
     if not valid:

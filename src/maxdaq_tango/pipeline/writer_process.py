@@ -129,6 +129,8 @@ class WriterServer:
                     blocks.give_up()
             except Exception as error:  # as above
                 trouble = _told(error)
+        if isinstance(message, Settle) and trouble is None:
+            self._blocks = None  # the files are the engine's from now on, who gives them their names
         written, lost = (blocks.bytes_written, blocks.lost_texts) if blocks is not None else (0, 0)
         self._send(Answer(trouble, written, lost))
 
