@@ -17,6 +17,7 @@ import msgspec
 import zmq
 
 from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, Verdict
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
@@ -324,8 +325,5 @@ class Collector:
 
 
 def numbered(destination: str, number: int) -> str:
-    """The file of the series of that number, from 2 on: /data/scan.h5 becomes /data/scan_2.h5."""
-    if not destination:
-        return ""
-    path = Path(destination)
-    return str(path.with_name(f"{path.stem}_{number}{path.suffix}"))
+    """The file of the series of that number, from 2 on: /data/scan.h5 becomes /data/scan_2.h5, a master stays one."""
+    return str(BlockNames.of(Path(destination)).other(number).master) if destination else ""

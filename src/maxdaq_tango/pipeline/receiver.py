@@ -27,7 +27,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.pool import usable_cores
 from maxdaq_tango.pipeline.sources import MOST_SOCKETS
-from maxdaq_tango.pipeline.writers import WriterCrew
+from maxdaq_tango.pipeline.writer_crew import WriterCrew
 
 
 class Receiver:

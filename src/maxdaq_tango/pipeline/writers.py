@@ -1,7 +1,7 @@
-"""The engine's side of its writer processes: it starts them, hands frames over, hears what became of them, buries them.
+"""The engine's side of one writer process: start it, hand frames over, hear what became of them, bury it.
 
-They are started once and serve one run after the other. All methods but those of `WriterCrew` belong to the collector
-of the present run.
+It serves one series after the other. Methods belong to the collector of the present run; between two runs to whoever
+keeps the crew (`writer_crew.py`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ BATCH_FRAMES = 64
 BATCH_BYTES = 1 << 20
 """Large frames are handed over one by one."""
 READ_BYTES = 1 << 16
-START_S = 3.0
-"""How long a run waits for fresh processes; those that need longer find their frames when they are up."""
 HANG_S = 120.0
 """A writer that has work and gives no sign of life for so long is lost; a disk that is only slow takes something."""
 END_S = 10.0
@@ -332,37 +330,3 @@ class Writer:
             answer=self._how,
             accepted="maxdaq recover on the .part files that it left: they hold what is older than a second",
         )
-
-
-class WriterCrew:
-    """The writer processes of a receiver."""
-
-    def __init__(self) -> None:
-        self._writers: list[Writer] = []
-
-    def ready(self, count: int) -> Sequence[Writer]:
-        """So many of them, fresh ones for those that died; none for less than two. PipelineError."""
-        if count < 2:
-            count = 0
-        for number, writer in enumerate(self._writers):
-            if not writer.is_alive:
-                writer.end()
-                if number < count:
-                    self._writers[number] = Writer(number + 1)
-        self._writers = [writer for writer in self._writers if writer.is_alive]
-        while len(self._writers) < count:
-            self._writers.append(Writer(len(self._writers) + 1))
-        deadline = time.monotonic() + START_S
-        for writer in self._writers[:count]:
-            writer.wait_ready(deadline)
-        for writer in self._writers[count:]:
-            writer.shrink()
-        return tuple(self._writers[:count])
-
-    def close(self) -> None:
-        """All end at the same time."""
-        writers, self._writers = self._writers, []
-        for writer in writers:
-            writer.hang_up()
-        for writer in writers:
-            writer.end()

@@ -1,4 +1,4 @@
-"""Several processes write one series: the whole of it, or a true account of what is not there."""
+"""Several processes write one series: the whole of it, and what happens when one of them is gone."""
 
 from __future__ import annotations
 
@@ -6,84 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
-import zmq
 
-from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError
-from maxdaq_tango.files import check_file, recover_part
-from maxdaq_tango.files.frame_log import log_path
+from dealing import PAUSE, crew, is_running, pids, recovered, wait_for
+from maxdaq_tango.errors import PipelineError
+from maxdaq_tango.files import check_file
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
-    Encoding,
     FileBackend,
-    Frame,
-    FrameFormat,
     RunRequest,
     StreamFormat,
     Verdict,
 )
-from maxdaq_tango.pipeline import writers
-from maxdaq_tango.pipeline.writers import Writer, WriterCrew
-from maxdaq_tango.wire import stins
-from receiving import SHAPE, WAIT_S, Harness, pixels, send_v1, stored
-
-PAUSE = threading.Event()
-
-
-def crew(harness: Harness) -> list[Writer]:
-    return harness.receiver._crew._writers
-
-
-def pids(harness: Harness) -> list[int]:
-    return [writer.pid for writer in crew(harness)]
-
-
-def wait_for(what: Any) -> None:
-    for _ in range(int(WAIT_S / 0.01)):
-        if what():
-            return
-        PAUSE.wait(0.01)
-    raise AssertionError("it did not come")
-
-
-def recovered(folder: Path) -> set[int]:
-    """Frames of backend `direct` that can be read from what was left."""
-    found: set[int] = set()
-    for part in folder.glob(".a_data_*.part"):
-        if log_path(part).exists():
-            recover_part(part)
-        with h5py.File(part, locking=False) as file:
-            group = file["entry/instrument/eiger"]
-            for row in np.flatnonzero(group["daq/frame_valid"][...]):
-                number = int(group["sequence_number"][row])
-                assert np.array_equal(group["data"][row], pixels(number))
-                found.add(number)
-    return found
-
-
-@pytest.fixture
-def large(harness: Harness) -> Iterator[Any]:
-    """Sends frames of 2 MB that are stored as they come."""
-    format = FrameFormat((1000, 1000), "uint16", Encoding.NONE)
-
-    def send(number: int) -> None:
-        blob = np.full((1000, 1000), number, "<u2").tobytes()
-        frame = Frame(series="", frame_number=number, format=format, blobs=(blob,))
-        harness.sender.send(stins.encode_image(harness.sender._next(), frame))
-
-    yield send
-    for writer in crew(harness):
-        if writer.is_alive:
-            os.kill(writer.pid, signal.SIGCONT)
+from maxdaq_tango.pipeline.writer_crew import WriterCrew
+from receiving import WAIT_S, Harness, pixels, send_v1, stored
 
 
 class TestWhole:
@@ -120,6 +61,22 @@ class TestWhole:
             seen.append(pids(harness))
         assert seen == [seen[0]] * 4
         assert len(seen[0]) == 2
+
+    def test_series_after_series_on_the_same_sockets(self, harness: Harness) -> None:
+        """Each has files of its own, and a master stays a master."""
+        harness.prepare(
+            destination=str(harness.folder / "a_master.h5"), engines=2, frames_per_file=4, expected_frames=10,
+            series_count=3,
+        )  # fmt: skip
+        for _ in range(3):
+            harness.sender.series(10)
+        with harness.states:
+            assert harness.states.wait_for(lambda: sum(r.receipt is not None for r in harness.reports) == 3, WAIT_S)
+        receipts = [report.receipt for report in harness.reports if report.receipt is not None]
+        assert [Path(receipt.file).name for receipt in receipts] == ["a_master.h5", "a_2_master.h5", "a_3_master.h5"]
+        assert [receipt.data_files[2] for receipt in receipts] == [f"a{n}_data_000003.h5" for n in ("", "_2", "_3")]
+        for receipt in receipts:
+            assert (receipt.verdict, check_file(receipt.file).problems) == (Verdict.COMPLETE, [])
 
     def test_one_engine_has_no_process_of_its_own(self, harness: Harness) -> None:
         harness.prepare(frames_per_file=3)
@@ -294,183 +251,6 @@ time.sleep(60)
             os.kill(pid, signal.SIGTERM)
         harness.sender.series(10)
         assert harness.receipt().verdict is Verdict.COMPLETE
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class TestSlow:
-    def test_a_full_arena_makes_the_sender_wait_and_loses_nothing(self, harness: Harness, large: Any) -> None:
-        sender = harness.sender = harness.add_sender()
-        sender.socket.sndhwm, sender.socket.sndtimeo = 1, 500
-        sender.socket.bind("tcp://127.0.0.1:*")  # connections get the limit of the moment of the bind
-        endpoint = sender.socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        how: dict[str, Any] = {"memory_bytes": 16 << 20, "compression": Compression.NONE, "sources": (endpoint,)}
-        harness.prepare(engines=2, frames_per_file=8, **how)
-        sender.header()
-        large(0)
-        harness.wait_written(1)
-        for writer in crew(harness):
-            os.kill(writer.pid, signal.SIGSTOP)
-        sent = 1
-        while sent < 60:
-            message = sender.number
-            try:
-                large(sent)
-            except zmq.Again:
-                sender.number = message
-                break
-            sent += 1
-        assert sent < 60
-        counters = harness.counters[-1]
-        assert counters.queue_full_count > 0
-        assert counters.queue_bytes <= counters.queue_limit_bytes + 2 * 2_100_000
-        assert time.monotonic_ns() - counters.updated_ns < 2e9  # it still tells how it stands
-        for writer in crew(harness):
-            os.kill(writer.pid, signal.SIGCONT)
-        sender.socket.sndtimeo = int(WAIT_S * 1000)
-        for number in range(sent, 60):
-            large(number)
-        sender.end()
-        receipt = harness.receipt()
-        assert (receipt.verdict, receipt.frames_written) == (Verdict.COMPLETE, 60)
-        assert [int(image[5, 5]) for image in stored(receipt)] == list(range(60))
-
-    def test_one_that_hangs_is_killed_and_told(
-        self, harness: Harness, large: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        harness.prepare(engines=2, frames_per_file=5, expected_frames=20, compression=Compression.NONE)
-        harness.sender.header()
-        large(0)
-        harness.wait_written(1)
-        monkeypatch.setattr(writers, "HANG_S", 0.5)
-        first = crew(harness)[0]
-        os.kill(first.pid, signal.SIGSTOP)
-        large(1)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert receipt.frames_lost == (1,)
-        assert "writer 1" in receipt.reasons[0]
-        assert "no sign of life" in receipt.reasons[0]
-        assert not first.is_alive
-
-    def test_one_that_has_nothing_to_do_is_not_taken_for_one_that_hangs(
-        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(writers, "HANG_S", 0.3)
-        harness.prepare(engines=2, frames_per_file=1)
-        PAUSE.wait(0.5)
-        harness.sender.header()
-        harness.sender.image(0)
-        PAUSE.wait(0.8)
-        harness.sender.image(1)
-        harness.sender.end()
-        assert harness.receipt().verdict is Verdict.COMPLETE
-
-
-FULL_DISK = """
-import os
-from maxdaq_tango.files.writer import SeriesFile
-write = SeriesFile.write
-
-def write_until_full(file, row, *rest):
-    if row == 40 and file.destination.final.name == "a_data_000002.h5":
-        full = os.open("/dev/full", os.O_RDWR)
-        slabs, backend = getattr(file._backend, "_slabs", None), file._backend
-        for handle in [slabs._handle, slabs._plain] if slabs else [backend._file.id.get_vfd_handle()]:
-            os.dup2(full, handle)
-    return write(file, row, *rest)
-
-SeriesFile.write = write_until_full
-"""
-
-
-class TestWrong:
-    @pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
-    def test_a_full_disk_is_told_with_errno_and_path(
-        self, harness: Harness, backend: FileBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        (tmp_path / "python").mkdir()
-        (tmp_path / "python" / "sitecustomize.py").write_text(FULL_DISK)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "python"), *sys.path]))
-        harness.prepare(
-            engines=2,
-            frames_per_file=100,
-            expected_frames=1000,
-            backend=backend,
-            compression=Compression.NONE,
-            memory_bytes=16 << 20,
-        )
-        harness.sender.header()
-        for number in range(140):
-            harness.sender.image(number)
-        harness.wait_written(140)
-        PAUSE.wait(1.2)  # in the file by then
-        for number in range(140, 150):
-            harness.sender.image(number)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "No space left on device (errno 28)" in receipt.reasons[0]
-        assert ".a_data_000002.h5.part" in receipt.reasons[0]
-        assert len(set(receipt.reasons)) == len(receipt.reasons)
-        assert receipt.frames_received == receipt.frames_written + len(receipt.frames_lost)
-        assert harness.receiver.state is AcquisitionState.FAULT
-        before = pids(harness)
-        harness.prepare(destination=str(harness.folder / "b.h5"), engines=2, frames_per_file=100)
-        harness.sender.series(300)
-        assert harness.receipt().verdict is Verdict.COMPLETE
-        assert pids(harness) == before
-        assert check_file(harness.folder / "b.h5").problems == []
-        if backend is FileBackend.DIRECT:
-            assert recovered(harness.folder) >= set(range(140))
-
-    def test_a_packing_that_no_file_can_hold(self, harness: Harness) -> None:
-        harness.prepare(engines=2)
-        harness.sender.header()
-        harness.sender.image(0, blob=b"\0" * (SHAPE[0] * SHAPE[1] * 3 // 2), encoding=Encoding.MONO12P)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "mono12p" in receipt.reasons[0]
-        assert receipt.frames_lost == (0,)
-        assert list(harness.folder.iterdir()) == []
-
-    def test_a_data_file_that_somebody_made_in_mid_run(self, harness: Harness) -> None:
-        harness.prepare(engines=2, frames_per_file=2, expected_frames=10)
-        harness.sender.header()
-        harness.sender.image(0)
-        harness.wait_written(1)
-        part = harness.folder / ".a_data_000003.h5.part"
-        part.write_text("somebody's")
-        for number in range(1, 6):
-            harness.sender.image(number)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "an unfinished file of that name exists" in receipt.reasons[0]
-        assert part.read_text() == "somebody's"
-
-    def test_an_existing_data_file_refuses_the_run(self, harness: Harness) -> None:
-        (harness.folder / "a_data_000002.h5").write_text("precious")
-        with pytest.raises(FileError, match="the data file exists"):
-            harness.prepare(engines=2, frames_per_file=5, expected_frames=10)
-        assert [path.name for path in harness.folder.iterdir()] == ["a_data_000002.h5"]
-
-    @pytest.mark.parametrize(
-        ("change", "named"),
-        [
-            ({"engines": 0}, "0 engines.*1 to 16"),
-            ({"engines": 17}, "17 engines"),
-            ({"frames_per_file": -1}, "-1 frames a file"),
-            ({"frames_per_file": 1_000_001}, "to 1000000"),
-        ],
-    )
-    def test_numbers_that_make_no_sense(self, harness: Harness, change: dict[str, int], named: str) -> None:
-        with pytest.raises(ConfigurationError, match=named):
-            harness.prepare(**change)
-        assert crew(harness) == []
 
 
 class TestTwice:
