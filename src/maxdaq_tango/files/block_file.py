@@ -29,7 +29,6 @@ from maxdaq_tango.files.writer import SeriesFile
 from maxdaq_tango.model import NOTHING_PINNED, FileBackend, FrameFormat, Pinned
 
 PIXELS = "/entry/data/data"
-LEAST_ROWS = 2
 LOW, HIGH = "image_nr_low", "image_nr_high"
 
 
@@ -62,9 +61,9 @@ class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
         return BlockNames(Path(self.folder), self.stem, self.suffix, "")
 
     def rows_of(self, block: int) -> int:
-        """That this block is laid out for: two at least, or HDF5 takes an index that neggia does not know."""
+        """That this block has, as far as is known."""
         left = self.block_rows if self.rows is None else self.rows - block * self.block_rows
-        return max(LEAST_ROWS, min(self.block_rows, left))
+        return max(1, min(self.block_rows, left))
 
 
 class BlockFile(SeriesFile):

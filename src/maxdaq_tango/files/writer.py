@@ -44,6 +44,8 @@ CHECKPOINT_SHARE = 0.05
 FIXED_ROWS = 1_000_000
 """Above this the chunk index of a fixed-shape dataset (16 bytes a row, allocated at once) is dearer than growing."""
 GROW_ROWS = 1024
+LEAST_ROWS = 2
+"""A dataset laid out for one chunk would get an index in format v110 that neggia does not know."""
 
 DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
@@ -125,7 +127,7 @@ class SeriesFile:
         self._choose(format, stored_nbytes or format.chunk_nbytes * format.chunk_count, period_s, grows=not fixed)
         file, group = self._open_file(), self._group
         self.format, self._fill = format, fill
-        first_rows = rows if fixed and rows else min(rows or GROW_ROWS, GROW_ROWS)
+        first_rows = max(rows, LEAST_ROWS) if fixed and rows else min(rows or GROW_ROWS, GROW_ROWS)
         self._grows, self._room = not fixed, first_rows
         self._columns = FrameColumns(extras)
         with self._errors("lay out the file"):

@@ -83,6 +83,18 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return finished(tmp_path, *request.param)
 
 
+@pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
+def test_a_series_of_one_frame_has_an_index_that_readers_know(tmp_path: Path, backend: FileBackend) -> None:
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    file = SeriesFile(destination, detector="eiger", software="tests", backend=backend)
+    file.begin(FrameFormat(SHAPE, "uint32", Encoding.NONE), 1, 2**32 - 1, {}, {})
+    file.write(0, 0, [bytes(4 * SHAPE[0] * SHAPE[1])], FrameTimes())
+    file.settle(np.array([True]), 0, 0, 1)
+    path = file.finish(Receipt(verdict=Verdict.COMPLETE, frames_written=1, shape=(1, *SHAPE), dtype="uint32"))
+    test_layout_and_chunk_index_are_those_that_readers_know(path)
+    test_each_chunk_is_one_frame_and_all_are_there(path)
+
+
 BLOCKED = [
     (FileBackend.SWMR, Encoding.BSLZ4, 5, 2),
     (FileBackend.DIRECT, Encoding.BSLZ4, 5, 2),
