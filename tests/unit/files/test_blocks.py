@@ -1,4 +1,4 @@
-"""A series in blocks: its content is that of one file, however frames come; names are kept, nothing is replaced."""
+"""A series in blocks: its content is that of one file, however frames come, and a kill loses little."""
 
 from __future__ import annotations
 
@@ -8,36 +8,27 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
 
+from block_series import BACKENDS, FORMAT, SHAPE, Series, contents, extras, pixels, plain, same
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import (
     BlockedSeries,
     BlockLayout,
     BlockSet,
     FrameTimes,
-    SeriesFile,
-    blocks,
     check_file,
     recover_part,
-    resolve_destination,
 )
-from maxdaq_tango.files.block_names import BlockNames, choose_block_rows
 from maxdaq_tango.files.block_set import OPEN_BLOCKS
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.kernels.compression import encode_pixels
-from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Receipt, Verdict
-
-SHAPE = (16, 24)
-FORMAT = FrameFormat(SHAPE, "uint16", Encoding.BSLZ4)
-BACKENDS = [FileBackend.SWMR, FileBackend.DIRECT]
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
 
 
 @pytest.fixture(params=BACKENDS, autouse=True)
@@ -45,100 +36,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every test of this module runs with both."""
     monkeypatch.setattr(Series, "backend", request.param)
     return FileBackend(request.param)
-
-
-def pixels(number: int) -> np.ndarray[Any, Any]:
-    return (np.arange(np.prod(SHAPE)).reshape(SHAPE) * 7 + number * 100).astype("uint16")
-
-
-def extras(number: int) -> dict[str, Any]:
-    return {"angle": number * 0.5, "note": "usual" if number % 4 else f"note {number}"}
-
-
-@dataclass
-class Series:
-    """Frames by row, and what the account says of them in the end."""
-
-    rows: dict[int, int]
-    """Row as it is written > frame number."""
-    valid: list[bool]
-    first: int = 0
-    rotation: int = 0
-    modulus: int | None = None
-    block_rows: int = 4
-    format: FrameFormat = FORMAT
-    backend = FileBackend.AUTO
-    how: dict[str, Any] = field(default_factory=dict)
-
-    def reserved(self, path: Path, **how: Any) -> BlockedSeries | SeriesFile:
-        how = {"detector": "eiger", "software": "tests", "backend": self.backend, **self.how, **how}
-        destination = resolve_destination(str(path), [str(path.parent)], overwrite=how.get("overwrite", False))
-        if self.block_rows == 0:
-            return SeriesFile(destination, **how)
-        return BlockedSeries(destination, block_rows=self.block_rows, expected_rows=self.modulus, **how)
-
-    def written(self, path: Path, **how: Any) -> BlockedSeries | SeriesFile:
-        file = self.reserved(path, **how)
-        example = extras(next(iter(self.rows.values()), 0))
-        file.begin(self.format, self.modulus, 65535, {"count_time": 0.1, "nested": {"a": 1}}, {}, extras=example)
-        for row, number in self.rows.items():
-            blobs = [encode_pixels(pixels(number + shift), self.format.encoding) for shift in self.shifts]
-            file.write(row, number, blobs, FrameTimes(start=number * 0.1), extras(number))
-        return file
-
-    @property
-    def shifts(self) -> range:
-        return range(self.format.chunk_count)
-
-    def finished(self, path: Path, **how: Any) -> Path:
-        return self.finish(self.written(path, **how))
-
-    def finish(self, file: BlockedSeries | SeriesFile) -> Path:
-        flags = np.array(self.valid)
-        file.settle(flags, self.first, self.rotation, self.modulus)
-        missing = tuple(self.first + int(row) for row in np.flatnonzero(~flags))
-        receipt = Receipt(
-            verdict=Verdict.INCOMPLETE if missing else Verdict.COMPLETE,
-            frames_written=int(flags.sum()),
-            frames_missing=missing,
-            frames_missing_count=len(missing),
-            frames_missing_ranges=tuple((number, number) for number in missing),
-            first_frame_number=self.first,
-            shape=(len(flags), *self.format.shape),
-            dtype="uint16",
-            data_files=file.data_files if isinstance(file, BlockedSeries) else (),
-        )
-        return file.finish(receipt)
-
-
-def plain(count: int, block_rows: int = 4, order: list[int] | None = None, **more: Any) -> Series:
-    rows = {row: row for row in (range(count) if order is None else order)}
-    valid = [row in rows for row in range(count)]
-    return Series(rows, valid, modulus=count, block_rows=block_rows, **more)
-
-
-def contents(path: Path) -> dict[str, Any]:
-    """Everything of the detector group but the receipt and how it is stored."""
-    with h5py.File(path) as file:
-        group = file["entry/instrument/eiger"]
-        found: dict[str, Any] = {}
-
-        def keep(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and name not in ("daq/receipt", "daq/frame_texts"):
-                found[name] = (item[...].tolist(), str(item.dtype), dict(item.attrs))
-
-        group.visititems(keep)
-        found["fill"] = group["data"].fillvalue
-        texts = json.loads(group["daq/frame_texts"][()])
-        valid = group["daq/frame_valid"][...]
-        found["texts"] = [texts.get(str(row), texts["usual"]) for row in np.flatnonzero(valid)]
-        found["plot"] = file["entry/data/data"][...].tolist()
-        return found
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, with NaN equal to NaN."""
-    return repr(one) == repr(other)
 
 
 SHUFFLED = [7, 0, 9, 3, 12, 1, 5, 2, 11, 4, 8, 6, 10]
@@ -285,150 +182,6 @@ class TestStragglers:
         assert all(texts.get(str(row), texts["usual"]) in ({"note": row}, {}) for row in rows)
 
 
-class TestNames:
-    @pytest.mark.parametrize(
-        ("final", "data"),
-        [
-            ("/d/x_master.h5", "x_data_000001.h5"),
-            ("/d/x.nxs", "x_data_000001.nxs"),
-            ("/d/x.y.h5", "x.y_data_000001.h5"),
-            ("/d/_master.h5", "_master_data_000001.h5"),
-        ],
-    )
-    def test_data_files_are_called_after_the_master(self, final: str, data: str) -> None:
-        names = BlockNames.of(Path(final))
-        assert names.name(0) == data
-        assert names.master == Path(final)
-        assert names.destination(0).part == Path("/d") / f".{data}.part"
-
-    def test_with_a_number_the_master_keeps_its_ending(self) -> None:
-        names = BlockNames.of(Path("/d/x_master.h5")).other(3)
-        assert (names.master, names.name(9)) == (Path("/d/x_3_master.h5"), "x_3_data_000010.h5")
-
-    def test_the_numbers_have_six_digits(self, tmp_path: Path) -> None:
-        with pytest.raises(FileError, match=r"999999 data files at most.*FramesPerFile"):
-            BlockNames.of(Path("/d/x.h5")).name(999_999)
-        file = Series({}, [], modulus=1_000_001, block_rows=1).reserved(tmp_path / "a.h5")
-        with pytest.raises(FileError, match="999999 data files at most"):
-            file.begin(FORMAT, 1_000_001, 65535, {}, {})
-        file.abandon()
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize(
-        ("frame", "rows", "ahead", "writers", "chosen"),
-        [
-            (27_000, None, 128 << 20, 2, 5000),
-            (200_000, None, 128 << 20, 2, 1000),
-            (2_000_000, None, 128 << 20, 2, 100),
-            (20_000_000, None, 128 << 20, 2, 10),
-            (200_000_000, None, 128 << 20, 2, 10),
-            (200_000, None, 85 << 20, 3, 500),
-            (100, None, 1 << 40, 2, 100_000),
-            (2_000_000, 1_000_000, 128 << 20, 2, 2000),
-            (20_000_000, 100_000, 128 << 20, 2, 200),
-            (20_000_000, 1 << 24, 128 << 20, 16, 50_000),
-            (0, 1, 0, 1, 10),
-        ],
-    )
-    def test_a_good_number_of_frames_a_file(
-        self, frame: int, rows: int | None, ahead: int, writers: int, chosen: int
-    ) -> None:
-        count, reason = choose_block_rows(frame, rows, ahead, writers)
-        assert count == chosen
-        assert ("work at the same time" in reason) or ("500 files at most" in reason)
-        if rows is not None:
-            assert -(-rows // count) <= 500
-
-
-class TestExisting:
-    def put(self, folder: Path, name: str) -> Path:
-        (folder / name).write_text("somebody's")
-        return folder / name
-
-    @pytest.mark.parametrize("name", ["a_data_000001.h5", "a_data_000003.h5"])
-    def test_a_data_file_is_refused_when_the_name_is_reserved(self, tmp_path: Path, name: str) -> None:
-        path = self.put(tmp_path, name)
-        with pytest.raises(FileError, match=rf"{name}.*the data file exists.*--overwrite"):
-            plain(10).reserved(tmp_path / "a_master.h5")
-        assert [p.name for p in tmp_path.iterdir()] == [name]
-        assert path.read_text() == "somebody's"
-
-    def test_one_that_the_series_does_not_need_is_nobodys_business(self, tmp_path: Path) -> None:
-        for name in ("a_data_000004.h5", "a_data_01.h5", "ab_data_000001.h5", "a_data_000001.hdf5", "a.h5.txt"):
-            self.put(tmp_path, name)
-        assert check_file(plain(10).finished(tmp_path / "a.h5")).ok
-
-    def test_without_a_count_any_is_in_the_way(self, tmp_path: Path) -> None:
-        self.put(tmp_path, "a_data_000400.h5")
-        with pytest.raises(FileError, match="the data file exists"):
-            Series({}, [], modulus=None).reserved(tmp_path / "a.h5")
-
-    @pytest.mark.parametrize("overwrite", [False, True])
-    def test_an_unfinished_data_file_is_refused(self, tmp_path: Path, overwrite: bool) -> None:
-        self.put(tmp_path, ".a_data_000002.h5.part")
-        with pytest.raises(FileError, match="unfinished data file"):
-            plain(10).reserved(tmp_path / "a.h5", overwrite=overwrite)
-
-    def test_an_unfinished_master_is_refused(self, tmp_path: Path) -> None:
-        self.put(tmp_path, ".a.h5.part")
-        with pytest.raises(FileError, match="unfinished file"):
-            plain(10).reserved(tmp_path / "a.h5")
-        assert (tmp_path / ".a.h5.part").read_text() == "somebody's"
-
-    @pytest.mark.parametrize("name", ["a_master.h5", "a_data_000002.h5"])
-    def test_a_name_taken_during_the_run_is_not_replaced(self, tmp_path: Path, name: str) -> None:
-        series = plain(10, 4)
-        file = series.written(tmp_path / "a_master.h5")
-        self.put(tmp_path, name)
-        final = series.finish(file)
-        assert final == tmp_path / "a_1_master.h5"
-        assert check_file(final).problems == []
-        assert (tmp_path / name).read_text() == "somebody's"
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-            [name, "a_1_master.h5", *(f"a_1_data_{number:06d}.h5" for number in (1, 2, 3))]
-        )
-
-    def test_overwriting_moves_the_old_files_aside_together_so_that_they_can_be_read(self, tmp_path: Path) -> None:
-        plain(10, 4).finished(tmp_path / "a_master.h5")
-        new = Series({row: row + 50 for row in range(3)}, [True] * 3, 50, 0, 3, 2)
-        for version in (1, 2):
-            final = new.finished(tmp_path / "a_master.h5", overwrite=True)
-            assert check_file(final).problems == []
-            aside = tmp_path / f"a.old{version}"
-            assert check_file(aside / "a_master.h5").problems == []
-        assert check_file(tmp_path / "a.old1" / "a_master.h5").rows == 10
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-            ["a_master.h5", "a_data_000001.h5", "a_data_000002.h5", "a.old1", "a.old2"]
-        )
-
-    def test_publishing_is_all_or_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        series, give_name = plain(10, 4), blocks.give_name
-        file = series.written(tmp_path / "a.h5")
-
-        def refuse(path: Path, name: Path) -> None:
-            if name.name == "a_data_000003.h5":
-                raise OSError(28, "No space left on device")
-            give_name(path, name)
-
-        monkeypatch.setattr(blocks, "give_name", refuse)
-        with pytest.raises(FileError, match=r"publish .*No space left on device \(errno 28\)"):
-            series.finish(file)
-        file.abandon()
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-            [".a.h5.part", *(f".a_data_{number:06d}.h5.part" for number in (1, 2, 3))]
-        )
-
-    def test_a_name_that_is_too_long_for_data_files_is_refused_at_once(self, tmp_path: Path) -> None:
-        with pytest.raises(FileError, match="name that the file system takes"):
-            plain(10).reserved(tmp_path / f"{'x' * 230}.h5")
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_detector_name_that_is_a_path_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(FileError, match="not a name in a file"):
-            plain(10).reserved(tmp_path / "a.h5", detector="a/b")
-        assert list(tmp_path.iterdir()) == []
-
-
 class TestAbandoned:
     def test_nothing_is_left_of_an_empty_one(self, tmp_path: Path) -> None:
         for file in (plain(10).reserved(tmp_path / "a.h5"), Series({}, [], modulus=9).written(tmp_path / "b.h5")):
@@ -567,70 +320,3 @@ def test_two_shares_are_the_whole(tmp_path: Path) -> None:
         with h5py.File(part) as file:
             rows.append(len(file["entry/data/data"]))
     assert rows == [3, 3, 3, 3, 2]
-
-
-class TestCheck:
-    def master(self, folder: Path) -> Path:
-        return plain(10, 4).finished(folder / "a.h5")
-
-    def problems(self, master: Path) -> str:
-        return "; ".join(check_file(master).problems)
-
-    def test_a_data_file_that_is_gone(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        (tmp_path / "a_data_000002.h5").unlink()
-        assert "data file a_data_000002.h5 cannot be read" in self.problems(master)
-
-    def test_few_files_are_open_at_a_time(self, tmp_path: Path) -> None:
-        """Through a virtual dataset HDF5 would read blanks, without an error, when it can open no more files."""
-        master = plain(60, 1).finished(tmp_path / "a.h5")
-        script = f"""
-import resource
-from maxdaq_tango.files import check_file
-resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
-print(check_file({str(master)!r}))
-"""
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "problems=[], rows=60, frames_valid=60, frames_checked=60" in done.stdout
-
-    def test_data_files_that_were_mixed_up(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        one, two = tmp_path / "a_data_000001.h5", tmp_path / "a_data_000002.h5"
-        one.rename(tmp_path / "c")
-        two.rename(one)
-        (tmp_path / "c").rename(two)
-        assert "daq/chunk_checksum of data file a_data_000001.h5 is not what the master says" in self.problems(master)
-        assert "row 0 (frame 0): the checksum of the stored chunk differs" in self.problems(master)
-
-    def test_a_changed_pixel_in_a_data_file(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        with h5py.File(tmp_path / "a_data_000002.h5", "r+") as file:
-            file["entry/data/data"].id.write_direct_chunk((1, 0, 0), encode_pixels(pixels(9), Encoding.BSLZ4), 0)
-        assert self.problems(master) == "row 5 (frame 5): the checksum of the stored chunk differs"
-
-    def test_a_data_file_that_was_shortened(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        with h5py.File(tmp_path / "a_data_000002.h5", "r+") as file:
-            file["entry/data/data"].resize(3, axis=0)
-        assert "the master joins 4 rows" in self.problems(master)
-
-    def test_a_link_that_leads_elsewhere(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        with h5py.File(master, "r+") as file:
-            del file["entry/data/data_000002"]
-            file["entry/data/data_000002"] = h5py.ExternalLink("a_data_000003.h5", "/entry/data/data")
-            del file["entry/data/data_000003"]
-        assert self.problems(master) == (
-            "link /entry/data/data_000002 does not lead to data file a_data_000002.h5; "
-            "link /entry/data/data_000003 does not lead to data file a_data_000003.h5"
-        )
-
-    def test_a_receipt_that_lists_other_files(self, tmp_path: Path) -> None:
-        master = self.master(tmp_path)
-        with h5py.File(master, "r+") as file:
-            daq = file["entry/instrument/eiger/daq"]
-            text = daq["receipt"].asstr()[()].replace("a_data_000003", "b_data_000003")
-            del daq["receipt"]
-            daq["receipt"] = text
-        assert self.problems(master) == "the receipt lists other data files than the master joins"
