@@ -68,7 +68,9 @@ class DealtBlocks:
         if self._refused is None:
             return True
         writer, refused = self._refused
-        if not writer.wait_room(refused, timeout_s):
+        for other in self._writers:
+            other.pump(0.0)  # they go on meanwhile
+        if self.failure is None and not writer.wait_room(refused, timeout_s):
             return False
         self._refused = None
         return True
@@ -80,6 +82,8 @@ class DealtBlocks:
         writer = self._writers[row // self._block_rows % len(self._writers)]
         taken = writer.put(row, number, blobs, times, extras)
         if not taken:
+            if (failure := self.failure) is not None:
+                raise failure
             self._refused = (writer, sum(len(blob) for blob in blobs))
         return taken
 

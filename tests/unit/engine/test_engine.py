@@ -106,8 +106,18 @@ def owner(tmp_path: Path) -> Iterator[Owner]:
             os.kill(pid, 0)
 
 
-def test_a_run_through_another_process(owner: Owner) -> None:
-    owner.engine.prepare(owner.request())
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+@pytest.mark.parametrize("engines", [1, 3])
+def test_a_run_through_another_process(owner: Owner, engines: int) -> None:
+    owner.engine.prepare(owner.request(engines=engines))
+    assert owner.engine.pid is not None
+    assert len(children(owner.engine.pid)) == (0 if engines == 1 else engines)
     assert owner.engine.state is AcquisitionState.ARMED
     owner.engine.expect(None, 3)
     owner.send()
@@ -143,29 +153,40 @@ def test_errors_keep_their_type_and_their_words(owner: Owner) -> None:
     assert owner.engine.wait_idle(WAIT_S)
 
 
-def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(owner: Owner) -> None:
-    owner.engine.prepare(owner.request(expected_frames=100))
+@pytest.mark.parametrize("engines", [1, 2])
+def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(owner: Owner, engines: int) -> None:
+    owner.engine.prepare(owner.request(expected_frames=100, engines=engines))
     owner.send(count=5, end=False)
     owner.wait_written(5)
     first = owner.engine.pid
     assert first is not None
+    writers = children(first)
     os.kill(first, signal.SIGKILL)
     owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
     assert "killed by signal 9" in owner.told[-1].message
     assert owner.told[-1].run_id == "a.h5"
     with pytest.raises(EngineError):
         owner.engine.expect("1", 2)
-    owner.engine.prepare(owner.request("b.h5"))
+    owner.engine.prepare(owner.request("b.h5", engines=engines))
     assert owner.engine.pid != first
+    pause = threading.Event()
+    for pid in writers:  # whoever owns orphans may be slow to bury them
+        for _ in range(1000):
+            if not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes():
+                break
+            pause.wait(0.01)
+        else:
+            raise AssertionError(f"writer process {pid} outlived its engine")
     owner.send()
     assert owner.engine.wait_idle(WAIT_S)
     assert owner.engine.last_receipt is not None
     assert owner.engine.last_receipt.verdict is Verdict.COMPLETE
 
 
+@pytest.mark.parametrize("engines", [1, 2])
 @pytest.mark.parametrize("how", ["term", "close"])
-def test_an_engine_told_to_go_finishes_its_file(owner: Owner, how: str) -> None:
-    owner.engine.prepare(owner.request(expected_frames=100))
+def test_an_engine_told_to_go_finishes_its_file(owner: Owner, how: str, engines: int) -> None:
+    owner.engine.prepare(owner.request(expected_frames=100, engines=engines))
     owner.send(count=5, end=False)
     owner.wait_written(5)
     pid = owner.engine.pid
