@@ -36,6 +36,7 @@ class EngineServer:
         self._control = control
         self._send_lock = threading.Lock()  # answers and tellings must not mix on the wire
         self._receiver = Receiver(self._tell, counters.write, software=f"maxdaq-tango {__version__}")
+        self._decisions: dict[str, str] = {}
         self._verbs: dict[Verb, Callable[[dict[str, Any]], None]] = {
             Verb.PREPARE: self._prepare,
             Verb.EXPECT: lambda words: self._receiver.expect(words.get("series"), words.get("frames")),
@@ -77,6 +78,9 @@ class EngineServer:
         self._receiver.prepare(request)
 
     def _tell(self, report: RunReport) -> None:
+        if "backend" in report.decisions and report.decisions != self._decisions:
+            self._decisions = report.decisions
+            log.info("run %s decided: %s", report.run_id, "; ".join(f"{k}: {v}" for k, v in report.decisions.items()))
         if report.receipt is not None:
             receipt = report.receipt
             log.info(

@@ -276,3 +276,12 @@ def test_a_prepare_that_was_given_up_is_taken_back_when_the_engine_answers_again
     assert receipt.reasons[0] == "the request to prepare was given up"
     assert list(owner.folder.iterdir()) == []
     owner.engine.prepare(owner.request("b.h5"))
+
+
+def test_what_was_decided_and_why_is_a_line_of_the_log(owner: Owner, capfd: pytest.CaptureFixture[str]) -> None:
+    owner.engine.prepare(owner.request())
+    owner.send()
+    assert owner.engine.wait_idle(WAIT_S)
+    lines = [line for line in capfd.readouterr().err.splitlines() if " decided: " in line]
+    assert "backend: direct (the number of frames is not known)" in lines[0]
+    assert "; pool: " in lines[-1]
