@@ -130,6 +130,10 @@ def choose_block_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int, wr
     nbytes = ahead_nbytes * writers // max(1, writers - 1)
     chosen = _rounded(min(LARGEST_CHOICE, max(LEAST_BLOCK_FRAMES, nbytes // max(1, frame_nbytes))))
     reason = f"about {chosen * frame_nbytes / 1e6:.3g} MB each, so that {writers} writers have work at the same time"
+    if chosen * frame_nbytes > nbytes:
+        reason = (
+            f"the least that is worth a file; {writers} writers wait for each other, with more memory they would not"
+        )
     if rows is not None and count_blocks(rows, chosen) > GOOD_FILE_COUNT:
         while count_blocks(rows, chosen) > GOOD_FILE_COUNT and chosen < MOST_FRAMES_PER_FILE:
             chosen = _next(chosen)
