@@ -53,14 +53,19 @@ class FrameFormat(msgspec.Struct, frozen=True, dict=True):
         return self.chunk_shape or self.shape
 
     @cached_property
+    def item_nbytes(self) -> int:
+        """Bytes of a pixel once decoded."""
+        return np.dtype(self.dtype).itemsize
+
+    @cached_property
     def chunk_nbytes(self) -> int:
         """Bytes of one blob once decoded."""
-        return math.prod(self.chunk) * np.dtype(self.dtype).itemsize
+        return math.prod(self.chunk) * self.item_nbytes
 
     @cached_property
     def nbytes(self) -> int:
         """Bytes of the whole frame once decoded."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * self.item_nbytes
 
     @cached_property
     def chunk_count(self) -> int:

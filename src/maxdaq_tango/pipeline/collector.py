@@ -30,8 +30,12 @@ from maxdaq_tango.pipeline.writers import Writer
 TICK_S = 0.1
 PUBLISH_S = 0.02
 """Requests and counters wait no longer than this for the frames in hand."""
+LOOK_MESSAGES = 8
+"""Between two looks at the clock: two of them for each message cost a hundredth of what a small frame costs."""
 SLOW_S = 0.01
 """A look at the messages in hand that took longer: the file does not keep up, so it is time to receive ahead."""
+
+OVER = Phase.OVER
 
 _STATE_OF = {
     Phase.WAITING: AcquisitionState.ARMED,
@@ -155,13 +159,14 @@ class Collector:
     def _look(self, run: SeriesRun) -> None:
         """Write what is ready, take what has come, let time pass."""
         sources, storing = self._sources, self._taking.storing
+        began = time.monotonic()
         more = self._write_ready()
         now = time.monotonic()
         self._answer_requests(now)
         deadline = run.deadline
         wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
         batch = sources.get(0.0 if more else wait)
-        began = time.monotonic()
+        began += time.monotonic() - now  # waiting for messages is no work
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
@@ -182,10 +187,12 @@ class Collector:
 
     def _take(self, batch: list[Message]) -> None:
         taking, run = self._taking, self._taking.run
-        until = time.monotonic() + PUBLISH_S
+        now, received_at = time.monotonic(), time.time()
+        until = now + PUBLISH_S
         for position, message in enumerate(batch):
-            now, received_at = time.monotonic(), time.time()
-            if run.is_over or now >= until:
+            if position % LOOK_MESSAGES == LOOK_MESSAGES - 1:
+                now = time.monotonic()
+            if run.phase is OVER or now >= until:
                 self._sources.put_back(batch[position:])
                 return
             taking.take(message, now, received_at)

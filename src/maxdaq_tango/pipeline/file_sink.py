@@ -170,6 +170,11 @@ class FileSink:
         self.frames_written += 1
         return Fate.WRITTEN
 
+    @property
+    def is_dealt(self) -> bool:
+        """Other processes write."""
+        return self._dealt is not None
+
     def hear(self, *, wait: bool = False) -> list[Settled]:
         """What became of frames that `write` has handed on; with `wait`, of all of them."""
         dealt = self._dealt

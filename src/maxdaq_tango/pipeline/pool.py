@@ -103,7 +103,7 @@ class Pool:
 
         With `wait`, None only when nothing is inside, or after the time-out.
         """
-        if not self.inside:
+        if not self.inside or (not wait and self._done.empty()):
             return None
         with contextlib.suppress(Empty):
             return self._done.get(wait, timeout_s)

@@ -39,6 +39,7 @@ class Phase(Enum):
     OVER = "over"
 
 
+WRITTEN = Fate.WRITTEN
 END_MESSAGE_WAIT_S = 0.5
 """Longest wait for the end message once every expected frame is in; some senders never send one."""
 SOCKET_SLACK = 256
@@ -162,7 +163,10 @@ class SeriesRun:
 
     def settle(self, row: int, frame: Frame, fate: Fate, reason: str = "") -> None:
         """The sink is done with a frame that `on_frame` gave a row; or, with TAKEN, it has handed the frame on."""
-        self.settle_number(row, frame.frame_number, fate, reason)
+        if fate is WRITTEN and not self.corrupt_numbers:  # nearly always
+            self.ledger.settle(row, fate)
+        else:
+            self.settle_number(row, frame.frame_number, fate, reason)
 
     def settle_number(self, row: int, number: int, fate: Fate, reason: str = "") -> None:
         """The same for a frame that is gone already."""

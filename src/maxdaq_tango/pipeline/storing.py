@@ -180,6 +180,8 @@ class Storing:
 
     def _hear(self, *, wait: bool = False) -> None:
         """Frames that other processes write end here."""
+        if not self._sink.is_dealt:
+            return
         for settled in self._sink.hear(wait=wait):
             self._run.settle_number(*settled)
         failure = self._sink.failure

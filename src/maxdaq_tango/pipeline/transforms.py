@@ -10,6 +10,7 @@ next: nothing large is allocated per frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -104,20 +105,20 @@ class Pack:
 
     def describe(self, format: FrameFormat) -> FrameFormat:
         """Only the packing changes."""
-        return msgspec.structs.replace(format, encoding=self._encoding)
+        return _packed_as(format, self._encoding)
 
     def room(self, format: FrameFormat) -> int:
         """Noise grows a little when it is packed."""
-        return format.chunk_count * packed_room(format.chunk_nbytes, np.dtype(format.dtype).itemsize, self._encoding)
+        return format.chunk_count * packed_room(format.chunk_nbytes, format.item_nbytes, self._encoding)
 
     def apply(self, frame: Frame, into: memoryview) -> Frame:
         """Pack each blob, one right behind the other."""
         format = frame.format
-        item, nbytes = np.dtype(format.dtype).itemsize, format.chunk_nbytes
+        item, nbytes = format.item_nbytes, format.chunk_nbytes
         blobs: list[Buffer] = []
         for blob in frame.blobs:
-            if memoryview(blob).nbytes != nbytes:
-                raise WireError("pack pixels", answer=f"{memoryview(blob).nbytes} bytes", accepted=f"{nbytes}")
+            if len(blob) != nbytes:
+                raise WireError("pack pixels", answer=f"{len(blob)} bytes", accepted=f"{nbytes}")
             length = pack_into(blob, item, self._encoding, into)
             blobs.append(into[:length])
             into = into[length:]
@@ -184,6 +185,12 @@ def fill_value(dtype_name: str) -> float | int:
     if dtype.kind == "u":
         return int(np.iinfo(dtype).max)
     return -1 if dtype.kind == "i" else float("nan")
+
+
+@lru_cache(maxsize=64)
+def _packed_as(format: FrameFormat, encoding: Encoding) -> FrameFormat:
+    """One object for all frames of a series."""
+    return msgspec.structs.replace(format, encoding=encoding)
 
 
 def _lz4_bound(nbytes: int) -> int:
