@@ -114,7 +114,9 @@ def _take(request: RunRequest, console: Console) -> tuple[list[Receipt], int]:
     from maxdaq_tango.cli.receipt_table import receipt_table
     from maxdaq_tango.model import BUSY_STATES, Counters
     from maxdaq_tango.pipeline import Receiver, RunReport
+    from maxdaq_tango.pipeline.memory import keep_freed_memory
 
+    keep_freed_memory()
     over = threading.Event()
     receipts: list[Receipt] = []
     newest: list[Counters] = [Counters()]

@@ -22,6 +22,7 @@ from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
 from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
 from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline import Receiver, RunReport
+from maxdaq_tango.pipeline.memory import keep_freed_memory
 
 LAST_WORDS_S = 10.0
 """How long a run may go on after the owner is gone."""
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--counters-fd", type=int, required=True)
     parser.add_argument("--name", default="engine")
     arguments = parser.parse_args()
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {arguments.name} %(levelname)s %(message)s")
     control = socket.socket(fileno=arguments.control_fd)
     # Ctrl-C in a terminal reaches the whole process group; the owner decides what it means for us.
