@@ -12,16 +12,7 @@ from typing import Any
 
 import msgspec
 
-from maxdaq_tango.errors import (
-    ConfigurationError,
-    EngineError,
-    FileError,
-    MaxdaqError,
-    PipelineError,
-    StateError,
-    WireError,
-)
-from maxdaq_tango.model import AcquisitionState, Counters, Receipt
+from maxdaq_tango.model import AcquisitionState, Counters, ErrorText, Receipt
 
 __all__ = ["Answer", "Ask", "Counters", "ErrorText", "Told", "Verb"]
 
@@ -49,30 +40,6 @@ class Ask(msgspec.Struct, kw_only=True):
     id: int
     verb: Verb
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class ErrorText(msgspec.Struct, frozen=True):
-    """An error on its way between processes; comes out as the same exception type."""
-
-    kind: str
-    asked: str
-    of: str = ""
-    answer: str = ""
-    accepted: str = ""
-
-    @classmethod
-    def of_error(cls, error: MaxdaqError) -> ErrorText:
-        """Pack."""
-        return cls(type(error).__name__, error.asked, error.of, error.answer, error.accepted)
-
-    def to_error(self) -> MaxdaqError:
-        """Unpack; an unknown kind becomes an EngineError rather than being lost."""
-        kinds: dict[str, type[MaxdaqError]] = {
-            kind.__name__: kind
-            for kind in (ConfigurationError, FileError, PipelineError, StateError, WireError, EngineError)
-        }
-        kind = kinds.get(self.kind, EngineError)
-        return kind(self.asked, of=self.of, answer=self.answer, accepted=self.accepted)
 
 
 class Answer(msgspec.Struct, kw_only=True, tag="answer"):

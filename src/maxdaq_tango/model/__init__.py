@@ -2,6 +2,7 @@
 
 from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 from maxdaq_tango.model.counters import Counters
+from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
@@ -32,6 +33,7 @@ __all__ = [
     "Compression",
     "Counters",
     "Encoding",
+    "ErrorText",
     "FileBackend",
     "FileNaming",
     "Frame",

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError
+from maxdaq_tango.errors import FileError, PipelineError
 from maxdaq_tango.files import BlockLayout
+from maxdaq_tango.model import ErrorText
 from maxdaq_tango.pipeline.arena import Place
 
 _LENGTH = struct.Struct("<I")
@@ -74,24 +75,14 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The process is up."""
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """An error on its way between processes."""
-
-    kind: str
-    asked: str
-    of: str = ""
-    answer: str = ""
-    accepted: str = ""
-
-    @classmethod
-    def of_error(cls, error: MaxdaqError) -> Trouble:
-        """Pack."""
-        return cls(type(error).__name__, error.asked, error.of, error.answer, error.accepted)
+class Trouble(ErrorText, frozen=True):
+    """What a writer could not do."""
 
     def to_error(self) -> FileError | PipelineError:
         """Unpack; whatever is no FileError is a stage of ours that failed."""
-        kind = FileError if self.kind == FileError.__name__ else PipelineError
-        return kind(self.asked, of=self.of, answer=self.answer, accepted=self.accepted)
+        if self.kind == FileError.__name__:
+            return FileError(self.asked, of=self.of, answer=self.answer, accepted=self.accepted)
+        return PipelineError(self.asked, of=self.of, answer=self.answer, accepted=self.accepted)
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
