@@ -35,6 +35,7 @@ OTHERS_BYTES = 16 << 20
 
 
 _NUMBERS = frozenset({int, float})
+_FLOATS = frozenset({float})
 
 
 class FrameTimes(NamedTuple):
@@ -174,7 +175,8 @@ class FrameColumns:
             try:  # every frame like the first one
                 values = self._pick(extras)
                 values = values if len(self._keys) > 1 else (values,)
-                if set(map(type, values)) <= _NUMBERS and min(values) >= -EXACT and max(values) <= EXACT:
+                kinds = set(map(type, values))
+                if kinds == _FLOATS or (kinds <= _NUMBERS and min(values) >= -EXACT and max(values) <= EXACT):
                     return values
             except KeyError:
                 pass

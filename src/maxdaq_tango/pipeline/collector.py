@@ -35,6 +35,8 @@ LOOK_MESSAGES = 8
 SLOW_S = 0.01
 """A look at the messages in hand that took longer: the file does not keep up, so it is time to receive ahead."""
 
+STOPPED_S = 0.25
+"""A disk that takes nothing for so long has stopped: all memory there is goes to what the sender cannot keep."""
 OVER = Phase.OVER
 
 _STATE_OF = {
@@ -173,7 +175,7 @@ class Collector:
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
         if (more or now - began >= SLOW_S) and sources.reading:
-            sources.fill()
+            sources.fill(wholly=False)
         self._taking.sink.checkpoint_if_due(now)
         self._show(now)
 
@@ -220,9 +222,9 @@ class Collector:
         while self._requests:
             self._requests.popleft()(self._taking.run, now)
 
-    def _on_wait(self) -> bool:
+    def _on_wait(self, waited_s: float) -> bool:
         """What is in hand waits for the pool or the disk. False: it need not any more."""
-        self._sources.fill()
+        self._sources.fill(wholly=waited_s >= STOPPED_S)
         now = time.monotonic()
         self._answer_requests(now)
         self._show(now)

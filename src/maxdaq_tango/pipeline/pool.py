@@ -20,10 +20,14 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from maxdaq_tango.model import Frame
+from maxdaq_tango.pipeline.budget import WARM_BYTES
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST
 
 MOST_WORKERS = 8
 """More than that the one thread that decodes and writes cannot keep busy."""
+
+JOBS_A_WORKER = 4
+"""So many keep all workers busy; more only go cold."""
 
 Work = Callable[[Frame, memoryview], Frame]
 """Makes the frame that is stored, in memory that is lent for it."""
@@ -76,6 +80,7 @@ class Pool:
         self._done: SimpleQueue[Job] = SimpleQueue()
         self._memory: list[memoryview] = []  # append and pop are atomic: workers take, the owner gives back
         self.most_workers = workers
+        self._enough = JOBS_A_WORKER * workers
         self._name = name
         self._threads: list[threading.Thread] = []
         while len(self._threads) < (1 if grows else workers):
@@ -89,7 +94,8 @@ class Pool:
     def put(self, job: Job) -> bool:
         """Hand a frame over. False: there is no room, take out something that is done first."""
         cost = job.nbytes + self._room
-        if self.inside and self.nbytes + cost > self.limit_bytes:
+        after = self.nbytes + cost
+        if self.inside and (after > self.limit_bytes or (after > WARM_BYTES and self.inside >= self._enough)):
             return False
         self.nbytes += cost
         self.inside += 1

@@ -6,6 +6,7 @@ file. Every frame that comes in here is settled in the series exactly once, what
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError, WireError
@@ -31,13 +32,14 @@ class Storing:
         workers: int,
         limit_bytes: int,
         wake: Callable[[], None],
-        on_wait: Callable[[], bool],
+        on_wait: Callable[[float], bool],
         name: str = "packer",
         pool_grows: bool = False,
     ) -> None:
         """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work.
 
-        `on_wait` is called again and again while frames wait for the pool or the disk; False gives them up.
+        `on_wait` is called again and again, with the seconds so far, while frames wait for the pool or the disk; False
+        gives them up.
         """
         self._sink = sink
         self._run = run
@@ -62,8 +64,11 @@ class Storing:
 
     def wait_room(self, nbytes: int) -> bool:
         """Wait until frames of so many bytes can be written without waiting for the disk. False: it was given up."""
-        while not self._sink.wait_room(nbytes) and not self._sink.wait_room(nbytes, WAIT_S):
-            if not self._on_wait():
+        if self._sink.wait_room(nbytes):
+            return True
+        began = time.monotonic()
+        while not self._sink.wait_room(nbytes, WAIT_S):
+            if not self._on_wait(time.monotonic() - began):
                 return False
         return True
 
@@ -142,11 +147,12 @@ class Storing:
                 name=self._name,
                 grows=self._pool_grows,
             )
+        began = time.monotonic()
         while not pool.put(job):
             done = pool.next_done(wait=True, timeout_s=WAIT_S)
             if done is not None:
                 self._write_done(pool, done)
-            elif not self._on_wait():
+            elif not self._on_wait(time.monotonic() - began):
                 self._run.settle(job.row, job.frame, Fate.LOST)
                 return
 

@@ -46,7 +46,7 @@ class Taking:
         writers: Sequence[Writer],
         software: str,
         wake: Callable[[], None],
-        on_wait: Callable[[], bool],
+        on_wait: Callable[[float], bool],
     ) -> None:
         """`number` counts the series of a receiver; `sockets` bring this one. `wake` and `on_wait`: see `Storing`."""
         self.number = number

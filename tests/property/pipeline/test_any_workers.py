@@ -82,7 +82,9 @@ def stored(series: Series, order: list[int], workers: int, limit_bytes: int, fol
         compression=series.compression,
     )
     run, sink = SeriesRun(request, 0.0), FileSink(request, "tests", 1 << 20)
-    storing = Storing(sink, run, workers=workers, limit_bytes=limit_bytes, wake=lambda: None, on_wait=lambda: True)
+    storing = Storing(
+        sink, run, workers=workers, limit_bytes=limit_bytes, wake=lambda: None, on_wait=lambda waited_s: True
+    )
     sink.reserve(request.destination)
     start = SeriesStart(series="1")
     run.on_start(start, 0.0)
