@@ -21,7 +21,8 @@ class Slabs:
     """Aligned memory that is touched once and used in every turn."""
 
     def __init__(self) -> None:
-        self.all = [mmap.mmap(-1, SLAB) for _ in range(SLABS)]
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory gets no huge pages
+        self.all = [mmap.mmap(-1, SLAB, flags=private) for _ in range(SLABS)]
         for slab in self.all:
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 slab.madvise(mmap.MADV_HUGEPAGE)

@@ -1,7 +1,7 @@
 """Bytes to disk past the page cache: one behind the other into aligned slabs, and threads write whole slabs.
 
 Why: on a virtual machine a fresh page of the page cache costs about 8 us, more than copying it. Measured: buffered
-writes 0.3 GB/s at 3.5 CPU-s per GB, slabs with O_DIRECT 1.7 GB/s at 0.1. Slabs come from a pool and are touched once.
+writes 0.3 GB/s at 3.5 CPU-s per GB, slabs with O_DIRECT 2.0 GB/s at 0.02. Slabs come from a pool and are touched once.
 
     append(blob)  ->  copied into the open slab  ->  slab full: queue  ->  thread: pwrite(O_DIRECT)  ->  slab free
 
@@ -67,7 +67,9 @@ class SlabPool:
 
 
 def _new_slab(nbytes: int) -> mmap.mmap:
-    slab = mmap.mmap(-1, nbytes)
+    # Private, which is not what mmap does by itself: shared memory gets no huge pages, and from small ones a disk that
+    # wrote 2.0 GB/s wrote 1.6, for three times the processor time.
+    slab = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError, AttributeError):  # a kernel without huge pages
         slab.madvise(mmap.MADV_HUGEPAGE)
     np.frombuffer(slab, np.uint8)[::ALIGNMENT] = 0  # touched now, and not in the middle of a series

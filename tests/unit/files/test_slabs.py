@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from maxdaq_tango.files import slabs
 from maxdaq_tango.files.slabs import SlabPool, SlabWriter
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SLAB = 1 << 14
 POOL = SlabPool()
 
@@ -190,6 +191,21 @@ def test_slabs_are_used_again_by_the_next_file(tmp_path: Path) -> None:
         under_test.append(b"x" * 100, Seen())
         under_test.close()
     assert ids[0] == ids[1] == ids[2]
+
+
+@pytest.mark.skipif(not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="no huge pages here")
+def test_slabs_lie_on_huge_pages() -> None:
+    nbytes = 32 << 20
+    before = huge_bytes()
+    taken = SlabPool().take(nbytes, 2)
+    assert huge_bytes() - before >= len(taken) * (nbytes - (4 << 20))  # at both ends a part of a page may be left over
+    for slab in taken:
+        slab.close()
+
+
+def huge_bytes() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("AnonHugePages"))
 
 
 def test_abandoning_leaves_no_thread_and_closing_after_it_is_harmless(path: Path) -> None:
