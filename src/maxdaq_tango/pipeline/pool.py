@@ -20,14 +20,14 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from maxdaq_tango.model import Frame
-from maxdaq_tango.pipeline.budget import WARM_BYTES
+from maxdaq_tango.pipeline.budget import AHEAD_BYTES
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST
 
 MOST_WORKERS = 8
 """More than that the one thread that decodes and writes cannot keep busy."""
 
 JOBS_A_WORKER = 4
-"""So many keep all workers busy; more only go cold."""
+"""So many keep all workers busy; more only hold memory."""
 
 Work = Callable[[Frame, memoryview], Frame]
 """Makes the frame that is stored, in memory that is lent for it."""
@@ -95,7 +95,7 @@ class Pool:
         """Hand a frame over. False: there is no room, take out something that is done first."""
         cost = job.nbytes + self._room
         after = self.nbytes + cost
-        if self.inside and (after > self.limit_bytes or (after > WARM_BYTES and self.inside >= self._enough)):
+        if self.inside and (after > self.limit_bytes or (after > AHEAD_BYTES and self.inside >= self._enough)):
             return False
         self.nbytes += cost
         self.inside += 1

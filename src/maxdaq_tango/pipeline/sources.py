@@ -16,7 +16,7 @@ import zmq
 
 from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline.bell import Bell
-from maxdaq_tango.pipeline.budget import WARM_BYTES, Shares
+from maxdaq_tango.pipeline.budget import AHEAD_BYTES, Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message, Received, Source
 from maxdaq_tango.pipeline.pool import usable_cores
 
@@ -75,7 +75,7 @@ class SourceSet:
         self._sockets = sockets or choose_sockets(request)
         self._endpoints = request.sources
         self._pinned = request.pinned
-        ahead = min(shares.sockets, WARM_BYTES) if request.frame_nbytes else shares.sockets
+        ahead = min(shares.sockets, AHEAD_BYTES) if request.frame_nbytes else shares.sockets
         self._ahead_bytes = ahead // (len(request.sources) * self._sockets.per_source)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
         self._batch = request.pinned.batch_messages or BATCH
@@ -168,8 +168,8 @@ class SourceSet:
             self.nbytes += cost
 
     def fill(self, *, wholly: bool = True) -> None:
-        """Receive ahead what has arrived, as far as the limit allows; or only as far as it stays warm."""
-        limit = self.limit_bytes if wholly else min(self.limit_bytes, WARM_BYTES)
+        """Receive ahead what has arrived, as far as the limit allows; or only as far as a disk that moves needs."""
+        limit = self.limit_bytes if wholly else min(self.limit_bytes, AHEAD_BYTES)
         before = -1
         while self.nbytes < limit and self.nbytes != before:
             before = self.nbytes
