@@ -26,7 +26,7 @@ def recover(
     found: list[dict[str, object]] = []
     for path in files:
         try:
-            frames = recover_part(path)
+            frames = recover_part(path).frames
         except FileError as error:
             found.append({"file": str(path), "frames": None, "problem": str(error)})
             console.print(f"[red]not recovered[/red]: {escape(str(error))}", soft_wrap=True)

@@ -22,7 +22,8 @@ import numpy as np
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import FrameColumns, scatter
 from maxdaq_tango.files.completion import LIBVER, complete, describe
-from maxdaq_tango.files.frame_log import FrameLog, LogBlock, remove_log
+from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, remove_log
+from maxdaq_tango.files.rows import turn_aside
 from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
 from maxdaq_tango.model import Buffer, FileBackend
 
@@ -121,8 +122,8 @@ class Backend(Protocol):
         """What was written so far and noted in the columns survives a kill; without `wait` very soon. OSError."""
         ...
 
-    def leave(self) -> None:
-        """Close in order: the file on disk is whole. OSError, FileError."""
+    def leave(self, end: LogEnd | None = None) -> None:
+        """Close in order: the file on disk is whole, its rows turned as `end` says. OSError, FileError."""
         ...
 
     def give_up(self) -> None:
@@ -186,11 +187,17 @@ class SwmrBackend:
             scatter(dataset, rows, fresh)
         self._open_file().flush()
 
-    def leave(self) -> None:
-        """An ordinary close."""
+    def leave(self, end: LogEnd | None = None) -> None:
+        """An ordinary close; rows that are to be turned are copied behind the others."""
         self.checkpoint(wait=True)
+        name = self._data.name
         file, self._file = self._open_file(), None
         file.close()
+        if end is not None:
+            with h5py.File(self._part, "r+", libver=self.libver, locking=False) as file:
+                group = file[name].parent
+                turn_aside(group, end.rotation, end.modulus)
+                self._columns.turn(group, end.rotation, end.modulus)
 
     def give_up(self) -> None:
         """See `close_anyhow`."""
@@ -301,12 +308,14 @@ class DirectBackend:
             slabs.flush()
         self._log_until(slabs.safe_end)
 
-    def leave(self) -> None:
-        """Pixels to the disk, the log complete, and all of it made one file."""
+    def leave(self, end: LogEnd | None = None) -> None:
+        """Pixels to the disk, the log complete, and all of it made one file; rows are turned in its index."""
         slabs = self._open_slabs()
         self._take_block(slabs.end)
         slabs.close()
         self._log_until(slabs.end)
+        if end is not None and self._log is not None:
+            self._log.append_end(end)
         self._release()
         complete(self._part)
 

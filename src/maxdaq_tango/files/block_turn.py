@@ -1,7 +1,8 @@
 """Rows of a series in blocks into their final order, across its data files; nothing is decoded.
 
 Only for senders that do not count from 0 (see ADR 2), after the last frame, when every file is closed. Chunks are moved
-in place, so no more room is needed on the disk than there was.
+in place, so no more room is needed on the disk than there was. A kill meanwhile costs the frames that had been moved
+already: `maxdaq recover` leaves out, by their checksums, all that are not in their place, and never shows a wrong one.
 """
 
 from __future__ import annotations

@@ -58,9 +58,10 @@ class Column(NamedTuple):
     unit: str = ""
 
 
+CHECKSUM = "daq/chunk_checksum"
 FIXED = (
     Column("sequence_number", "u8", 0),
-    Column("daq/chunk_checksum", "u8", 0),
+    Column(CHECKSUM, "u8", 0),
     Column("start_time", "f8", NAN, "s"),
     Column("stop_time", "f8", NAN, "s"),
     Column("real_time", "f8", NAN, "s"),
@@ -142,14 +143,19 @@ class FrameColumns:
             self._folded.append(np.array(self._extras, "f8"))
             self._extras = []
 
-    def settle(self, group: h5py.Group, rows: int, first: int, rotation: int, modulus: int | None) -> None:
-        """Final order and numbers; see `SeriesFile.settle`."""
+    def turn(self, group: h5py.Group, rotation: int, modulus: int | None) -> None:
+        """New row r = old row (r + rotation) mod modulus; all there is room for."""
         for column in self.columns:
             dataset = group[column.path]
             values = dataset[...]
-            if rotation:
-                values = np.roll(_padded(values, modulus, column.empty), -rotation) if modulus else values[rotation:]
-            values = _padded(values, rows, column.empty)[:rows]
+            values = np.roll(_padded(values, modulus, column.empty), -rotation) if modulus else values[rotation:]
+            dataset[...] = _padded(values, len(dataset), column.empty)[: len(dataset)]
+
+    def settle(self, group: h5py.Group, rows: int, first: int, rotation: int, modulus: int | None) -> None:
+        """Final number of rows, which are turned already, and of texts, which are not; see `SeriesFile.settle`."""
+        for column in self.columns:
+            dataset = group[column.path]
+            values = _padded(dataset[...], rows, column.empty)[:rows]
             if column.path == "sequence_number":
                 values[:] = np.arange(first, first + rows, dtype=values.dtype)
             dataset.resize(rows, axis=0)

@@ -10,14 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
-from maxdaq_tango.files.frame_log import LogBlock, LogHeader, read_log
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.columns import CHECKSUM
+from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
+from maxdaq_tango.files.layout import FILE_ID
 from maxdaq_tango.files.slabs import ALIGNMENT
 
 LIBVER = ("v108", "v108")
@@ -34,6 +38,7 @@ def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> 
         data = file[dataset]
         address, frame, chunk = int(h5py.h5o.get_info(data.id).addr), data.shape[1:], data.chunks[1:]
         holes = _unchanging(file)
+        file_id: bytes = file.attrs[FILE_ID]
     layout = part.read_bytes()
     find_layout(layout, address)  # now, and not when the pixels are there already
     end_superblock(layout, nbytes)
@@ -42,6 +47,8 @@ def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> 
         kept.append((position, layout[position:low]))
         position = high
     return LogHeader(
+        file_id=file_id.decode(),
+        file_id_offset=layout.index(file_id),
         dataset=dataset,
         object_header=address,
         data_start=-(-nbytes // ALIGNMENT) * ALIGNMENT,
@@ -66,34 +73,117 @@ def _unchanging(file: h5py.File) -> list[tuple[int, int]]:
     return holes
 
 
-def complete(part: Path) -> int:
-    """Make `part` whole as far as its log goes; returns the number of frames. OSError, FileError."""
-    header, logged = read_log(part)
-    blocks = list(logged)
+class Completed(NamedTuple):
+    """What came of it. Rows are those of the finished file."""
+
+    frames: int
+    """That can be read."""
+    cut_off: tuple[int, ...] = ()
+    """Rows whose pixels lie behind the end of the file, and are left out."""
+    wrong: tuple[int, ...] = ()
+    """Rows whose pixels are not those of their checksum, and are left out; empty where nobody looked."""
+
+
+class _Frames(NamedTuple):
+    """One entry a row, in the order of rows."""
+
+    rows: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.uint64]
+    lengths: npt.NDArray[np.uint32]
+    columns: list[npt.NDArray[Any]]
+
+    def only(self, kept: npt.NDArray[Any]) -> _Frames:
+        """Those of them."""
+        return _Frames(
+            self.rows[kept], self.offsets[kept], self.lengths[kept], [column[kept] for column in self.columns]
+        )
+
+
+def complete(part: Path, *, verify: bool = False) -> Completed:
+    """Make `part` whole as far as its log goes, with its rows in their final order. OSError, FileError.
+
+    `verify`: read all pixels and leave out those that are not what was written.
+    """
+    header, blocks, end = read_log(part)
     handle = os.open(part, os.O_RDWR)
     try:
+        _refuse_another(handle, part, header)
+        size = os.fstat(handle).st_size
+        frames = _latest(header, blocks, end)
+        inside = np.all(frames.offsets + frames.lengths <= size, axis=1)
+        cut_off, frames = frames.rows[~inside], frames.only(inside)
+        right = _compare(handle, header, frames) if verify else np.ones(len(frames.rows), np.bool_)
+        wrong, frames = frames.rows[~right], frames.only(right)
         _put_back(handle, header)
-        rows = _join([block.rows for block in blocks], np.dtype(np.int64))
-        # Of a row that was written twice the later one counts; and an index is in the order of rows.
-        last = len(rows) - 1 - np.unique(rows[::-1], return_index=True)[1]
-        if len(rows):
-            _add_index(handle, header, blocks, last)
+        if len(frames.rows):
+            _add_index(handle, header, frames)
     finally:
         os.close(handle)
     with h5py.File(part, "r+", libver=LIBVER, locking=False) as file:
         data = file[header.dataset]
-        highest = int(rows.max()) + 1 if len(rows) else 0
+        highest = int(frames.rows[-1]) + 1 if len(frames.rows) else 0
         if highest > data.shape[0]:
             data.resize(highest, axis=0)
-        for number, (path, _) in enumerate(header.columns):
+        for (path, _), fresh in zip(header.columns, frames.columns, strict=True):
             column = data.parent[path]
             if highest > column.shape[0]:
                 column.resize(highest, axis=0)
-            if len(rows):
+            if highest:
                 values = column[:highest]
-                values[rows[last]] = _join([block.columns[number] for block in blocks], column.dtype)[last]
+                values[frames.rows] = fresh
                 column[:highest] = values
-    return len(last)
+    return Completed(len(frames.rows), tuple(map(int, cut_off)), tuple(map(int, wrong)))
+
+
+def _refuse_another(handle: int, part: Path, header: LogHeader) -> None:
+    """FileError when the log is not that of this file: then nothing has been changed."""
+    found = os.pread(handle, len(header.file_id), header.file_id_offset)
+    if found != header.file_id.encode():
+        raise FileError(
+            f"put together {part} and what was written into it",
+            of=str(log_path(part)),
+            answer=f"it belongs to another file, of id {header.file_id}",
+            accepted="the log that was written with it",
+        )
+
+
+def _latest(header: LogHeader, blocks: list[LogBlock], end: LogEnd | None) -> _Frames:
+    """Of a row that was written twice the later frame counts; then the rows are turned, as an index can be."""
+    rows = _join([block.rows for block in blocks], np.dtype(np.int64))
+    last = len(rows) - 1 - np.unique(rows[::-1], return_index=True)[1]
+    rows = rows[last]
+    if end is not None:
+        rows = rows - end.rotation
+        if end.modulus:
+            rows %= end.modulus
+        last, rows = last[rows >= 0], rows[rows >= 0]
+        order = np.argsort(rows, kind="stable")
+        last, rows = last[order], rows[order]
+    none = (0, header.chunk_count)
+    return _Frames(
+        rows,
+        np.concatenate([np.empty(none, "u8"), *(block.offsets for block in blocks)])[last],
+        np.concatenate([np.empty(none, "u4"), *(block.lengths for block in blocks)])[last],
+        [
+            _join([block.columns[number] for block in blocks], np.dtype(dtype))[last]
+            for number, (_, dtype) in enumerate(header.columns)
+        ],
+    )
+
+
+def _compare(handle: int, header: LogHeader, frames: _Frames) -> npt.NDArray[np.bool_]:
+    """Which frames have the pixels that they were written with."""
+    paths = [path for path, _ in header.columns]
+    right = np.ones(len(frames.rows), np.bool_)
+    if CHECKSUM not in paths:
+        return right
+    checksums = frames.columns[paths.index(CHECKSUM)]
+    for number, (offsets, lengths) in enumerate(zip(frames.offsets, frames.lengths, strict=True)):
+        hasher = xxhash.xxh3_64()
+        for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
+            hasher.update(os.pread(handle, length, offset))
+        right[number] = hasher.intdigest() == int(checksums[number])
+    return right
 
 
 def _put_back(handle: int, header: LogHeader) -> None:
@@ -101,11 +191,9 @@ def _put_back(handle: int, header: LogHeader) -> None:
         _write(handle, offset, data)
 
 
-def _add_index(handle: int, header: LogHeader, blocks: list[LogBlock], last: npt.NDArray[np.int64]) -> None:
+def _add_index(handle: int, header: LogHeader, frames: _Frames) -> None:
     """Index behind the last chunk, its address into the object header, then the new end into the superblock."""
-    rows = _join([block.rows for block in blocks], np.dtype(np.int64))[last]
-    offsets = np.concatenate([block.offsets for block in blocks])[last]
-    lengths = np.concatenate([block.lengths for block in blocks])[last]
+    rows, offsets, lengths = frames.rows, frames.offsets, frames.lengths
     layout = os.pread(handle, header.data_start, 0)
     place = find_layout(layout, header.object_header)
     rank = 1 + len(header.frame)

@@ -17,7 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,14 +26,20 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 
-MAGIC = b"maxdaq frame log 1\n"
+MAGIC = b"maxdaq frame log 2\n"
 _BLOCK = struct.Struct("<QQ")
 """Bytes that follow, their checksum."""
+_END = (1 << 64) - 1
+"""In the place of the number of frames: what follows is a `LogEnd`."""
 
 
 class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader must know beforehand."""
 
+    file_id: str
+    """Of the HDF5 file that this log belongs to; see `layout.FILE_ID`."""
+    file_id_offset: int
+    """Where the file has it."""
     dataset: str
     """Path of the pixels in the HDF5 file."""
     object_header: int
@@ -72,6 +78,23 @@ class LogBlock(msgspec.Struct, frozen=True):
     """(n,) each, in the order of the header."""
 
 
+class LogEnd(msgspec.Struct, frozen=True):
+    """How the rows are turned once the last frame is in: new row = (row - rotation) mod modulus."""
+
+    rotation: int
+    modulus: int | None
+    """None: the series has no known length, and rows before `rotation` hold nothing."""
+
+
+class Log(NamedTuple):
+    """All of a log that is whole."""
+
+    header: LogHeader
+    blocks: list[LogBlock]
+    end: LogEnd | None
+    """None: the writer has not come to its end, or its rows stay as they are."""
+
+
 def log_path(part: Path) -> Path:
     """Beside the unfinished file."""
     return part.with_name(part.name + ".frames")
@@ -83,7 +106,7 @@ class FrameLog:
     def __init__(self, part: Path, header: LogHeader | None) -> None:
         """Begins a new log; without `header` it goes on with one that is whole."""
         self.path = log_path(part)
-        how = os.O_APPEND if header is None else os.O_CREAT | os.O_TRUNC
+        how = os.O_APPEND if header is None else os.O_CREAT | os.O_EXCL
         self._handle = os.open(self.path, os.O_WRONLY | how | os.O_CLOEXEC, 0o644)
         if header is None:
             return
@@ -98,6 +121,11 @@ class FrameLog:
         arrays: list[npt.NDArray[Any]] = [block.rows, block.offsets, block.lengths, *block.columns]
         self._append(b"", len(block.rows).to_bytes(8, "little") + b"".join(array.tobytes() for array in arrays))
 
+    def append_end(self, end: LogEnd) -> None:
+        """The last word; it survives a power cut, because rows that are turned by halves are another series."""
+        self._append(b"", _END.to_bytes(8, "little") + msgspec.msgpack.encode(end))
+        os.fdatasync(self._handle)
+
     def close(self) -> None:
         """The file stays. Harmless twice."""
         handle, self._handle = self._handle, -1
@@ -106,11 +134,18 @@ class FrameLog:
 
     def _append(self, before: bytes, payload: bytes) -> None:
         view = memoryview(before + _BLOCK.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload)
-        while len(view):
-            view = view[os.write(self._handle, view) :]
+        start = os.lseek(self._handle, 0, os.SEEK_END)
+        try:
+            while len(view):
+                view = view[os.write(self._handle, view) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # half a block would hide all that may follow once there is room again
+                os.ftruncate(self._handle, start)
+                os.lseek(self._handle, start, os.SEEK_SET)
+            raise
 
 
-def read_log(part: Path) -> tuple[LogHeader, Iterator[LogBlock]]:
+def read_log(part: Path) -> Log:
     """The header and the whole blocks; FileError when there is no log beside `part`, or it is damaged at its head."""
     path = log_path(part)
     asked = f"read what was written into {part}"
@@ -131,7 +166,14 @@ def read_log(part: Path) -> tuple[LogHeader, Iterator[LogBlock]]:
     except (ValueError, StopIteration, msgspec.DecodeError) as error:
         answer = str(error) or "its beginning is damaged"
         raise FileError(asked, of=str(path), answer=answer, accepted="the log that was written with it") from None
-    return header, (_block(payload, header) for payload in payloads)
+    blocks: list[LogBlock] = []
+    end: LogEnd | None = None
+    for payload in payloads:
+        if int.from_bytes(payload[:8], "little") == _END:
+            end = msgspec.msgpack.decode(memoryview(payload)[8:], type=LogEnd)
+        else:
+            blocks.append(_block(payload, header))
+    return Log(header, blocks, end)
 
 
 def remove_log(part: Path) -> None:

@@ -17,12 +17,16 @@ Metadata can never stop a file: what HDF5 cannot hold is stored as JSON text, an
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
+
+FILE_ID = "file_id"
+"""Attribute of each file: 32 random hexadecimal digits, by which what lies beside an unfinished file knows it."""
 
 RESERVED = frozenset(
     {
@@ -59,6 +63,7 @@ def make_skeleton(file: h5py.File, detector: str, software: str) -> h5py.Group:
     file.attrs["NX_class"] = ascii_text("NXroot")
     file.attrs["default"] = ascii_text("entry")
     file.attrs["creator"] = ascii_text(software)
+    file.attrs[FILE_ID] = ascii_text(uuid.uuid4().hex)
     entry = make_group(file, "entry", "NXentry")
     entry.attrs["default"] = ascii_text("data")
     instrument = make_group(entry, "instrument", "NXinstrument")

@@ -6,10 +6,13 @@ from collections.abc import Container
 from typing import Any, Protocol
 
 import h5py
+import hdf5plugin
 import numpy as np
 
-from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.model import FrameFormat
+
+UNTURNED = "daq/unturned"
+"""The pixels of a series that was turned, until its file is finished."""
 
 
 def chunk_offsets(format: FrameFormat) -> list[tuple[int, ...]]:
@@ -54,27 +57,44 @@ class ChunkRows(Protocol):
         ...
 
 
-class DatasetRows:
-    """Of one dataset."""
+def turn_aside(group: h5py.Group, rotation: int, modulus: int | None) -> None:
+    """Put a copy of `data`, its rows turned as by `turn_rows`, in its place; what was there is kept as UNTURNED.
 
-    def __init__(self, data: h5py.Dataset) -> None:
-        self._data = data
-        self.count = int(data.shape[0])
-        self.stored: Container[int] = stored_rows(data)
+    No chunk is overwritten, and none is given free that something else could be written over: whoever knows the old
+    metadata of the file can go back.
+    """
+    group.move("data", UNTURNED)
+    old = group[UNTURNED]
+    new = h5py.h5d.create(group.id, b"data", old.id.get_type(), old.id.get_space(), dcpl=_made_like(old))
+    corners: list[tuple[int, ...]] = []
+    old.id.chunk_iter(lambda info: corners.append(info.chunk_offset))
+    for row, *corner in corners:
+        turned = (row - rotation) % modulus if modulus else row - rotation
+        if turned >= 0:
+            new.write_direct_chunk((turned, *corner), _read(old, row, tuple(corner)), 0)
 
-    def read(self, row: int, offset: tuple[int, ...]) -> bytes:
-        """See `ChunkRows`."""
-        return _read(self._data, row, offset)
 
-    def write(self, row: int, offset: tuple[int, ...], chunk: bytes) -> None:
-        """See `ChunkRows`."""
-        self._data.id.write_direct_chunk((row, *offset), chunk, 0)
+def _made_like(data: h5py.Dataset) -> h5py.h5p.PropDCID:
+    plist = data.id.get_create_plist()
+    for number in range(plist.get_nfilters()):
+        code, flags, values, _ = plist.get_filter(number)
+        if code == hdf5plugin.BSHUF_ID:  # puts three values of its own before those it is given, each time
+            plist.remove_filter(code)
+            plist.set_filter(code, flags, values[3:])
+    return plist
+
+
+def drop_unturned(group: h5py.Group) -> None:
+    """The last that is done to a file: nothing must be written into the room that this gives free."""
+    if UNTURNED in group:
+        del group[UNTURNED]
 
 
 def turn_rows(rows: ChunkRows, offsets: list[tuple[int, ...]], rotation: int, modulus: int | None) -> None:
     """New row r = old row (r + rotation) mod modulus, chunk by chunk and without decoding.
 
-    Only for senders that do not count from 0. Each cycle of the permutation needs one chunk of memory.
+    In place, for the data files of a series in blocks whose sender does not count from 0. Each cycle of the permutation
+    needs one chunk of memory. A kill in the midst of it costs frames: a recovery finds by their checksums which.
     """
     stored = rows.stored
     for offset in offsets:

@@ -27,11 +27,11 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
 from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
-from maxdaq_tango.files.frame_log import log_path
+from maxdaq_tango.files.frame_log import LogEnd, log_path
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
-from maxdaq_tango.files.rows import DatasetRows, blank_rows, chunk_offsets, turn_rows
+from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
 from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
@@ -222,16 +222,13 @@ class SeriesFile:
         rows = len(valid)
         with self._errors("close the file"):
             self._write = _refuse
-            self._backend.leave()
+            self._backend.leave(LogEnd(rotation, modulus) if rotation else None)
             self._entered = False
             file = self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
             group = file[self.dataset].parent
             data = group["data"]
-            needed = max(rows + rotation, modulus or 0) if rotation else rows
-            if self._grows and needed > data.shape[0]:
-                data.resize(needed, axis=0)
-            if rotation:
-                turn_rows(DatasetRows(data), self._offsets, rotation, modulus)
+            if self._grows and rows > data.shape[0]:
+                data.resize(rows, axis=0)
             self.bytes_written += blank_rows(data, self._offsets, np.flatnonzero(~valid), self._fill)
             data.resize(rows, axis=0)
             self._columns.settle(group, rows, first, rotation, modulus)
@@ -242,6 +239,8 @@ class SeriesFile:
         file = self._open_file()
         with self._errors("close the file"):
             store_receipt(self._group["daq"], receipt)
+            file.flush()
+            drop_unturned(self._group)
             file.flush()
             os.fdatasync(file.id.get_vfd_handle())
             self._file = None

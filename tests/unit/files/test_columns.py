@@ -39,7 +39,10 @@ def stored(frames: dict[int, dict[str, Any]], rows: int, *, write_every: int = 3
         if count % write_every == 0:
             write(place, under_test)
     write(place, under_test)
-    under_test.settle(place, **{"rows": rows, "first": 100, "rotation": 0, "modulus": rows, **end})
+    how = {"rows": rows, "first": 100, "rotation": 0, "modulus": rows, **end}
+    if how["rotation"]:
+        under_test.turn(place, how["rotation"], how["modulus"])
+    under_test.settle(place, **how)
     return place
 
 

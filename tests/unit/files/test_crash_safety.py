@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import FrameTimes, SeriesFile, completion, recover_part, resolve_destination
+from maxdaq_tango.files import FrameTimes, SeriesFile, completion, frame_log, recover_part, resolve_destination
 from maxdaq_tango.files.backends import DirectBackend
-from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogHeader, log_path, read_log, remove_log
+from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, LogHeader, log_path, read_log, remove_log
 from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
 
 WRITER = """
@@ -54,8 +55,8 @@ def test_a_kill_loses_nothing_of_the_last_checkpoint(tmp_path: Path, lines: int,
     part = tmp_path / ".a.h5.part"
     with h5py.File(part, "r") as before:  # as it is left: readable, and knows of no frame
         assert not before["entry/instrument/d/daq/frame_valid"][...].any()
-    assert recover_part(part) >= safe
-    assert recover_part(part) >= safe  # somebody may have been interrupted at it
+    assert recover_part(part).frames >= safe
+    assert recover_part(part).frames >= safe  # somebody may have been interrupted at it
     with h5py.File(part, "r") as file:
         group = file["entry/instrument/d"]
         assert group["daq/frame_valid"][...].sum() >= safe
@@ -87,6 +88,8 @@ def test_the_command_tells_each_file_and_fails_when_one_is_not_recovered(tmp_pat
 
 
 HEADER = LogHeader(
+    file_id="0123456789abcdef" * 2,
+    file_id_offset=8,
     dataset="d",
     object_header=48,
     data_start=4096,
@@ -110,8 +113,9 @@ def test_a_log_gives_back_what_was_put_in(tmp_path: Path) -> None:
     log.append(block(3, 1))
     log.close()
     log.close()
-    header, blocks = read_log(part)
+    header, blocks, end = read_log(part)
     assert header == HEADER
+    assert end is None
     for read, written in zip(blocks, [block(0), block(3, 1)], strict=True):
         assert np.array_equal(read.rows, written.rows)
         assert np.array_equal(read.offsets, written.offsets)
@@ -140,23 +144,93 @@ def test_a_log_that_is_cut_anywhere_gives_its_whole_blocks_or_is_refused(tmp_pat
             with pytest.raises(FileError, match=r"\.frames"):
                 read_log(part)
         else:
-            assert len(list(read_log(part)[1])) == sum(end <= cut for end in ends[1:])
+            assert len(read_log(part).blocks) == sum(end <= cut for end in ends[1:])
     for place in range(len(whole)):  # a bit that has turned over ends the log there, and never gives another number
         log_path(part).write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
         if place < ends[0]:
             with pytest.raises(FileError, match=r"\.frames"):
                 read_log(part)
         else:
-            assert len(list(read_log(part)[1])) == sum(end <= place for end in ends[1:])
+            assert len(read_log(part).blocks) == sum(end <= place for end in ends[1:])
+
+
+def test_a_log_that_met_a_full_disk_goes_on_where_its_last_whole_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, write, full = tmp_path / ".a.h5.part", os.write, True
+    log = FrameLog(part, HEADER)
+    log.append(block(0))
+
+    def half(handle: int, data: memoryview) -> int:
+        if full and len(data) < 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[: len(data) // 2 + 1] if full else data)
+
+    monkeypatch.setattr(frame_log.os, "write", half)
+    size = log_path(part).stat().st_size
+    with pytest.raises(OSError, match="No space left"):
+        log.append(block(3))
+    assert log_path(part).stat().st_size == size
+    full = False
+    log.append(block(6))
+    log.append_end(LogEnd(2, 9))
+    log.close()
+    read = read_log(part)
+    assert [list(one.rows) for one in read.blocks] == [[0, 1, 2], [6, 7, 8]]
+    assert read.end == LogEnd(2, 9)
+
+
+def test_a_log_is_never_begun_over_another(tmp_path: Path) -> None:
+    part = tmp_path / ".a.h5.part"
+    FrameLog(part, HEADER).close()
+    with pytest.raises(FileExistsError):
+        FrameLog(part, HEADER)
+
+
+def killed(folder: Path, frames: int = 370) -> Path:
+    """The unfinished file of a writer that was killed after a checkpoint; row r is full of r."""
+    script = WRITER.replace("while True:", f"while row < {frames}:") + "\nos._exit(0)\n"
+    subprocess.run([sys.executable, "-c", script, str(folder), "1000"], check=True, timeout=60, capture_output=True)
+    return folder / ".a.h5.part"
+
+
+def test_pixels_that_the_disk_has_changed_or_lost_are_left_out_and_told(tmp_path: Path) -> None:
+    part = killed(tmp_path)
+    logged = read_log(part).blocks
+    rows, offsets = (np.concatenate(parts) for parts in zip(*((one.rows, one.offsets) for one in logged), strict=True))
+    place = {int(row): int(offset[0]) for row, offset in zip(rows, offsets, strict=True)}
+    with part.open("r+b") as raw:
+        for row in (3, 200):
+            raw.seek(place[row] + 777)
+            raw.write(b"\xff\xee")
+        raw.truncate(place[365] + 5)
+    found = recover_part(part)
+    assert (found.frames, found.wrong, found.cut_off) == (363, (3, 200), (365, 366, 367, 368, 369))
+    assert recover_part(part).frames == 363
+    with h5py.File(part, "r") as file:
+        group = file["entry/instrument/d"]
+        valid = group["daq/frame_valid"][...].astype(bool)
+        assert sorted(np.flatnonzero(~valid[:370])) == [3, 200, 365, 366, 367, 368, 369]
+        for row in range(370):
+            assert np.all(group["data"][row] == (row if valid[row] else 65535))
+
+
+def test_the_log_of_another_file_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    part = killed(tmp_path)
+    (tmp_path / "other").mkdir()
+    foreign = log_path(killed(tmp_path / "other", 40))
+    os.replace(foreign, log_path(part))
+    before = part.read_bytes()
+    with pytest.raises(FileError, match="belongs to another file"):
+        recover_part(part)
+    assert part.read_bytes() == before
 
 
 @pytest.mark.parametrize("step", range(12))
 def test_a_recovery_that_is_interrupted_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    script = WRITER.replace("while True:", "while row < 370:").replace("row = 0", "row = 0", 1) + "\nos._exit(0)\n"
-    subprocess.run([sys.executable, "-c", script, str(tmp_path), "1000"], check=True, timeout=60, capture_output=True)
-    part = tmp_path / ".a.h5.part"
+    part = killed(tmp_path)
     write, calls = os.pwrite, []
 
     def stop(handle: int, data: memoryview, offset: int) -> int:
@@ -170,7 +244,7 @@ def test_a_recovery_that_is_interrupted_can_be_repeated(
         patch.setattr(completion.os, "pwrite", stop)
         with contextlib.suppress(KeyboardInterrupt):
             recover_part(part)
-    assert recover_part(part) == 370
+    assert recover_part(part).frames == 370
     with h5py.File(part, "r") as file:
         group = file["entry/instrument/d"]
         assert group["daq/frame_valid"][...].sum() == 370
