@@ -7,6 +7,7 @@ from maxdaq_tango.files.check import CheckResult, check_file
 from maxdaq_tango.files.columns import FrameTimes
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
+from maxdaq_tango.files.recovered import Recovered, find_parts, recover_file
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.writer import SeriesFile
 
@@ -18,9 +19,12 @@ __all__ = [
     "CheckResult",
     "Destination",
     "FrameTimes",
+    "Recovered",
     "SeriesFile",
     "check_file",
+    "find_parts",
     "read_receipt",
+    "recover_file",
     "recover_part",
     "resolve_destination",
 ]

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.closed_state import keep_state, remove_state
 from maxdaq_tango.files.columns import FrameColumns, scatter
 from maxdaq_tango.files.completion import LIBVER, complete, describe
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, remove_log
@@ -149,6 +150,7 @@ class SwmrBackend:
         """`corners` of the chunks in a frame."""
         self._corners = corners
         self._file: h5py.File | None = None
+        self._part = ""
 
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
@@ -160,6 +162,7 @@ class SwmrBackend:
 
     def resume(self, data: str, columns: FrameColumns) -> None:
         """As any file of this format."""
+        remove_state(Path(self._part))  # which will soon be that of another file
         self.enter(h5py.File(self._part, "r+", libver=self.libver, locking=False), data, columns)
 
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
@@ -193,6 +196,7 @@ class SwmrBackend:
         name = self._data.name
         file, self._file = self._open_file(), None
         file.close()
+        keep_state(Path(self._part), name)
         if end is not None:
             with h5py.File(self._part, "r+", libver=self.libver, locking=False) as file:
                 group = file[name].parent
@@ -206,7 +210,8 @@ class SwmrBackend:
             close_anyhow(file)
 
     def published(self) -> None:
-        """There is nothing beside the file."""
+        """The state before its end has done its duty."""
+        remove_state(Path(self._part))
 
     def _open_file(self) -> h5py.File:
         assert self._file is not None

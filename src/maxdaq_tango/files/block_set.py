@@ -14,7 +14,7 @@ import numpy as np
 from maxdaq_tango.files.block_file import BlockFile, BlockLayout
 from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.files.columns import FrameTimes
-from maxdaq_tango.files.frame_log import remove_log
+from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.model import Buffer
 
 OPEN_BLOCKS = 3
@@ -155,7 +155,7 @@ class BlockSet:
                 self._on_progress()
             else:
                 file.destination.part.unlink(missing_ok=True)
-                remove_log(file.destination.part)
+                remove_side_files(file.destination.part)
                 del self._files[block]
 
     def give_up(self) -> None:

@@ -21,9 +21,10 @@ from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, turn_blocks
 from maxdaq_tango.files.columns import FrameColumns, FrameTimes
-from maxdaq_tango.files.frame_log import remove_log
 from maxdaq_tango.files.master import MasterFile
+from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
+from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.files.writer import check_detector_name
 from maxdaq_tango.model import (
@@ -200,8 +201,9 @@ class BlockedSeries:
                         give_name(final, part)
                 raise
             sync_directory(names.folder)
+            release(self.destination.part)
             for block in blocks:
-                remove_log(self._names.destination(block).part)
+                remove_side_files(self._names.destination(block).part)
         return names.master
 
     @property
@@ -256,6 +258,8 @@ class BlockedSeries:
         finally:
             if written == 0:
                 self._master.remove()
+            with contextlib.suppress(OSError):
+                release(self.destination.part)
 
     # ---- inside ----
 

@@ -21,14 +21,12 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import CHECKSUM
 from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
-from maxdaq_tango.files.layout import FILE_ID
+from maxdaq_tango.files.layout import FILE_ID, large_arrays
 from maxdaq_tango.files.slabs import ALIGNMENT
 
 LIBVER = ("v108", "v108")
 """The most portable format with a checksum on what we change. Never 'latest': HDF5 2 then makes files that neggia and
 HDF5 1.10 refuse."""
-LARGE_ARRAY = 1 << 16
-"""Flat fields and masks from this size on are left out of the layout that is kept: nothing changes them."""
 
 
 def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> LogHeader:
@@ -37,7 +35,7 @@ def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> 
     with h5py.File(part, "r", locking=False) as file:
         data = file[dataset]
         address, frame, chunk = int(h5py.h5o.get_info(data.id).addr), data.shape[1:], data.chunks[1:]
-        holes = _unchanging(file)
+        holes = large_arrays(file)
         file_id: bytes = file.attrs[FILE_ID]
     layout = part.read_bytes()
     find_layout(layout, address)  # now, and not when the pixels are there already
@@ -57,20 +55,6 @@ def describe(part: Path, dataset: str, columns: tuple[tuple[str, str], ...]) -> 
         columns=columns,
         layout=tuple((offset, piece) for offset, piece in kept if piece),
     )
-
-
-def _unchanging(file: h5py.File) -> list[tuple[int, int]]:
-    """(first, behind the last) offset of the large arrays."""
-    holes: list[tuple[int, int]] = []
-
-    def look(_: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.chunks is None and item.nbytes >= LARGE_ARRAY:
-            offset = item.id.get_offset()
-            if offset is not None:
-                holes.append((offset, offset + item.nbytes))
-
-    file.visititems(look)
-    return holes
 
 
 class Completed(NamedTuple):

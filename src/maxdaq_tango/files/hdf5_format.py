@@ -5,8 +5,8 @@ published and stable: a version 1 B-tree, whose address stands in the layout mes
 the end of the file in the superblock. What is written here is what HDF5 itself writes for format v108, and HDF5 changes
 it like its own.
 
-Source: HDF5 File Format Specification version 3.0, sections II.A (superblock 2), III.A.1 (B-tree 1), IV.A.1.b (object
-header 2), IV.A.2.i (layout message 3), IV.A.2.q (continuation message).
+Source: HDF5 File Format Specification version 3.0, sections II.A (superblocks 2 and 3), III.A.1 (B-tree 1), IV.A.1.b
+(object header 2), IV.A.2.i (layout message 3), IV.A.2.q (continuation message).
 """
 
 from __future__ import annotations
@@ -76,6 +76,23 @@ def end_superblock(file: bytes, end: int) -> bytes:
     if (signature, version, offsets, lengths, base) != (_SIGNATURE, 2, 8, 8, 0):
         raise _unexpected(f"a superblock of version {version} with offsets of {offsets} bytes")
     block = _SUPERBLOCK.pack(signature, version, offsets, lengths, flags, base, extension, end, root)
+    return block + struct.pack("<I", checksum(block))
+
+
+def is_marked(superblock: bytes) -> bool:
+    """Whoever had the file open for writing has not closed it (superblock 3)."""
+    return superblock[:8] == _SIGNATURE and superblock[8] == 3 and superblock[11] != 0
+
+
+def closed_superblock(superblock: bytes, end: int) -> bytes:
+    """That of a file which was left open: without the marks, and with its end at `end`."""
+    signature, version, offsets, lengths, _, base, extension, _, root = _SUPERBLOCK.unpack_from(superblock)
+    found = struct.unpack_from("<I", superblock, _SUPERBLOCK.size)[0]
+    if (signature, version, offsets, lengths, base) != (_SIGNATURE, 3, 8, 8, 0):
+        raise _unexpected(f"a superblock of version {version} with offsets of {offsets} bytes")
+    if found != checksum(superblock[: _SUPERBLOCK.size]):
+        raise _unexpected("a superblock whose checksum is another")
+    block = _SUPERBLOCK.pack(signature, version, offsets, lengths, 0, base, extension, end, root)
     return block + struct.pack("<I", checksum(block))
 
 

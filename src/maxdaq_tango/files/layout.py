@@ -28,6 +28,12 @@ import numpy as np
 FILE_ID = "file_id"
 """Attribute of each file: 32 random hexadecimal digits, by which what lies beside an unfinished file knows it."""
 
+EXPECTED = "frames_expected"
+"""Attribute of group `daq` where the count is known; a killed writer can tell it no more."""
+
+LARGE_ARRAY = 1 << 16
+"""Bytes from which on an array is left out of the copies of a file's metadata."""
+
 RESERVED = frozenset(
     {
         *("data", "sequence_number", "start_time", "stop_time", "real_time", "exposure_time"),
@@ -103,6 +109,20 @@ def stored_rows(data: h5py.Dataset) -> set[int]:
     rows: set[int] = set()
     data.id.chunk_iter(lambda info: rows.add(int(info.chunk_offset[0])) or None)  # type: ignore[func-returns-value]
     return rows
+
+
+def large_arrays(file: h5py.File) -> list[tuple[int, int]]:
+    """(first, behind the last) offset of flat fields, masks and the like: nothing ever changes them."""
+    places: list[tuple[int, int]] = []
+
+    def look(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.chunks is None and item.nbytes >= LARGE_ARRAY:
+            offset = item.id.get_offset()
+            if offset is not None:
+                places.append((offset, offset + item.nbytes))
+
+    file.visititems(look)
+    return places
 
 
 def _store_value(group: h5py.Group, name: str, value: Any) -> h5py.Dataset:

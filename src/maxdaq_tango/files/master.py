@@ -27,6 +27,7 @@ from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, FrameColumns
 from maxdaq_tango.files.frame_texts import joined, store_texts
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
+from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, make_way
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.troubles import told_as_file_error
@@ -48,6 +49,7 @@ class MasterFile:
             make_way(destination)
             try:
                 with self._opened("x") as file:
+                    claim(destination.part)
                     make_skeleton(file, detector, software)
             except FileExistsError:
                 raise  # made since we looked, by somebody else: it is theirs
@@ -110,6 +112,7 @@ class MasterFile:
     def remove(self) -> None:
         """Take it back; FileError when it is in the way of the next run."""
         try:
+            release(self.destination.part)
             os.unlink(self.destination.part)
         except FileNotFoundError:
             return

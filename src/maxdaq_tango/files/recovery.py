@@ -1,11 +1,29 @@
-"""After a kill: the unfinished file of a direct-I/O series and its log become a file that can be read."""
+"""After a kill: the unfinished file becomes one that can be read, with every frame that was safe, and no wrong one.
+
+One of backend direct is put together from its log (`completion.py`). One of backend swmr is whole already, but for the
+marks of a writer that never closed it; or HDF5 was just changing it, and its state of before is put back
+(`closed_state.py`). What lies beside the file stays there, so that all of it may be interrupted and repeated.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import h5py
+import numpy as np
+import xxhash
+
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.closed_state import keep_state, put_back
+from maxdaq_tango.files.columns import CHECKSUM
 from maxdaq_tango.files.completion import Completed, complete
+from maxdaq_tango.files.frame_log import log_path
+from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked
+from maxdaq_tango.files.receipt import find_detector
+from maxdaq_tango.files.stored_chunks import StoredChunks
+
+SUPERBLOCK_NBYTES = 48
 
 
 def recover_part(part: Path) -> Completed:
@@ -17,6 +35,69 @@ def recover_part(part: Path) -> Completed:
     if not part.is_file():
         raise FileError(asked, answer="there is no such file", accepted="the .part file of a run that was killed")
     try:
-        return complete(part, verify=True)
+        if log_path(part).exists():
+            return complete(part, verify=True)
+        return _recover_closed(part)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise FileError(asked, of=str(part), answer=str(error)) from error
+        raise FileError(
+            asked,
+            of=str(part),
+            answer=f"{error}; and there is no {log_path(part).name} beside it",
+            accepted="an unfinished file of ours, with all that lies beside it",
+        ) from error
+
+
+def _recover_closed(part: Path) -> Completed:
+    """Without a log: HDF5 itself has written it."""
+    kept = put_back(part)
+    with part.open("rb") as raw:
+        marked = is_marked(raw.read(SUPERBLOCK_NBYTES))
+    with h5py.File(part, "r", swmr=marked, locking=False) as file:
+        group = find_detector(file)
+        dataset = f"{group.name}/data"
+        if "data" not in group or group["data"].is_virtual:
+            return Completed(0)
+    if not kept:
+        keep_state(part, dataset, swmr=marked)
+    if marked:
+        _take_marks_off(part)
+    with h5py.File(part, "r+", libver=("v108", "v110"), locking=False) as file:
+        return _leave_out_wrong(file[dataset])
+
+
+def _take_marks_off(part: Path) -> None:
+    """SWMR's order of writes makes what is on the disk a file at any time; only its first bytes say otherwise."""
+    handle = os.open(part, os.O_RDWR)
+    try:
+        superblock = closed_superblock(os.pread(handle, SUPERBLOCK_NBYTES, 0), os.fstat(handle).st_size)
+        os.pwrite(handle, superblock, 0)
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+
+
+def _leave_out_wrong(data: h5py.Dataset) -> Completed:
+    """A row without its pixels is one without a frame, whatever its flag says."""
+    flags = data.parent["daq/frame_valid"]
+    valid = flags[...].astype(bool)
+    checksums = data.parent[CHECKSUM][...]
+    lost: list[int] = []
+    wrong: list[int] = []
+    with StoredChunks(data) as chunks:
+        for row in map(int, np.flatnonzero(valid)):
+            if not chunks.has(row):
+                lost.append(row)
+                continue
+            hasher = xxhash.xxh3_64()
+            try:
+                for chunk in chunks.read(row):
+                    hasher.update(chunk)
+            except OSError:  # one chunk of several, or it lies behind the end of the file
+                lost.append(row)
+                continue
+            if hasher.intdigest() != int(checksums[row]):
+                wrong.append(row)
+    if lost or wrong:
+        valid[lost + wrong] = False
+        flags[...] = valid
+    return Completed(int(valid.sum()), tuple(lost), tuple(wrong))

@@ -27,11 +27,20 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
 from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
-from maxdaq_tango.files.frame_log import LogEnd, log_path
-from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
+from maxdaq_tango.files.frame_log import LogEnd
+from maxdaq_tango.files.layout import (
+    EXPECTED,
+    link_default_plot,
+    make_group,
+    make_skeleton,
+    store_arrays,
+    store_metadata,
+)
+from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import store_receipt
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
+from maxdaq_tango.files.side_files import move_side_files_aside
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
 from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
@@ -93,9 +102,10 @@ class SeriesFile:
         check_detector_name(detector)
         with self._errors("create the file"):
             make_way(destination)
-            move_aside(log_path(destination.part))  # of a .part that somebody has taken away: not this one's
+            move_side_files_aside(destination.part)
             try:
                 self._file = h5py.File(destination.part, "x", libver=self._backend.libver, locking=False)
+                claim(destination.part)
                 self._group = make_skeleton(self._file, detector, software)
                 self._file.flush()
             except FileExistsError:
@@ -145,6 +155,8 @@ class SeriesFile:
             if len(self._columns.columns) > len(FIXED):
                 make_group(group, EXTRAS, "NXcollection")
             self._columns.make(group, first_rows, grows=not fixed)
+            if rows:
+                group["daq"].attrs[EXPECTED] = rows
             self._link(file)
             self._file = None  # until the backend has left it again
             self._entered = True
@@ -289,6 +301,8 @@ class SeriesFile:
         if self.bytes_written == 0:
             with self._errors("remove the empty file of"), contextlib.suppress(FileNotFoundError):
                 self.destination.part.unlink()
+        with contextlib.suppress(OSError):
+            release(self.destination.part)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -304,6 +318,7 @@ class SeriesFile:
         give_name(part, final)
         sync_directory(final.parent)
         self._backend.published()
+        release(part)
         return final
 
     def _free_final(self) -> Path:

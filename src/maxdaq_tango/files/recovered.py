@@ -1,0 +1,161 @@
+"""What a killed receiver has left becomes a file of its own, with an account: `<name>_recovered.h5`.
+
+Nothing is replaced and nothing is lost: the unfinished file gets a new name once it is whole, and what lay beside it is
+kept beside it. A file that somebody is writing, and one without a frame, is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.check import check_file
+from maxdaq_tango.files.closed_state import state_path
+from maxdaq_tango.files.frame_log import log_path
+from maxdaq_tango.files.ownership import claim, living_owner, release
+from maxdaq_tango.files.paths import SUFFIXES, give_name, sync_directory
+from maxdaq_tango.files.recovered_rows import Settled, settle
+from maxdaq_tango.files.recovery import recover_part
+from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.model import MISSING_LISTED, Receipt, Verdict
+
+KILLED = "the receiver was killed"
+MOST_NAMES = 10_000
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one unfinished file."""
+
+    part: str
+    file: str = ""
+    """Where it is now; "" = it was left as it is."""
+    frames: int = 0
+    """That can be read."""
+    missing: tuple[tuple[int, int], ...] = ()
+    """[first, last] frame numbers that are not in the file: they never came, or were not on the disk yet."""
+    wrong: tuple[int, ...] = ()
+    """Frame numbers whose pixels were not, or not rightly, on the disk; their rows are blank."""
+    note: str = ""
+    """What else is to be said, for people."""
+    problem: str = ""
+    """Why it could not be done."""
+
+
+def find_parts(path: Path) -> Iterator[Path]:
+    """`path` itself, or all unfinished files in the folder and below; links to folders are not followed."""
+    if not path.is_dir():
+        yield path
+        return
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            if name.startswith(".") and name.endswith(".part") and Path(name[1:-5]).suffix in SUFFIXES:
+                yield Path(folder, name)
+
+
+def recover_file(part: Path) -> Recovered:
+    """Make it readable, give it an account, publish it. Raises nothing: `problem` says what went wrong."""
+    try:
+        owner = living_owner(part)
+        if owner is not None:
+            return Recovered(part=str(part), note=f"left alone: {owner} is writing it")
+        published = _published(part)
+        if published is not None:
+            part.unlink()  # one of two names of the file: the writer was killed between giving it and taking this one
+            remove_side_files(part)
+            return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
+        if part.is_file() and not claim(part):
+            return Recovered(part=str(part), note="left alone: somebody else is recovering it")
+        try:
+            return _recover(part)
+        finally:
+            release(part)
+    except (FileError, OSError, KeyError, RuntimeError, ValueError) as error:
+        return Recovered(part=str(part), problem=str(error))
+
+
+def _recover(part: Path) -> Recovered:
+    # Whole with its receipt: it was about to get its name. Not asked of one that is marked or broken: HDF5 refuses it.
+    finished = check_file(part)
+    if finished.ok and finished.receipt is not None:
+        final = _publish(part)
+        missing = finished.receipt.frames_missing_ranges
+        note = f"was finished: {finished.receipt.verdict.value}"
+        return Recovered(part=str(part), file=str(final), frames=finished.frames_valid, missing=missing, note=note)
+    completed = recover_part(part)
+    if not completed.frames:
+        return Recovered(part=str(part), note="left as it is: it holds no frame")
+    final = _free_name(part)
+    settled = settle(part, completed, lambda found: _receipt(found, final))
+    final = _publish(part)
+    return Recovered(
+        part=str(part), file=str(final), frames=settled.frames, missing=settled.missing, wrong=settled.wrong
+    )
+
+
+def _receipt(found: Settled, final: Path) -> Receipt:
+    reasons = [KILLED]
+    if found.missing_count:
+        reasons.append(f"{found.missing_count} frames never came, or were not on the disk when it was")
+    if found.wrong:
+        reasons.append(f"{len(found.wrong)} frames were flagged, but the disk does not hold what was written")
+    if found.first is None:
+        reasons.append(f"which numbers the {found.blank} blank rows have is not known")
+    listed = [number for low, high in found.missing for number in range(low, min(high, low + MISSING_LISTED) + 1)]
+    return Receipt(
+        verdict=Verdict.FAILED,
+        reasons=tuple(reasons),
+        frames_expected=found.expected,
+        frames_received=found.frames + len(found.wrong),
+        frames_written=found.frames,
+        frames_missing=tuple(listed[:MISSING_LISTED]),
+        frames_missing_count=found.missing_count,
+        frames_missing_ranges=found.missing,
+        frames_lost=found.wrong,
+        first_frame_number=found.first,
+        bytes_written=found.nbytes,
+        file=str(final),
+        dataset=found.dataset,
+        shape=found.shape,
+        dtype=found.dtype,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=found.software,
+    )
+
+
+def _published(part: Path) -> Path | None:
+    """Another name in the folder for the same file."""
+    status = part.stat()
+    if status.st_nlink < 2:
+        return None
+    with os.scandir(part.parent) as entries:
+        for entry in entries:
+            if entry.name != part.name and entry.inode() == status.st_ino and not entry.is_symlink():
+                return Path(entry.path)
+    return None
+
+
+def _free_name(part: Path) -> Path:
+    final = Path(part.name[1:].removesuffix(".part"))
+    for number in range(MOST_NAMES):
+        name = part.with_name(f"{final.stem}_recovered{f'_{number}' if number else ''}{final.suffix}")
+        if not os.path.lexists(name):
+            return name
+    raise FileError(f"publish {part}", answer=f"{MOST_NAMES} recovered files of that name exist")
+
+
+def _publish(part: Path) -> Path:
+    with part.open("rb") as raw:
+        os.fdatasync(raw.fileno())
+    final = _free_name(part)
+    give_name(part, final)
+    for beside in (log_path(part), state_path(part)):
+        with contextlib.suppress(FileNotFoundError):
+            give_name(beside, final.with_name(f".{final.name}{beside.suffix}"))
+    sync_directory(final.parent)
+    return final

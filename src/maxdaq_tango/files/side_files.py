@@ -1,0 +1,23 @@
+"""All that may lie beside an unfinished file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maxdaq_tango.files.closed_state import remove_state, state_path
+from maxdaq_tango.files.frame_log import log_path, remove_log
+from maxdaq_tango.files.ownership import release
+from maxdaq_tango.files.paths import move_aside
+
+
+def remove_side_files(part: Path) -> None:
+    """When the file itself is whole, or gone. Harmless where there are none."""
+    remove_log(part)
+    remove_state(part)
+    release(part)
+
+
+def move_side_files_aside(part: Path) -> None:
+    """Before `part` is made: what lies there belongs to one that somebody has taken away. It is kept."""
+    move_aside(log_path(part))
+    move_aside(state_path(part))
