@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from maxdaq_tango.files import Recovered
+
+LISTED = 5
+"""Ranges of numbers in a cell of the table."""
+
 
 def recover(
-    files: Annotated[list[Path], typer.Argument(help="Unfinished files: .<name>.part")],
+    paths: Annotated[list[Path], typer.Argument(help="Unfinished files (.<name>.part), or folders to look for them.")],
     json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
 ) -> None:
-    """Lay the checkpoint beside each unfinished file over it, so that HDF5 can read what was written before the kill.
+    """Make a file that can be read of each unfinished one: <name>_recovered.h5, with a receipt of what is in it.
 
-    Nothing is deleted or renamed, and it may be repeated. Exit status 0 when every file can be read.
+    A file that a process is writing is left alone, and so is one without a frame. Nothing is replaced, nothing is lost,
+    and it may be interrupted and repeated. Exit status 0 unless a file could not be recovered.
     """
+    import msgspec
     from rich.markup import escape
+    from rich.table import Table
 
     from maxdaq_tango.cli.terminal import people, program
-    from maxdaq_tango.errors import FileError
-    from maxdaq_tango.files import recover_part
+    from maxdaq_tango.files import find_parts, recover_file
 
     console = people(json)
-    found: list[dict[str, object]] = []
-    for path in files:
-        try:
-            frames = recover_part(path).frames
-        except FileError as error:
-            found.append({"file": str(path), "frames": None, "problem": str(error)})
-            console.print(f"[red]not recovered[/red]: {escape(str(error))}", soft_wrap=True)
-        else:
-            found.append({"file": str(path), "frames": frames, "problem": ""})
-            console.print(f"{escape(str(path))}: {frames} frames can be read", soft_wrap=True)
-    ok = all(not item["problem"] for item in found)
+    found: list[Recovered] = []
+    for path in paths:
+        for part in find_parts(path):
+            console.print(f"{escape(str(part))} ...", soft_wrap=True)
+            found.append(recover_file(part))
+    ok = not any(one.problem for one in found)
+    if found:
+        table = Table("file", "frames", "missing", "wrong", "remark")
+        for one in found:
+            remark = f"[red]not recovered[/red]: {escape(one.problem)}" if one.problem else escape(one.note)
+            wrong = _ranges(tuple((number, number) for number in one.wrong))
+            table.add_row(escape(one.file or one.part), str(one.frames), _ranges(one.missing), wrong, remark)
+        console.print(table)
+    else:
+        console.print("no unfinished file was found")
     if json:
-        program({"ok": ok, "files": found})
+        program({"ok": ok, "files": msgspec.to_builtins(found)})
     raise typer.Exit(0 if ok else 1)
+
+
+def _ranges(ranges: tuple[tuple[int, int], ...]) -> str:
+    texts = [str(low) if low == high else f"{low}-{high}" for low, high in ranges[:LISTED]]
+    return ", ".join(texts) + (f" and {len(ranges) - LISTED} more" if len(ranges) > LISTED else "")

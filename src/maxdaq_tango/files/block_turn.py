@@ -15,7 +15,9 @@ import h5py
 import numpy as np
 
 from maxdaq_tango.files.backends import close_anyhow
+from maxdaq_tango.files.closed_state import keep_state
 from maxdaq_tango.files.columns import OTHERS_BYTES, FrameColumns
+from maxdaq_tango.files.frame_log import remove_log
 from maxdaq_tango.files.frame_texts import Part, joined, read_texts, share, store_texts, turned
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.files.rows import chunk_offsets, turn_rows
@@ -109,6 +111,13 @@ def turn_blocks(
     for first, group in files.groups():
         store_texts(group, share(texts, first, group["data"].shape[0]))
     files.close()
+
+
+def go_on_from_here(parts: list[Path], dataset: str) -> None:
+    """After a turn: what a recovery would go back to is of before it, and its pixels are no longer there. OSError."""
+    for part in parts:
+        keep_state(part, dataset)
+        remove_log(part)
 
 
 def _turned(

@@ -19,7 +19,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import BlockLayout
 from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_blocks
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
-from maxdaq_tango.files.block_turn import BlockFiles, turn_blocks
+from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
 from maxdaq_tango.files.columns import FrameColumns, FrameTimes
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
@@ -172,6 +172,7 @@ class BlockedSeries:
                     turn_blocks(files, layout.format, FrameColumns(layout.extras), rotation, modulus)
                 finally:
                     files.close()
+                go_on_from_here(files.parts, self.dataset)
         store.settle(valid, first)
         self._rows = rows
         self._master.join(layout, self._parts(rows), rows, first)

@@ -54,12 +54,16 @@ def find_parts(path: Path) -> Iterator[Path]:
         return
     for folder, _, names in os.walk(path):
         for name in sorted(names):
-            if name.startswith(".") and name.endswith(".part") and Path(name[1:-5]).suffix in SUFFIXES:
+            if _is_part(name):
                 yield Path(folder, name)
 
 
 def recover_file(part: Path) -> Recovered:
     """Make it readable, give it an account, publish it. Raises nothing: `problem` says what went wrong."""
+    if not _is_part(part.name) or not part.is_file():
+        answer = "there is no such file" if _is_part(part.name) else "that is no name of an unfinished file"
+        accepted = "a folder, or the .NAME.h5.part of a run that was killed"
+        return Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))
     try:
         owner = living_owner(part)
         if owner is not None:
@@ -69,7 +73,7 @@ def recover_file(part: Path) -> Recovered:
             part.unlink()  # one of two names of the file: the writer was killed between giving it and taking this one
             remove_side_files(part)
             return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
-        if part.is_file() and not claim(part):
+        if not claim(part):
             return Recovered(part=str(part), note="left alone: somebody else is recovering it")
         try:
             return _recover(part)
@@ -77,6 +81,10 @@ def recover_file(part: Path) -> Recovered:
             release(part)
     except (FileError, OSError, KeyError, RuntimeError, ValueError) as error:
         return Recovered(part=str(part), problem=str(error))
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".part") and Path(name[1:-5]).suffix in SUFFIXES
 
 
 def _recover(part: Path) -> Recovered:

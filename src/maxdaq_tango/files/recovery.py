@@ -29,7 +29,8 @@ SUPERBLOCK_NBYTES = 48
 def recover_part(part: Path) -> Completed:
     """Make `part` a whole HDF5 file of all frames whose pixels are what was written. May be repeated.
 
-    Nothing is deleted or renamed. FileError when there is nothing to do it with, or the result cannot be read.
+    Nothing is deleted or renamed. Nobody must be writing it: `recovered.recover_file` sees to that. FileError when
+    there is nothing to do it with, or the result cannot be read.
     """
     asked = f"recover {part}"
     if not part.is_file():

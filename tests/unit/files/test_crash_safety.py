@@ -69,7 +69,7 @@ def test_what_cannot_be_recovered_is_told_and_left_alone(tmp_path: Path) -> None
         recover_part(tmp_path / ".a.h5.part")
     part = tmp_path / ".a.h5.part"
     part.write_bytes(b"not hdf5")
-    with pytest.raises(FileError, match=r"\.frames.*there is no such file.*swmr=True"):
+    with pytest.raises(FileError, match=r"signature not found.*no \.a\.h5\.part\.frames"):
         recover_part(part)
     assert part.read_bytes() == b"not hdf5"
     FrameLog(part, HEADER).close()
@@ -256,8 +256,7 @@ def test_the_log_of_a_file_that_is_gone_is_kept_and_never_laid_over_another(tmp_
     part = tmp_path / ".a.h5.part"
     FrameLog(part, HEADER).close()
     file = SeriesFile(resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)]), detector="d", software="t")
-    with pytest.raises(FileError, match=r"\.frames.*there is no such file"):
-        recover_part(part)
+    assert recover_part(part).frames == 0
     file.abandon()
     assert [path.name for path in tmp_path.iterdir()] == [".a.h5.part.old1.frames"]
 

@@ -110,12 +110,26 @@ STEPS = [
     "os unlink",
 ]
 STEPS_OF = {
-    "swmr": ["backends SwmrBackend.leave", "backends SwmrBackend.checkpoint", "backends keep_state"]
-    + ["closed_state os.replace", "backends remove_state", "writer h5py.File.close", "backends turn_aside"]
-    + ["backends FrameColumns.turn"],
-    "direct": ["backends DirectBackend.leave", "backends complete", "backends FrameLog.append_end"]
-    + ["backends DirectBackend._log_until", "completion _put_back", "completion _add_index"]
-    + ["completion h5py.File", "backends remove_log"],
+    "swmr": [
+        "backends SwmrBackend.leave",
+        "backends SwmrBackend.checkpoint",
+        "backends keep_state",
+        "closed_state os.replace",
+        "backends remove_state",
+        "writer h5py.File.close",
+        "backends turn_aside",
+        "backends FrameColumns.turn",
+    ],
+    "direct": [
+        "backends DirectBackend.leave",
+        "backends complete",
+        "backends FrameLog.append_end",
+        "backends DirectBackend._log_until",
+        "completion _put_back",
+        "completion _add_index",
+        "completion h5py.File",
+        "backends remove_log",
+    ],
 }
 
 

@@ -1,0 +1,334 @@
+"""What becomes of the files that a killed receiver has left: names, accounts, owners, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import msgspec
+import numpy as np
+import pytest
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files import (
+    SeriesFile,
+    check_file,
+    find_parts,
+    read_receipt,
+    recover_file,
+    recover_part,
+    resolve_destination,
+)
+from maxdaq_tango.files.closed_state import keep_state, put_back, state_path
+from maxdaq_tango.files.frame_log import log_path, read_log
+from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked
+from maxdaq_tango.files.ownership import Owner, claim, living_owner, owner_path, release
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Verdict
+
+SHAPE = (30, 40)
+WRITER = """
+import os, sys
+import numpy as np
+from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
+folder, backend, rows, numbers = sys.argv[1], FileBackend(sys.argv[2]), int(sys.argv[3]), eval(sys.argv[4])
+file = SeriesFile(resolve_destination(folder + "/a.h5", [folder]), detector="d", software="t",
+                  backend=backend, slab_memory_bytes=1 << 20)
+file.begin(FrameFormat((30, 40), "uint16", Encoding.NONE), rows or None, 65535, {"count_time": 1.0}, {})
+for number in numbers:
+    file.write(number % rows if rows else number, number, [np.full((30, 40), number, "<u2").tobytes()], FrameTimes())
+file.checkpoint()
+print("safe", flush=True)
+sys.stdin.read()
+os._exit(9)
+"""
+
+
+def start(folder: Path, backend: str, rows: int = 50, numbers: str = "range(40)") -> subprocess.Popen[str]:
+    """A writer whose frames are safe, and which waits to be killed."""
+    command = [sys.executable, "-c", WRITER, str(folder), backend, str(rows), numbers]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "safe\n"
+    return writer
+
+
+def kill(writer: subprocess.Popen[str]) -> None:
+    with writer:
+        os.kill(writer.pid, signal.SIGKILL)
+
+
+def killed(folder: Path, backend: str, **how: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    kill(start(folder, backend, **how))
+    return folder / ".a.h5.part"
+
+
+@pytest.fixture(params=["swmr", "direct"])
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.mark.lesson(13)
+def test_a_killed_series_is_published_with_an_exact_account(tmp_path: Path, backend: str) -> None:
+    part = killed(tmp_path, backend, numbers="[n for n in range(40) if n not in (3, 4, 20)]")
+    found = recover_file(part)
+    assert (found.problem, found.frames, found.wrong) == ("", 37, ())
+    assert found.missing == ((3, 4), (20, 20), (40, 49))
+    final = tmp_path / "a_recovered.h5"
+    assert found.file == str(final)
+    assert check_file(final).problems == []
+    receipt = read_receipt(final)
+    assert receipt.verdict is Verdict.FAILED
+    assert receipt.reasons == (
+        "the receiver was killed",
+        "13 frames never came, or were not on the disk when it was",
+    )
+    assert (receipt.frames_expected, receipt.frames_written, receipt.frames_missing_count) == (50, 37, 13)
+    assert (receipt.shape, receipt.dtype, receipt.first_frame_number) == ((40, *SHAPE), "uint16", 0)
+    with h5py.File(final, "r") as file:  # an ordinary file, without swmr=True
+        data = file["entry/data/data"]
+        for row in range(40):
+            assert np.all(data[row] == (65535 if row in (3, 4, 20) else row))
+    kinds = {".frames" if backend == "direct" else ".state"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".h5"} | kinds
+    assert not part.exists()
+
+
+def test_nothing_is_ever_replaced(tmp_path: Path, backend: str) -> None:
+    for name in ("a.h5", "a_recovered.h5", "a_recovered_1.h5"):
+        (tmp_path / name).write_text(name)
+    part = tmp_path / ".a.h5.part"
+    for name in ("a.h5",):
+        (tmp_path / name).unlink()
+    assert recover_file(killed(tmp_path, backend)).file == str(tmp_path / "a_recovered_2.h5")
+    assert [(tmp_path / name).read_text() for name in ("a_recovered.h5", "a_recovered_1.h5")] == [
+        "a_recovered.h5",
+        "a_recovered_1.h5",
+    ]
+    assert not part.exists()
+
+
+@pytest.mark.lesson(13)
+def test_frames_whose_pixels_are_not_what_was_written_are_left_out(tmp_path: Path, backend: str) -> None:
+    part = killed(tmp_path, backend)
+    if backend == "direct":
+        place = int(read_log(part).blocks[0].offsets[7, 0])
+    else:
+        with h5py.File(part, "r", swmr=True, locking=False) as file:
+            place = file["entry/instrument/d/data"].id.get_chunk_info(7).byte_offset
+    with part.open("r+b") as raw:
+        raw.seek(place + 100)
+        raw.write(b"\xff\xee")
+    found = recover_file(part)
+    assert (found.frames, found.wrong, found.missing) == (39, (7,), ((40, 49),))
+    assert check_file(found.file).problems == []
+    receipt = read_receipt(found.file)
+    assert receipt.frames_lost == (7,)
+    assert "1 frames were flagged" in receipt.reasons[2]
+    with h5py.File(found.file, "r") as file:
+        assert np.all(file["entry/data/data"][7] == 65535)
+
+
+@pytest.mark.lesson(13)
+def test_a_file_that_somebody_is_writing_is_left_alone(tmp_path: Path, backend: str) -> None:
+    writer = start(tmp_path, backend)
+    part = tmp_path / ".a.h5.part"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    found = recover_file(part)
+    assert found.note == f"left alone: process {writer.pid} on {socket.gethostname()} is writing it"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    kill(writer)
+    assert recover_file(part).frames == 40
+
+
+def test_a_file_without_a_frame_stays_as_it_is(tmp_path: Path, backend: str) -> None:
+    part = killed(tmp_path, backend, numbers="[]")
+    found = recover_file(part)
+    assert (found.file, found.problem, found.frames) == ("", "", 0)
+    assert "holds no frame" in found.note
+    assert part.exists()
+
+
+def test_rows_that_go_round_are_turned(tmp_path: Path, backend: str) -> None:
+    """The sender counts from 1, its last frame is in row 0, and the kill came before the end."""
+    found = recover_file(killed(tmp_path, backend, rows=20, numbers="[n for n in range(1, 21) if n != 5]"))
+    assert (found.frames, found.missing) == (19, ((5, 5),))
+    assert check_file(found.file).problems == []
+    with h5py.File(found.file, "r") as file:
+        assert list(file["entry/data/data"][:, 0, 0]) == [n if n != 5 else 65535 for n in range(1, 21)]
+
+
+def test_a_folder_is_searched_and_only_for_files_of_ours(tmp_path: Path, backend: str) -> None:
+    part = killed(tmp_path / "deep", backend)
+    for name in (".x.part", "b.h5.part", ".c.h5.part.frames"):
+        (tmp_path / name).write_text("somebody's")
+    assert list(find_parts(tmp_path)) == [part]
+    done = subprocess.run(
+        [sys.executable, "-m", "maxdaq_tango.cli.main", "recover", "--json", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (0, True)
+    assert told["files"][0]["frames"] == 40
+    assert told["files"][0]["missing"] == [[40, 49]]
+    assert "40-49" in done.stderr
+    assert list(find_parts(tmp_path)) == []
+
+
+BLOCKS = """
+import os, sys
+import numpy as np
+from maxdaq_tango.files import BlockedSeries, FrameTimes, block_turn, resolve_destination
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
+folder, backend, moves = sys.argv[1], FileBackend(sys.argv[2]), int(sys.argv[3])
+series = BlockedSeries(resolve_destination(folder + "/a.h5", [folder]), detector="d", software="t", block_rows=5,
+                       backend=backend, slab_memory_bytes=1 << 20, expected_rows=20)
+series.begin(FrameFormat((30, 40), "uint16", Encoding.NONE), 20, 65535, {"count_time": 1.0}, {})
+for number in range(7, 27):
+    series.write(number % 20, number, [np.full((30, 40), number, "<u2").tobytes()], FrameTimes())
+write = block_turn._Rows.write
+def killed(*args):
+    global moves
+    moves -= 1
+    if moves < 0:
+        os._exit(9)
+    write(*args)
+block_turn._Rows.write = killed
+series.settle(np.ones(20, bool), 7, 7, 20)
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("moves", [0, 4, 13, 20])
+def test_blocks_that_were_killed_in_their_turn_never_show_a_wrong_frame(
+    tmp_path: Path, backend: str, moves: int
+) -> None:
+    command = [sys.executable, "-c", BLOCKS, str(tmp_path), backend, str(moves)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 9
+    found = [recover_file(part) for part in find_parts(tmp_path)]
+    assert [one.problem for one in found] == [""] * 5
+    master = found.pop([one.part for one in found].index(str(tmp_path / ".a.h5.part")))
+    assert "holds no frame" in master.note
+    seen = []
+    for one in found:
+        assert len(one.wrong) <= 5
+        if not one.file:
+            continue  # every frame of it had been moved
+        assert check_file(one.file).problems == []
+        with h5py.File(one.file, "r") as file:
+            group = file["entry/instrument/d"]
+            for row in np.flatnonzero(group["daq/frame_valid"][...]):
+                number = int(group["sequence_number"][row])
+                assert np.all(group["data"][row] == number)
+                seen.append(number)
+    assert len(seen) == len(set(seen))
+    if moves in (0, 20):  # before, and after all is done
+        assert sorted(seen) == list(range(7, 27))
+
+
+@pytest.mark.parametrize("name", ["a.h5", ".a.h5.part", ".nothing.part"])
+def test_what_is_no_unfinished_file_is_refused(tmp_path: Path, name: str) -> None:
+    assert "recover" in recover_file(tmp_path / name).problem
+    (tmp_path / name).write_bytes(b"not hdf5")
+    assert str(tmp_path / name) in recover_file(tmp_path / name).problem
+    assert (tmp_path / name).read_bytes() == b"not hdf5"
+
+
+@pytest.mark.lesson(13)
+def test_the_marks_of_a_killed_swmr_writer_can_be_put_back(tmp_path: Path) -> None:
+    part = killed(tmp_path, "swmr")
+    before = part.read_bytes()
+    assert is_marked(before)
+    assert recover_part(part).frames == 40
+    with h5py.File(part, "r") as file:
+        assert file["entry/instrument/d/daq/frame_valid"][...].sum() == 40
+    assert not is_marked(part.read_bytes())
+    assert recover_part(part).frames == 40
+    assert put_back(part)
+    assert part.read_bytes() == before
+
+
+def test_a_state_that_is_damaged_or_of_another_file_is_refused(tmp_path: Path) -> None:
+    part, other = killed(tmp_path / "a", "swmr"), killed(tmp_path / "b", "swmr")
+    keep_state(other, "/entry/instrument/d/data", swmr=True)
+    state = state_path(other).read_bytes()
+    before = part.read_bytes()
+    for data, told in ((state, "belongs to another file"), (state[:-1], "damaged"), (b"", "damaged")):
+        state_path(part).write_bytes(data)
+        with pytest.raises(FileError, match=told):
+            recover_part(part)
+        assert part.read_bytes() == before
+    state_path(part).unlink()
+    keep_state(part, "/entry/instrument/d/data", swmr=True)
+    with part.open("r+b") as raw:
+        raw.truncate(len(before) - 1)
+    with pytest.raises(FileError, match="shorter than"):
+        put_back(part)
+
+
+def test_a_superblock_that_is_not_as_expected_is_refused(tmp_path: Path) -> None:
+    block = bytearray(killed(tmp_path, "swmr").read_bytes()[:48])
+    assert closed_superblock(bytes(block), 999)[28:36] == (999).to_bytes(8, "little")
+    block[20] ^= 1
+    with pytest.raises(FileError, match="checksum"):
+        closed_superblock(bytes(block), 999)
+    block[8] = 2
+    with pytest.raises(FileError, match="version 2"):
+        closed_superblock(bytes(block), 999)
+
+
+@pytest.mark.parametrize("backend", ["swmr", "direct"])
+def test_nothing_lies_beside_a_file_that_was_finished_or_taken_back(tmp_path: Path, backend: str) -> None:
+    destination = resolve_destination(str(tmp_path / "a.h5"), [str(tmp_path)])
+    file = SeriesFile(destination, detector="d", software="t", backend=FileBackend(backend))
+    assert living_owner(destination.part) is not None
+    file.begin(FrameFormat(SHAPE, "uint16", Encoding.NONE), 5, 65535, {}, {})
+    file.abandon()
+    assert not owner_path(destination.part).exists()
+    for path in (log_path(destination.part), state_path(destination.part)):
+        assert not path.exists()
+
+
+def test_an_owner_is_known_by_its_start_and_its_host(tmp_path: Path) -> None:
+    part = tmp_path / ".a.h5.part"
+    assert living_owner(part) is None
+    assert claim(part)
+    assert not claim(part)
+    ours = msgspec.json.decode(owner_path(part).read_bytes(), type=Owner)
+    for changed, lives in (
+        ({"started": ours.started + 1}, False),  # the id was given again
+        ({"boot": "another"}, False),
+        ({"pid": 4_194_305}, False),
+        ({"host": "elsewhere"}, True),
+        ({}, True),
+    ):
+        owner_path(part).write_bytes(msgspec.json.encode(msgspec.structs.replace(ours, **changed)))
+        assert (living_owner(part) is not None) is lives
+    owner_path(part).write_bytes(b"")
+    assert living_owner(part) is not None  # somebody may be just writing it
+    os.utime(owner_path(part), (1, 1))
+    assert living_owner(part) is None
+    assert claim(part)
+    release(part)
+    release(part)
+
+
+def test_a_process_that_is_dead_but_not_waited_for_owns_nothing(tmp_path: Path) -> None:
+    writer = start(tmp_path, "swmr")
+    os.kill(writer.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)
+    assert living_owner(tmp_path / ".a.h5.part") is None
+    with writer:
+        pass
