@@ -4,7 +4,7 @@ Sources: kiyo-masui/bitshuffle (`src/bshuf_h5filter.c`, filter 32008), HDF5 LZ4 
 
 Two traps. The PyPI `bitshuffle` neither writes nor expects the 12 bytes that streams and HDF5 chunks begin with. And
 its C code believes every block length in the data, reading past the end of a damaged blob, so the lengths are walked
-and must add up before it is called.
+and must add up (`model/framing.py`) before it is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Encoding, FrameFormat
+from maxdaq_tango.model import Buffer, Encoding, FrameFormat, check_framing
 
 BLOCK_NBYTES = 8192
 """Bytes of one bitshuffle block; what every recorded stream uses."""
@@ -100,14 +100,13 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
             _expect(format, len(data), format.chunk_nbytes)
             return data.view(np.dtype(format.dtype).newbyteorder("<"))
         case Encoding.BSLZ4:
-            return _decode_bitshuffled(format, data, _LZ4_MOST_GROWTH, bitshuffle.decompress_lz4)
+            return _decode_bitshuffled(format, data, bitshuffle.decompress_lz4)
         case Encoding.BSZSTD if HAS_BSZSTD:
-            # Zstandard has no useful bound: a block of zeros shrinks to a dozen bytes.
-            return _decode_bitshuffled(format, data, BLOCK_NBYTES, bitshuffle.decompress_zstd)
+            return _decode_bitshuffled(format, data, bitshuffle.decompress_zstd)
         case Encoding.LZ4_BLOCK:
             return _pixels(format, _decode_lz4_block(data, format.chunk_nbytes))
         case Encoding.LZ4_HDF5:
-            return _pixels(format, _decode_lz4_hdf5(data, format.chunk_nbytes))
+            return _pixels(format, _decode_lz4_hdf5(format, data))
     raise WireError(
         "unpack a frame",
         answer=f"no decoder for {format.encoding} here",
@@ -115,50 +114,14 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
     )
 
 
-def _decode_bitshuffled(
-    format: FrameFormat, data: npt.NDArray[np.uint8], most_growth: int, decompress: Any
-) -> npt.NDArray[Any]:
-    item = np.dtype(format.dtype).itemsize
-    nbytes = format.chunk_nbytes
-    if len(data) < HEADER_NBYTES:
-        raise WireError(
-            "unpack bitshuffled pixels", answer=f"{len(data)} bytes", accepted="a 12-byte header and blocks"
-        )
-    stated, block_nbytes = int.from_bytes(data[:8].tobytes(), "big"), int.from_bytes(data[8:12].tobytes(), "big")
-    _expect(format, stated, nbytes)
-    if not block_nbytes or block_nbytes % (8 * item):
-        raise WireError(
-            "unpack bitshuffled pixels", answer=f"block size {block_nbytes}", accepted=f"a multiple of {8 * item}"
-        )
-    blocks = data[HEADER_NBYTES:]
-    _check_blocks(blocks, nbytes, block_nbytes, item, most_growth)
-    pixels: npt.NDArray[Any] = decompress(blocks, (nbytes // item,), np.dtype(format.dtype), block_nbytes // item)
+def _decode_bitshuffled(format: FrameFormat, data: npt.NDArray[np.uint8], decompress: Any) -> npt.NDArray[Any]:
+    check_framing(format, data.data)
+    dtype, nbytes = np.dtype(format.dtype), format.chunk_nbytes
+    (block_nbytes,) = _LENGTH.unpack_from(data.data, 8)
+    pixels: npt.NDArray[Any] = decompress(
+        data[HEADER_NBYTES:], (nbytes // dtype.itemsize,), dtype, block_nbytes // dtype.itemsize
+    )
     return pixels
-
-
-def _check_blocks(data: npt.NDArray[np.uint8], nbytes: int, block_nbytes: int, item: int, most_growth: int) -> None:
-    """Walk the block lengths: full blocks, one short block of whole eights, then the raw tail; no byte over."""
-    tail = nbytes % (8 * item)
-    left = nbytes - tail
-    position, end = 0, len(data) - tail
-    view = data.data
-    while left:
-        unpacked = block_nbytes if left >= block_nbytes else left
-        if position + 4 > end:
-            raise WireError(
-                "unpack bitshuffled pixels", answer="the blob ends early", accepted=f"{left} bytes more of pixels"
-            )
-        (length,) = _LENGTH.unpack_from(view, position)
-        position += 4 + length
-        if not length or length * most_growth < unpacked or position > end:
-            raise WireError(
-                "unpack bitshuffled pixels",
-                answer=f"a block of {length} bytes where {end - position + length} are left",
-                accepted=f"a block that can hold {unpacked} bytes of pixels",
-            )
-        left -= unpacked
-    if position != end:
-        raise WireError("unpack bitshuffled pixels", answer=f"{end - position} bytes too many", accepted="none")
 
 
 def _decode_lz4_block(data: Any, nbytes: int) -> bytes:
@@ -173,24 +136,14 @@ def _decode_lz4_block(data: Any, nbytes: int) -> bytes:
     return pixels
 
 
-def _decode_lz4_hdf5(data: npt.NDArray[np.uint8], nbytes: int) -> bytes:
-    view = data.data
-    if len(view) < HEADER_NBYTES or int.from_bytes(view[:8], "big") != nbytes:
-        raise WireError(
-            "unpack an lz4 chunk", answer=f"{bytes(view[:12])!r}", accepted=f"a chunk that states {nbytes} bytes"
-        )
+def _decode_lz4_hdf5(format: FrameFormat, data: npt.NDArray[np.uint8]) -> bytes:
+    view, left, position, pieces = data.data, format.chunk_nbytes, HEADER_NBYTES, []
+    check_framing(format, view)
     (block_nbytes,) = _LENGTH.unpack_from(view, 8)
-    position, left, pieces = HEADER_NBYTES, nbytes, []
     while left:
         unpacked = min(block_nbytes, left)
-        if not unpacked or position + 4 > len(view):
-            raise WireError(
-                "unpack an lz4 chunk", answer="the blob ends early", accepted=f"{left} bytes more of pixels"
-            )
         (length,) = _LENGTH.unpack_from(view, position)
         block = view[position + 4 : position + 4 + length]
-        if len(block) != length:
-            raise WireError("unpack an lz4 chunk", answer=f"{len(block)} bytes left", accepted=f"a block of {length}")
         # As the filter does it: a block as long as its pixels is stored, not compressed.
         piece = bytes(block) if length == unpacked else _decode_lz4_block(block, unpacked)
         if len(piece) != unpacked:
@@ -198,8 +151,6 @@ def _decode_lz4_hdf5(data: npt.NDArray[np.uint8], nbytes: int) -> bytes:
         pieces.append(piece)
         position += 4 + length
         left -= unpacked
-    if position != len(view):
-        raise WireError("unpack an lz4 chunk", answer=f"{len(view) - position} bytes too many", accepted="none")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

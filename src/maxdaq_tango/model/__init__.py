@@ -3,7 +3,8 @@
 from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
-from maxdaq_tango.model.frame import Buffer, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.framing import FRAMED, blocks_end, check_framing
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
     MOST_ENGINES,
@@ -21,6 +22,7 @@ from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent,
 
 __all__ = [
     "BUSY_STATES",
+    "FRAMED",
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
@@ -32,6 +34,7 @@ __all__ = [
     "Buffer",
     "Compression",
     "Counters",
+    "DamagedFrame",
     "Encoding",
     "ErrorText",
     "FileBackend",
@@ -49,5 +52,7 @@ __all__ = [
     "TriggerMode",
     "Verdict",
     "WireEvent",
+    "blocks_end",
+    "check_framing",
     "next_state",
 ]

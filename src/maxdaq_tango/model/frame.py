@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from maxdaq_tango.errors import WireError
+
 Buffer = bytes | bytearray | memoryview
 """Pixel blobs are handed on as they lie in the received message; nobody copies them to change their type."""
 
@@ -94,3 +96,12 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     real_time_s: float | None = None
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
     """Whatever else the message carried, JSON values only (appendix, unknown keys)."""
+
+
+class DamagedFrame(WireError):
+    """The message of a frame makes sense, its pixels do not: so it is known whose row stays blank."""
+
+    def __init__(self, error: WireError, frame: Frame) -> None:
+        """`frame` is as the message says, without blobs; `error` tells what is wrong with those."""
+        super().__init__(error.asked, of=error.of, answer=error.answer, accepted=error.accepted)
+        self.frame = frame

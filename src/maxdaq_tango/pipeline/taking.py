@@ -15,6 +15,7 @@ import msgspec
 from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.model import (
     Counters,
+    DamagedFrame,
     FileNaming,
     Frame,
     Receipt,
@@ -26,6 +27,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.storing import Storing, told
@@ -95,7 +97,10 @@ class Taking:
         try:
             event = self._decode(message)
         except WireError as error:
-            run.on_corrupt(str(error), now)
+            if isinstance(error, DamagedFrame) and run.phase is not Phase.WAITING:
+                self._take_damaged(error, now)
+            else:
+                run.on_corrupt(str(error), now)
             return
         if isinstance(event, Frame):
             if run.phase is not Phase.WAITING or not self._hold(event):
@@ -178,6 +183,15 @@ class Taking:
         row = self.run.on_frame(frame, now)
         if row is not None:
             storing.store(row, frame, received_at)
+
+    def _take_damaged(self, error: DamagedFrame, now: float) -> None:
+        """Entered like any other, so that it is told from one that never came, and an intact copy can follow."""
+        frame = error.frame
+        if self.storing.pool is not None:
+            self.storing.make_way(frame.frame_number)
+        row = self.run.on_frame(frame, now)
+        if row is not None:
+            self.run.settle(row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {error}")
 
     def _hold(self, event: Frame | SeriesEnd) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""

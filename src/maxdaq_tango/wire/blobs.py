@@ -3,8 +3,9 @@
 Sources: the HDF5 bitshuffle filter (kiyo-masui/bitshuffle, `src/bshuf_h5filter.c`), the HDF5 LZ4 filter
 (HDF5Plugin-zlib/registered filter 32004, `H5Zlz4.c`), EMVA GenICam PFNC 2.x for Mono12p.
 
-Nothing here unpacks pixels to look at them. The check costs about a microsecond and is worth it: a chunk of the wrong
-size can be put into an HDF5 file without any error and reads back as uninitialised memory.
+Nothing here unpacks pixels to look at them. The check costs a microsecond, and a tenth of one for each block of a
+packed frame (`model/framing.py`), and is worth it: a chunk of the wrong size, or one that was cut, can be put into an
+HDF5 file without any error and reads back as uninitialised memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 import lz4.block
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Encoding, FrameFormat
+from maxdaq_tango.model import FRAMED, Buffer, Encoding, FrameFormat, blocks_end, check_framing
 
 BSLZ4_BLOCK_NBYTES = 8192
 """Block size in all recorded streams, and bitshuffle's own default."""
@@ -39,9 +40,6 @@ ITEM_NBYTES = {
     "float64": 8,
 }
 """Pixel types that streams may carry, with their size."""
-
-_BITSHUFFLED = (Encoding.BSLZ4, Encoding.BSZSTD)
-_BITSHUFFLE_HEADER_NBYTES = 12
 
 
 @lru_cache(maxsize=256)
@@ -82,26 +80,22 @@ def bslz4_header(nbytes: int, block_nbytes: int = BSLZ4_BLOCK_NBYTES) -> bytes:
 def check_blob(format: FrameFormat, blob: Buffer) -> None:
     """Refuse a blob that cannot hold one chunk of `format`.
 
-    `none` and `mono12p` are measured; of `bslz4`, `bszstd` and `lz4` the size in their first 8 bytes is compared, and
-    of `bslz4` and `bszstd` also that the block size is one bitshuffle can work with; the compressed data themselves
-    are not looked at. A bare LZ4 block and a CBF file state no size of their own: only a blob that could not possibly
-    hold the pixels is refused.
+    `none` and `mono12p` are measured; of `bslz4`, `bszstd` and `lz4` the size that they state, their block size and all
+    block lengths must fit to the byte, so that none that was cut gets through. The compressed data themselves are not
+    looked at. A bare LZ4 block and a CBF file state no size of their own: only a blob that could not possibly hold the
+    pixels is refused.
     """
     try:
         view = memoryview(blob)
         size = view.nbytes
         encoding = format.encoding
-        if encoding in _BITSHUFFLED:
-            _check_bitshuffled(format, view if view.format == "B" else view.cast("B"))
+        if encoding in FRAMED:
+            check_framing(format, view if view.format == "B" else view.cast("B"))
             return
         expected = format.chunk_nbytes
         if encoding is Encoding.NONE:
             if size != expected:
                 raise _wrong_size(format, size, f"{expected} bytes")
-        elif encoding is Encoding.LZ4_HDF5:
-            stated = int.from_bytes(view.cast("B")[:8], "big")
-            if size <= 16 or stated != expected:
-                raise _wrong_size(format, size, f"a chunk that states {expected} bytes, not {stated}")
         elif encoding is Encoding.MONO12P:
             packed = (math.prod(format.chunk) * 3 + 1) // 2
             if size != packed:
@@ -133,16 +127,10 @@ def accept_blob(format: FrameFormat, blob: Buffer) -> Buffer:
 
 def _is_headerless_bslz4(format: FrameFormat, view: memoryview) -> bool:
     """Do the lengths of 8192-byte blocks, the rest rounded to 8 pixels and a raw tail fill the blob exactly?"""
-    expected, item = format.chunk_nbytes, ITEM_NBYTES[format.dtype]
-    full, rest = divmod(expected, BSLZ4_BLOCK_NBYTES)
-    tail = rest % (8 * item)
-    at = 0
-    for _ in range(full + (rest > tail)):
-        length = int.from_bytes(view[at : at + 4], "big")
-        at += 4 + length
-        if not length or at > len(view):
-            return False
-    return at + tail == len(view)
+    expected = format.chunk_nbytes
+    tail = expected % (8 * format.item_nbytes)
+    count = (expected - tail + BSLZ4_BLOCK_NBYTES - 1) // BSLZ4_BLOCK_NBYTES
+    return blocks_end(view, 0, count) + tail == len(view)
 
 
 def lz4_block_to_hdf5(blob: Buffer, nbytes: int) -> bytes:
@@ -169,20 +157,6 @@ def _unpack_lz4(blob: Buffer, nbytes: int) -> bytes:
     if len(pixels) != nbytes:
         raise WireError("unpack an LZ4 block", answer=f"{len(pixels)} bytes", accepted=f"{nbytes} bytes")
     return pixels
-
-
-def _check_bitshuffled(format: FrameFormat, view: memoryview) -> None:
-    expected, item = format.chunk_nbytes, ITEM_NBYTES[format.dtype]
-    stated = int.from_bytes(view[:8], "big")
-    if stated != expected or len(view) <= _BITSHUFFLE_HEADER_NBYTES:
-        raise _wrong_size(format, len(view), f"a chunk that states {expected} bytes, not {stated}")
-    block = int.from_bytes(view[8:12], "big")
-    if not block or block % (8 * item):
-        raise WireError(
-            f"look at a {format.encoding} blob",
-            answer=f"block size {block}",
-            accepted=f"a multiple of {8 * item} bytes",
-        )
 
 
 def _wrong_size(format: FrameFormat, size: int, accepted: str) -> WireError:

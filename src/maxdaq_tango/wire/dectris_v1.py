@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model import Buffer, DamagedFrame, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import ITEM_NBYTES, accept_blob, frame_format
 from maxdaq_tango.wire.hints import appendix_hints, appendix_value, positive_seconds, whole_number
 from maxdaq_tango.wire.json_parts import (
@@ -207,19 +207,24 @@ def _image(raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
         )
     format = _format(data.shape, data.type, data.encoding)
     size = memoryview(parts[2]).nbytes
-    blob = accept_blob(format, parts[2])
-    if data.size is not None and data.size != size:
-        raise WireError(
-            f"read Dectris v1 image {image.frame}",
-            answer=f"a blob of {size} bytes",
-            accepted=f"the {data.size} that part 1 states",
-        )
+    series = str(image.series)
+    try:
+        blob = accept_blob(format, parts[2])
+        if data.size is not None and data.size != size:
+            raise WireError(
+                f"read Dectris v1 image {image.frame}",
+                answer=f"a blob of {size} bytes",
+                accepted=f"the {data.size} that part 1 states",
+            )
+    except WireError as error:
+        damaged = Frame(series=series, frame_number=image.frame, format=format, blobs=())
+        raise DamagedFrame(error, damaged) from error
     extras = unknown_keys(raw_data, _DATA_FIELDS) | unknown_keys(raw_times, _TIMES_FIELDS)
     extras |= unknown_keys(raw, _IMAGE_FIELDS)
     if len(parts) == 5:
         extras["image_appendix"] = appendix_value(parts[4])
     return Frame(
-        series=str(image.series),
+        series=series,
         frame_number=image.frame,
         format=format,
         blobs=(blob,),

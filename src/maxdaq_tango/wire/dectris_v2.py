@@ -15,7 +15,7 @@ from typing import Any
 import cbor2
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model import Buffer, DamagedFrame, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import check_blob, frame_format
 from maxdaq_tango.wire.cbor_arrays import TAG_SELF_DESCRIBE, WireArray, packed_array_tag, with_array_tags
 from maxdaq_tango.wire.cbor_values import MAP_TYPES, PlainValues, load_map
@@ -98,8 +98,13 @@ def _image(message: Mapping[Any, Any]) -> Frame:
     else:
         format = frame_format((len(arrays), *first.shape), first.dtype, first.encoding, (1, *first.shape))
     blobs = tuple(array.little_endian_blob() for array in arrays)
-    for blob in blobs:
-        check_blob(format, blob)
+    series = _series(message)
+    try:
+        for blob in blobs:
+            check_blob(format, blob)
+    except WireError as error:
+        damaged = Frame(series=series, frame_number=image_id, format=format, blobs=())
+        raise DamagedFrame(error, damaged) from error
     values = PlainValues()
     extras = values.mapping({key: value for key, value in message.items() if key not in _IMAGE_KEYS})
     extras["channels"] = names
@@ -109,7 +114,7 @@ def _image(message: Mapping[Any, Any]) -> Frame:
     # Arrays are for headers; what a sender adds to an image (Jungfraujoch: azimuthal profile) is small.
     extras |= {name: array.tolist() for name, array in values.arrays.items()}
     return Frame(
-        series=_series(message),
+        series=series,
         frame_number=image_id,
         format=format,
         blobs=blobs,

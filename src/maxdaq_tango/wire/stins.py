@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model import Buffer, DamagedFrame, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.wire.blobs import accept_blob, frame_format
 from maxdaq_tango.wire.hints import positive_seconds, wants_saving
 from maxdaq_tango.wire.json_parts import (
@@ -137,7 +137,12 @@ def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame
             answer=f"{len(blobs)} blobs for shape {image.shape}, chunks {image.chunks}",
             accepted=f"{format.chunk_count}" + ("" if image.chunks else "; several only with `chunks`"),
         )
-    blobs = tuple([accept_blob(format, blob) for blob in blobs])
+    try:
+        blobs = tuple([accept_blob(format, blob) for blob in blobs])
+    except WireError as error:
+        number = image.frame
+        damaged = Frame(series="", frame_number=number, format=format, blobs=(), msg_number=image.msg_number)
+        raise DamagedFrame(error, damaged) from error
     return Frame(
         series="",
         frame_number=image.frame,

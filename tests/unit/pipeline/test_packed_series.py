@@ -188,7 +188,7 @@ class TestDamage:
         for number in range(30):
             blob = bytearray(compress_bslz4(pixels(number)))
             if number == 7:
-                blob[12:16] = b"\xff" * 4  # the length of its first block: seen by nobody before it is unpacked
+                blob[16:24] = b"\xff" * 8  # inside its first block: seen by nobody before it is unpacked
             harness.sender.image(number, blob=bytes(blob), encoding=Encoding.BSLZ4)
         harness.sender.end()
         receipt = harness.receipt()
@@ -204,7 +204,7 @@ class TestDamage:
         harness.prepare(stream_format=StreamFormat.DECTRIS_V1, orientation=Orientation(2), expected_frames=3)
         good = {n: compress_bslz4(pixels(n)) for n in range(3)}
         bad = bytearray(good[1])
-        bad[12:16] = b"\xff" * 4
+        bad[16:24] = b"\xff" * 8
         send_v1(harness.sender, [0], end=False)
         format, times = FrameFormat(SHAPE, "uint16", Encoding.BSLZ4), {"start_ns": 0, "stop_ns": 0, "real_ns": 0}
         for number, blob in ((1, bytes(bad)), (1, good[1]), (1, good[1]), (2, good[2])):
