@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, StreamFormat
+from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, StreamFormat, Verification
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +39,10 @@ def receive(
     compression: Annotated[
         Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
     ] = Compression.BSLZ4,
+    verify: Annotated[
+        Verification,
+        typer.Option(help="Of compressed frames: their size and block lengths, or also unpack each one once."),
+    ] = Verification.FRAMING,
     memory: Annotated[int, typer.Option(min=16, help="Budget for frames on their way, MiB.")] = 1024,
     backend: Annotated[
         FileBackend, typer.Option(help="How chunks reach the disk: swmr can be read meanwhile, direct is cheaper.")
@@ -87,6 +91,7 @@ def receive(
         stall_timeout_s=timeout,
         grace_s=grace,
         compression=compression,
+        verify=verify,
         memory_bytes=memory << 20,
         backend=backend,
         frames_per_file=frames_per_file,

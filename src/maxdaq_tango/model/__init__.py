@@ -16,6 +16,7 @@ from maxdaq_tango.model.run import (
     Orientation,
     Pinned,
     RunRequest,
+    Verification,
 )
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
@@ -51,6 +52,7 @@ __all__ = [
     "StreamFormat",
     "TriggerMode",
     "Verdict",
+    "Verification",
     "WireEvent",
     "blocks_end",
     "check_framing",

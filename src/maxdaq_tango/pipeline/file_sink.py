@@ -12,10 +12,20 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import BlockedSeries, BlockLayout, FrameTimes, SeriesFile, resolve_destination
-from maxdaq_tango.model import Encoding, FileNaming, Frame, FrameFormat, Orientation, Receipt, RunRequest, SeriesStart
+from maxdaq_tango.model import (
+    Encoding,
+    FileNaming,
+    Frame,
+    FrameFormat,
+    Orientation,
+    Receipt,
+    RunRequest,
+    SeriesStart,
+    Verification,
+)
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account, Fate
-from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value
+from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
 NAN = float("nan")
@@ -79,6 +89,8 @@ class FileSink:
             return {}
         file, packing = self._file, "as it comes" if self.chain is None else self.chain.stored_as
         decided = {"backend": file.way, "packing": packing}
+        if self._format is not None and self._request.verify is Verification.FULL:
+            decided["verify"] = verified(self._format)
         if isinstance(file, BlockedSeries):
             decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
         return decided
@@ -239,7 +251,8 @@ class FileSink:
         self._format = format = frame.format
         if self._file is None:
             return
-        chain = Chain(format, choose_transforms(format, self._orientation, self._request.compression))
+        request = self._request
+        chain = Chain(format, choose_transforms(format, self._orientation, request.compression, verify=request.verify))
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start

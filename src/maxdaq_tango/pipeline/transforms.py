@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import PipelineError, WireError
-from maxdaq_tango.kernels.compression import decode_pixels
+from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels
 from maxdaq_tango.kernels.orientation import turned
 from maxdaq_tango.kernels.packing import pack_into, packed_room
-from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation
+from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation, Verification
 from maxdaq_tango.wire.blobs import lz4_block_to_hdf5
 
 STORABLE = frozenset({Encoding.NONE, Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5})
@@ -64,6 +64,25 @@ class Lz4BlockAsChunk:
             raise WireError("re-frame LZ4 blocks", answer="a block longer than any of its pixels can be")
         blobs = tuple(lz4_block_to_hdf5(blob, nbytes) for blob in frame.blobs)
         return msgspec.structs.replace(frame, blobs=blobs, format=self.describe(frame.format))
+
+
+class Verify:
+    """Unpack and throw the pixels away: a frame that cannot be unpacked is damaged. It passes as it came."""
+
+    def describe(self, format: FrameFormat) -> FrameFormat:
+        """Nothing changes."""
+        return format
+
+    def room(self, format: FrameFormat) -> int:
+        """Of pixels for which the decoder finds memory by itself, blob by blob; `into` stays unused."""
+        return format.chunk_nbytes
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Look at each blob."""
+        one = _one_chunk(frame.format)
+        for blob in frame.blobs:
+            decode_pixels(one, (blob,))
+        return frame
 
 
 class Orient:
@@ -157,10 +176,16 @@ class Chain:
         return frame
 
 
-def choose_transforms(format: FrameFormat, orientation: Orientation, compression: Compression) -> list[Transform]:
+def choose_transforms(
+    format: FrameFormat,
+    orientation: Orientation,
+    compression: Compression,
+    verify: Verification = Verification.FRAMING,
+) -> list[Transform]:
     """The steps that turn a frame of `format` as asked and make it storable; PipelineError when there is no way.
 
-    `compression` is for frames that come uncompressed. Compressed ones that are turned are packed again as bslz4.
+    `compression` is for frames that come uncompressed. Compressed ones that are turned are packed again as bslz4; they
+    are unpacked for that, so there is nothing left to verify.
     """
     packed = Encoding(compression.value) if format.encoding is Encoding.NONE else Encoding.BSLZ4
     packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]
@@ -168,15 +193,25 @@ def choose_transforms(format: FrameFormat, orientation: Orientation, compression
         return [Orient(orientation), *packing]
     if format.encoding is Encoding.NONE:
         return packing
+    verifying: list[Transform] = [Verify()] if verify is Verification.FULL and _is_unpackable(format) else []
     if format.encoding is Encoding.LZ4_BLOCK:
-        return [Lz4BlockAsChunk()]
+        return [*verifying, Lz4BlockAsChunk()]
     if format.encoding in STORABLE:
-        return []
+        return verifying
     raise PipelineError(
         "store the frames of this stream",
         answer=f"their packing is {format.encoding.value!r}",
         accepted=", ".join(sorted(e.value for e in STORABLE | {Encoding.LZ4_BLOCK})),
     )
+
+
+def verified(format: FrameFormat) -> str:
+    """For people, where every frame is to be unpacked once: whether it is."""
+    if format.encoding is Encoding.NONE:
+        return "uncompressed frames: nothing but their size can be looked at"
+    if _is_unpackable(format):
+        return "every frame is unpacked before it is stored"
+    return f"block lengths only: no decoder for {format.encoding.value} here"
 
 
 def fill_value(dtype_name: str) -> float | int:
@@ -191,6 +226,17 @@ def fill_value(dtype_name: str) -> float | int:
 def _packed_as(format: FrameFormat, encoding: Encoding) -> FrameFormat:
     """One object for all frames of a series."""
     return msgspec.structs.replace(format, encoding=encoding)
+
+
+def _is_unpackable(format: FrameFormat) -> bool:
+    """Frames that nobody here can unpack are better stored unseen than refused."""
+    return format.encoding is not Encoding.BSZSTD or HAS_BSZSTD
+
+
+@lru_cache(maxsize=64)
+def _one_chunk(format: FrameFormat) -> FrameFormat:
+    """What one blob of a frame is."""
+    return FrameFormat(format.chunk, format.dtype, format.encoding)
 
 
 def _lz4_bound(nbytes: int) -> int:

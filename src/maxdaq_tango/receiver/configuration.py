@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, FileNaming, Pinned
+from maxdaq_tango.model import (
+    MOST_ENGINES,
+    MOST_FRAMES_PER_FILE,
+    Compression,
+    FileBackend,
+    FileNaming,
+    Pinned,
+    Verification,
+)
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +28,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     naming: FileNaming
     compression: Compression
+    verify: Verification
     backend: FileBackend
     pool_workers: int
     frames_per_file: int
@@ -39,6 +48,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "memory_bytes": self.memory_bytes,
             "naming": self.naming,
             "compression": self.compression,
+            "verify": self.verify,
             "backend": self.backend,
             "pool_workers": self.pool_workers,
             "frames_per_file": self.frames_per_file,

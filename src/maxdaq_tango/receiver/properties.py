@@ -5,7 +5,7 @@ from __future__ import annotations
 from tango.server import device_property
 
 from maxdaq_tango.model import Compression as Packing
-from maxdaq_tango.model import FileBackend, FileNaming, Pinned
+from maxdaq_tango.model import FileBackend, FileNaming, Pinned, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 
 
@@ -30,6 +30,11 @@ class ReceiverProperties:
         dtype=str,
         default_value="bslz4",
         doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
+    )
+    Verify = device_property(
+        dtype=str,
+        default_value="framing",
+        doc="Of compressed frames: framing looks at their size and block lengths, full also unpacks each one once.",
     )
     Backend = device_property(
         dtype=str,
@@ -101,6 +106,7 @@ class ReceiverProperties:
                 memory_bytes=int(self.MemoryBudget),
                 naming=word(FileNaming, "Naming", self.Naming),
                 compression=word(Packing, "Compression", self.Compression),
+                verify=word(Verification, "Verify", self.Verify),
                 backend=word(FileBackend, "Backend", self.Backend),
                 pool_workers=int(self.PoolWorkers),
                 frames_per_file=int(self.FramesPerFile),

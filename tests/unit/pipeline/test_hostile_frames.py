@@ -12,8 +12,9 @@ import pytest
 import xxhash
 
 from maxdaq_tango.files import check_file
-from maxdaq_tango.kernels.compression import encode_pixels
-from maxdaq_tango.model import Encoding, Frame, FrameFormat, StreamFormat, Verdict
+from maxdaq_tango.kernels.compression import HAS_BSZSTD, encode_pixels
+from maxdaq_tango.model import Encoding, Frame, FrameFormat, StreamFormat, Verdict, Verification
+from maxdaq_tango.pipeline import transforms
 from maxdaq_tango.wire import dectris_v1, dectris_v2, stins
 from maxdaq_tango.wire.blobs import bslz4_header
 from receiving import Harness, packed_by_hdf5, stored
@@ -161,3 +162,67 @@ def test_a_cut_frame_of_another_series_is_out_of_series_and_no_damage_of_this_on
         harness.sender.send(message)
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.frames_corrupt, receipt.frames_out_of_series) == (Verdict.COMPLETE, 0, 1)
+
+
+VERIFIED = [
+    (StreamFormat.STINS, Encoding.BSLZ4),
+    (StreamFormat.STINS, Encoding.LZ4_HDF5),
+    (StreamFormat.STINS, Encoding.LZ4_BLOCK),
+    (StreamFormat.DECTRIS_V1, Encoding.LZ4_BLOCK),
+    pytest.param(
+        StreamFormat.DECTRIS_V2,
+        Encoding.BSZSTD,
+        marks=pytest.mark.skipif(not HAS_BSZSTD, reason="this build of bitshuffle has no Zstandard"),
+    ),
+]
+
+
+@pytest.mark.lesson(11)
+@pytest.mark.parametrize(("wire", "encoding"), VERIFIED)
+def test_full_verification_finds_damage_inside_a_block_and_changes_nothing_else(
+    harness: Harness, wire: StreamFormat, encoding: Encoding
+) -> None:
+    harness.prepare(stream_format=wire, verify=Verification.FULL)
+    blobs = [packed(number, encoding) for number in range(5)]
+    blobs[3] = blobs[3][:100] + bytes(len(blobs[3]) - 100) if encoding is Encoding.LZ4_BLOCK else torn(blobs[3])
+    for message in messages(wire, encoding, blobs):
+        harness.sender.send(message)
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_written) == (Verdict.INCOMPLETE, 4)
+    assert (receipt.frames_corrupt_numbers, receipt.frames_lost) == ((3,), ())
+    assert receipt.reasons[0].startswith("frame 3: unpack")
+    assert receipt.decisions["verify"] == "every frame is unpacked before it is stored"
+    with h5py.File(receipt.file, "r") as file:
+        data = file[receipt.dataset]
+        if encoding is not Encoding.LZ4_BLOCK:  # byte for byte as it came
+            assert data.id.read_direct_chunk((0, 0, 0))[1] == blobs[0]
+    assert all(np.array_equal(stored(receipt)[n], pixels(n)) for n in (0, 1, 2, 4))
+    assert check_file(receipt.file).problems == []
+
+
+def torn(blob: bytes) -> bytes:
+    """All lengths stand; what is inside the first block is no LZ4 and no Zstandard."""
+    length = int.from_bytes(blob[12:16], "big")
+    return blob[:16] + b"\xff" * length + blob[16 + length :]
+
+
+def test_without_it_such_a_frame_is_stored_and_a_check_of_the_file_finds_it(harness: Harness) -> None:
+    harness.prepare()
+    for message in messages(StreamFormat.STINS, Encoding.BSLZ4, [torn(packed(0, Encoding.BSLZ4))]):
+        harness.sender.send(message)
+    receipt = harness.receipt()
+    assert receipt.verdict is Verdict.COMPLETE
+    assert "verify" not in receipt.decisions
+    assert "the pixels cannot be unpacked" in check_file(receipt.file).problems[0]
+
+
+def test_frames_that_nobody_here_can_unpack_are_stored_with_their_framing_checked(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "HAS_BSZSTD", False)
+    harness.prepare(verify=Verification.FULL)
+    for message in messages(StreamFormat.STINS, Encoding.BSZSTD, [packed(n, Encoding.BSZSTD) for n in range(2)]):
+        harness.sender.send(message)
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_written) == (Verdict.COMPLETE, 2)
+    assert receipt.decisions["verify"] == "block lengths only: no decoder for bszstd here"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned
+from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.rates import RateMeter
 
@@ -19,6 +19,7 @@ def good(tmp_path):
         memory_bytes=1 << 30,
         naming=FileNaming.PREPARE,
         compression=Compression.BSLZ4,
+        verify=Verification.FULL,
         backend=FileBackend.AUTO,
         pool_workers=0,
         frames_per_file=0,
