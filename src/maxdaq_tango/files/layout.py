@@ -25,6 +25,8 @@ import h5py
 import msgspec
 import numpy as np
 
+from maxdaq_tango.model import DEEPEST
+
 FILE_ID = "file_id"
 """Attribute of each file: 32 random hexadecimal digits, by which what lies beside an unfinished file knows it."""
 
@@ -85,12 +87,12 @@ def link_default_plot(file: h5py.File, detector: str) -> None:
     plot["data"] = h5py.SoftLink(f"/entry/instrument/{detector}/data")
 
 
-def store_metadata(group: h5py.Group, values: Mapping[str, Any]) -> None:
-    """Store every value, nested mappings as groups; never fails on what HDF5 cannot hold."""
+def store_metadata(group: h5py.Group, values: Mapping[str, Any], levels: int = DEEPEST) -> None:
+    """Store every value, nested mappings as groups; never fails on what HDF5 cannot hold. Beyond `levels` as text."""
     for key, value in values.items():
         name = _free_name(group, str(key))
-        if isinstance(value, Mapping):
-            store_metadata(make_group(group, name, "NXcollection"), value)
+        if isinstance(value, Mapping) and levels > 1:
+            store_metadata(make_group(group, name, "NXcollection"), value, levels - 1)
             continue
         dataset = _store_value(group, name, value)
         unit = UNITS.get(str(key))
@@ -146,6 +148,8 @@ def _store_value(group: h5py.Group, name: str, value: Any) -> h5py.Dataset:
 def _as_text(value: Any) -> str:
     try:
         text = msgspec.json.encode(value).decode()
+    except RecursionError:
+        text = "nested too deep to be kept"
     except (TypeError, ValueError, OverflowError, UnicodeError):
         text = repr(value)
     return text.replace("\0", "\\u0000")

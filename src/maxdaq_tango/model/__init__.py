@@ -5,6 +5,7 @@ from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.framing import FRAMED, blocks_end, check_framing
+from maxdaq_tango.model.nesting import DEEPEST, is_deeper
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
     MOST_ENGINES,
@@ -23,6 +24,7 @@ from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent,
 
 __all__ = [
     "BUSY_STATES",
+    "DEEPEST",
     "FRAMED",
     "MISSING_LISTED",
     "MOST_ENGINES",
@@ -56,5 +58,6 @@ __all__ = [
     "WireEvent",
     "blocks_end",
     "check_framing",
+    "is_deeper",
     "next_state",
 ]

@@ -17,12 +17,14 @@ from maxdaq_tango.errors import ConfigurationError, StateError
 from maxdaq_tango.kernels import compression
 from maxdaq_tango.model import (
     BUSY_STATES,
+    DEEPEST,
     MOST_ENGINES,
     MOST_FRAMES_PER_FILE,
     AcquisitionState,
     Compression,
     Counters,
     RunRequest,
+    is_deeper,
 )
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.pool import usable_cores
@@ -63,6 +65,7 @@ class Receiver:
         _check_count(request.expected_frames)
         _check_packing(request)
         _check_blocks(request)
+        _check_metadata(request)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -137,6 +140,13 @@ class Receiver:
 def _check_count(frames: int | None) -> None:
     if frames is not None and frames < 0:
         raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
+
+
+def _check_metadata(request: RunRequest) -> None:
+    if is_deeper(request.metadata):
+        raise ConfigurationError(
+            "store the metadata of the request", answer=f"nested deeper than {DEEPEST}", accepted=f"{DEEPEST} levels"
+        )
 
 
 def _check_packing(request: RunRequest) -> None:

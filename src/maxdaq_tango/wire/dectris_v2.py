@@ -26,6 +26,10 @@ _IDENTITY_KEYS = frozenset({"type", "series_unique_id"})
 _IMAGE_KEYS = _IDENTITY_KEYS | {"image_id", "start_time", "stop_time", "real_time", "data", "user_data"}
 _START_KEYS = _IDENTITY_KEYS | {"user_data"}
 _MOST_CHANNELS = 64
+_MOST_SERIES_CHARACTERS = 256
+"""DECTRIS' unique id has 26."""
+_MOST_ELEMENTS, _MOST_ELEMENTS_TOGETHER = 4096, 65536
+"""Of arrays that come with an image beside its pixels, as far as they are kept: each element becomes a number."""
 
 
 class DectrisV2Decoder:
@@ -48,8 +52,14 @@ class DectrisV2Decoder:
 
 def _series(message: Mapping[Any, Any]) -> str:
     unique, number = message.get("series_unique_id"), message.get("series_id")
-    if isinstance(unique, str) and unique:
+    if isinstance(unique, str) and 0 < len(unique) <= _MOST_SERIES_CHARACTERS:
         return unique
+    if isinstance(unique, str) and unique:
+        raise WireError(
+            "read the Dectris v2 series",
+            answer=f"a series_unique_id of {len(unique)} characters",
+            accepted=f"at most {_MOST_SERIES_CHARACTERS}",
+        )
     if type(number) is int and 0 <= number < 2**63:
         return str(number)
     raise WireError(
@@ -111,8 +121,7 @@ def _image(message: Mapping[Any, Any]) -> Frame:
     appendix = _user_data(message, values)
     if appendix is not None:
         extras["user_data"] = appendix
-    # Arrays are for headers; what a sender adds to an image (Jungfraujoch: azimuthal profile) is small.
-    extras |= {name: array.tolist() for name, array in values.arrays.items()}
+    extras |= _small_arrays(values)
     return Frame(
         series=series,
         frame_number=image_id,
@@ -123,6 +132,20 @@ def _image(message: Mapping[Any, Any]) -> Frame:
         real_time_s=_seconds(message.get("real_time"), "real_time"),
         extras=extras,
     )
+
+
+def _small_arrays(values: PlainValues) -> dict[str, Any]:
+    """Arrays are for headers; what a sender adds to an image (Jungfraujoch: azimuthal profile) is small, or a note."""
+    kept: dict[str, Any] = {}
+    together = 0
+    for name, array in values.arrays.items():
+        together += array.size
+        if array.size <= _MOST_ELEMENTS and together <= _MOST_ELEMENTS_TOGETHER:
+            kept[name] = array.tolist()
+        else:
+            together -= array.size
+            kept[name] = {"not_kept": "too many elements", "shape": list(array.shape), "dtype": array.dtype.name}
+    return kept
 
 
 def _channels(data: Any, image_id: int) -> tuple[list[str], list[WireArray]]:

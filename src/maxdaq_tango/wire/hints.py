@@ -12,7 +12,7 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer
-from maxdaq_tango.wire.json_parts import lenient_value
+from maxdaq_tango.wire.json_parts import MOST_HEADER_NBYTES, lenient_value
 
 _LONGEST_S = 1e9
 """Thirty years: nobody exposes that long."""
@@ -63,7 +63,12 @@ def appendix_hints(appendix: Any) -> AppendixHints:
 
 
 def appendix_value(part: Buffer | str) -> Any:
-    """An appendix as JSON where it is JSON, else as text: people put anything into it."""
+    """An appendix as JSON where it is JSON, else as text: people put anything into it.
+
+    Text is also what is nested too deep. One that is too long is not kept.
+    """
+    if len(part) > MOST_HEADER_NBYTES:
+        return f"an appendix of {len(part)} bytes; more than {MOST_HEADER_NBYTES} are not kept"
     data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
     try:
         return lenient_value(data, "an appendix")
