@@ -8,6 +8,7 @@ do: they take bytes from the network until `most_ahead` messages wait.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ Received = tuple[Message, int]
 MOST_AHEAD = 1000
 """Messages in ZeroMQ's own queue, where their size allows it: they ride out a write that takes long."""
 FEWEST_AHEAD = 2
+MEND_S = 0.2
+"""A connection of which nothing was heard for so long after its end: libzmq tells at once that it tries again."""
 MESSAGE_COST = 512
 """Bytes that a waiting message costs beyond its pixels (measured: list, frames and views of two to four parts); without
 it very many very small messages would pass any budget."""
@@ -41,15 +44,21 @@ class Source:
         ahead_bytes: int,
         frame_nbytes: int,
         messages_ahead: int = 0,
+        most_nbytes: int = -1,
     ) -> None:
         """`ahead_bytes` may wait in ZeroMQ, which counts messages: of `frame_nbytes` at most, as far as is known.
 
-        `messages_ahead` says how many, whatever that makes; 0 = as many as fit.
+        `messages_ahead` says how many, whatever that makes; 0 = as many as fit. A message part of more than
+        `most_nbytes` is never received: ZeroMQ closes the connection before it takes memory for it, and `mend` makes a
+        new one; what was on its way is gone. -1 = any.
         """
         self.endpoint = endpoint
         self.bytes_received = 0
         """Of all parts. Written by one thread; any may look."""
+        self.refused = 0
+        """Connections that were closed for what came over them: a message that was too large, or no ZMTP."""
         self._was_connected = False
+        self._ended_at: float | None = None
         self.is_open = True
         self.socket = context.socket(zmq.PULL)
         """For a poller."""
@@ -59,12 +68,15 @@ class Source:
         self.most_ahead = max(FEWEST_AHEAD, messages_ahead or fitting)
         """Messages in ZeroMQ's own queue."""
         self.socket.set(zmq.RCVHWM, self.most_ahead)
+        self.socket.set(zmq.MAXMSGSIZE, most_nbytes)
         self.socket.linger = 0
         self.socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._monitor = self.socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+        )
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -100,9 +112,8 @@ class Source:
 
     def wait_connected(self, deadline: float) -> None:
         """Until the sender has accepted the connection; PipelineError when it has not by `deadline` (monotonic)."""
-        left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-        if not self._was_connected and self._monitor.poll(left_ms):
-            self._look()
+        while not self.was_connected and self._monitor.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            pass
         if not self._was_connected:
             raise PipelineError(
                 f"connect to the stream {self.endpoint}",
@@ -113,9 +124,25 @@ class Source:
     @property
     def was_connected(self) -> bool:
         """The sender has accepted the connection at least once."""
-        if self.is_open and not self._was_connected and self._monitor.poll(0):
+        if self.is_open and not self._was_connected:
             self._look()
         return self._was_connected
+
+    def mend(self) -> None:
+        """Connect again after a connection was closed for what came over it; libzmq (4.3.5) does not, ever.
+
+        To be called now and then while nothing comes. Of other ends it takes care itself, and says so.
+        """
+        if not self.is_open:
+            return
+        self._look()
+        if self._ended_at is None or time.monotonic() - self._ended_at < MEND_S:
+            return
+        self._ended_at = None
+        self.refused += 1
+        with contextlib.suppress(zmq.ZMQError):  # it may have forgotten the dead one
+            self.socket.disconnect(self.endpoint)
+        self.socket.connect(self.endpoint)
 
     def close(self) -> None:
         """What ZeroMQ still holds is lost. Harmless twice."""
@@ -127,5 +154,8 @@ class Source:
             self.socket.close(0)
 
     def _look(self) -> None:
-        event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
-        self._was_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        """Hear what became of the connection."""
+        while self._monitor.poll(0):
+            event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
+            self._was_connected = self._was_connected or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._ended_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None

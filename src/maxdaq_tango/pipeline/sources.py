@@ -28,6 +28,10 @@ MOST_SOCKETS = 4
 BATCH = 64
 BATCH_BYTES = 1 << 20
 """Large frames are handed over one by one: the file can begin with the first one."""
+SMALLEST_LIMIT_NBYTES = 64 << 20
+"""Of one message part, with whatever budget: the largest detectors' frames, unpacked."""
+MOST_OF_FRAME = 20
+"""A v2 start message holds flat fields and masks of two thresholds: 16 bytes for each pixel, which may have one."""
 QUIET_S = 0.01
 """Many round trips of a network; what comes later all the same is out of series and counted as that."""
 LEFT_OVERS_S = 0.5
@@ -50,6 +54,14 @@ def choose_sockets(request: RunRequest) -> Sockets:
     needed, cores = math.ceil(rate / ONE_SOCKET_BYTES_PER_S), usable_cores()
     reason = f"{rate / 1e9:.2g} GB/s a source are expected, on {cores} cores"
     return Sockets(max(1, min(needed, MOST_SOCKETS, cores // 2)), reason)
+
+
+def largest_part_nbytes(request: RunRequest) -> int:
+    """No part of a message is received that is larger: half of the budget, or what a large frame and header may need.
+
+    Without a limit one message could claim any memory, which ZeroMQ allocates before its first byte has arrived.
+    """
+    return max(SMALLEST_LIMIT_NBYTES, request.memory_bytes // 2, MOST_OF_FRAME * (request.frame_nbytes or 0))
 
 
 class SourceSet:
@@ -78,6 +90,7 @@ class SourceSet:
         ahead = min(shares.sockets, AHEAD_BYTES) if request.frame_nbytes else shares.sockets
         self._ahead_bytes = ahead // (len(request.sources) * self._sockets.per_source)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
+        self._most_nbytes = largest_part_nbytes(request)
         self._batch = request.pinned.batch_messages or BATCH
         self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))
         self._sources: list[Source] = []
@@ -92,12 +105,15 @@ class SourceSet:
         """How many messages ZeroMQ may hold, and how much is received ahead."""
         marks = sorted({source.most_ahead for source in self._sources})
         count, reason = self._sockets
+        refused = sum(source.refused for source in self._sources)
+        closed = f"{refused} closed for a message larger than that, or for what was no message of ZeroMQ"
         return {
             "sockets": f"{count} for each source ({reason})",
             "messages ahead": ", ".join(map(str, marks)),
             "batch": f"{self._batch} messages, {self._batch_bytes >> 10} KiB",
             "queue": f"{self.limit_bytes >> 20} MiB",
-        }
+            "largest message": f"{self._most_nbytes >> 20} MiB",
+        } | ({"connections": closed} if refused else {})
 
     @property
     def bytes_received(self) -> int:
@@ -123,6 +139,7 @@ class SourceSet:
                 ahead_bytes=self._ahead_bytes,
                 frame_nbytes=self._frame_nbytes,
                 messages_ahead=self._pinned.messages_ahead,
+                most_nbytes=self._most_nbytes,
             )
             self._sources.append(source)
             self._poller.register(source.socket, zmq.POLLIN)
@@ -150,6 +167,9 @@ class SourceSet:
             self._receive(self._batch, self._batch_bytes)
             if not self._waiting and wait_s > 0 and self._wait(wait_s):
                 self._receive(self._batch, self._batch_bytes)
+            if not self._waiting:
+                for source in self._sources:
+                    source.mend()
         batch: list[Message] = []
         waiting, nbytes = self._waiting, 0
         while waiting and len(batch) < self._batch and nbytes < self._batch_bytes:

@@ -7,12 +7,14 @@ import json
 import h5py
 import numpy as np
 import pytest
+import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.files import check_file
 from maxdaq_tango.model import DEEPEST, StreamFormat, Verdict
 from maxdaq_tango.wire import dectris_v1
-from receiving import Harness, pixels, send_v1, stored
+from receiving import WAIT_S, Harness, pixels, send_v1, stored
 
 
 def nested(levels: int) -> str:
@@ -78,3 +80,26 @@ def test_metadata_of_a_request_that_are_nested_too_deep_are_refused_by_prepare(h
     harness.prepare(metadata={"deep": json.loads(nested(DEEPEST - 1))})
     harness.sender.series(1)
     assert harness.receipt().verdict is Verdict.COMPLETE
+
+
+def test_a_message_that_is_larger_than_the_memory_allows_costs_itself_and_the_run_goes_on(harness: Harness) -> None:
+    harness.prepare(memory_bytes=16 << 20, expected_frames=3, grace_s=0.5)
+    sender = harness.sender
+    sender.header()
+    sender.image(0)
+    harness.wait_written(1)
+    connected = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    with sender.socket.get_monitor_socket(connected) as monitor:
+        sender.image(1, blob=bytes((64 << 20) + 1))
+        for event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED):
+            assert monitor.poll(WAIT_S * 1000)
+            assert recv_monitor_message(monitor)["event"] == event
+        sender.socket.disable_monitor()
+    sender.image(2)
+    sender.end()
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_missing, receipt.frames_corrupt) == (Verdict.INCOMPLETE, (1,), 0)
+    assert np.array_equal(stored(receipt)[[0, 2]], [pixels(0), pixels(2)])
+    assert receipt.decisions["largest message"] == "64 MiB"
+    assert receipt.decisions["connections"].startswith("1 closed")
+    assert check_file(receipt.file).ok

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from maxdaq_tango.model import RunRequest, StreamFormat
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST
-from maxdaq_tango.pipeline.sources import BATCH, SourceSet
+from maxdaq_tango.pipeline.sources import BATCH, SourceSet, largest_part_nbytes
 
 WAIT_S = 10.0
 
@@ -26,14 +27,18 @@ class Wire:
         self.sources: SourceSet | None = None
         self.senders: list[Any] = []
 
-    def connect(self, count: int = 1, *, queue: int = 1 << 26, sockets: int = 1 << 24, frame: int = 6144) -> SourceSet:
+    def connect(
+        self, count: int = 1, *, queue: int = 1 << 26, sockets: int = 1 << 24, frame: int = 6144, memory: int = 1 << 30
+    ) -> SourceSet:
         endpoints = []
         for _ in range(count):
             sender = self.context.socket(zmq.PUSH)
             sender.sndtimeo = int(WAIT_S * 1000)
             endpoints.append(f"tcp://127.0.0.1:{sender.bind_to_random_port('tcp://127.0.0.1')}")
             self.senders.append(sender)
-        request = RunRequest(sources=tuple(endpoints), stream_format=StreamFormat.STINS, frame_nbytes=frame)
+        request = RunRequest(
+            sources=tuple(endpoints), stream_format=StreamFormat.STINS, frame_nbytes=frame, memory_bytes=memory
+        )
         shares = Shares(sockets=sockets, queue=queue, held=0, pool=0, slabs=0)
         self.sources = SourceSet(self.context, request, shares)
         self.sources.open()
@@ -80,6 +85,60 @@ def test_parts_of_a_message_stay_together_and_in_order(wire: Wire) -> None:
     (message,) = sources.get(WAIT_S)
     assert [bytes(part) for part in message] == [b"head", b"", b"x" * 100_000]
     assert sources.bytes_received == 100_004
+
+
+def test_a_message_part_beyond_the_limit_is_not_received_and_the_stream_goes_on_behind_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maxdaq_tango.pipeline.sources.SMALLEST_LIMIT_NBYTES", 100_000)
+    sources = wire.connect(frame=10, memory=1000)
+    (sender,) = wire.senders
+    sender.send(b"x" * 100_000)
+    assert wire.received(1) == [100_000]
+    with sender.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+        sender.send_multipart([b"head", b"x" * 100_001])
+        assert monitor.poll(WAIT_S * 1000)
+        assert recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED
+        until = time.monotonic() + WAIT_S
+        while not monitor.poll(0) and time.monotonic() < until:
+            assert sources.get(0.05) == []  # nobody else would connect again
+        assert recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        sender.disable_monitor()
+    sender.send(b"next")
+    assert wire.received(1) == [4]
+    assert sources.bytes_received == 100_004
+    assert sources.decisions["connections"].startswith("1 closed for a message larger than that")
+
+
+def test_a_sender_that_vanishes_and_returns_is_no_connection_that_was_closed_for_something(wire: Wire) -> None:
+    sources = wire.connect()
+    (sender,) = wire.senders
+    endpoint = sender.getsockopt_string(zmq.LAST_ENDPOINT)
+    sender.send(b"1")
+    assert wire.received(1) == [1]
+    sender.close(0)
+    for _ in range(10):
+        assert sources.get(0.05) == []
+    again = wire.context.socket(zmq.PUSH)
+    wire.senders.append(again)
+    again.bind(endpoint)
+    again.sndtimeo = int(WAIT_S * 1000)
+    again.send(b"22")
+    assert wire.received(1) == [2]
+    assert "connections" not in sources.decisions
+
+
+@pytest.mark.parametrize(
+    ("memory", "frame", "limit"),
+    [(1 << 30, None, 1 << 29), (16 << 20, None, 64 << 20), (1 << 30, 100 << 20, 2000 << 20), (1 << 30, 1000, 1 << 29)],
+)
+def test_the_limit_of_a_message_follows_from_the_memory_and_the_frame(
+    memory: int, frame: int | None, limit: int
+) -> None:
+    request = RunRequest(
+        sources=("tcp://h:1",), stream_format=StreamFormat.STINS, memory_bytes=memory, frame_nbytes=frame
+    )
+    assert largest_part_nbytes(request) == limit
 
 
 def test_every_socket_has_its_turn(wire: Wire) -> None:

@@ -74,6 +74,7 @@ def test_what_is_decided_is_told_while_the_series_runs_and_in_the_receipt(
         "sockets": "1 for each source (the data rate is not known)",
         "messages ahead": "1000",
         "batch": "64 messages, 1024 KiB",
+        "largest message": "512 MiB",
         "queue": "480 MiB",
     }
     harness.sender.header()
