@@ -57,6 +57,7 @@ def test_the_error_names_both_sizes() -> None:
         check_blob(format_of(Encoding.NONE), bytes(1535))
 
 
+@pytest.mark.lesson(42)
 @pytest.mark.parametrize(("pixels", "nbytes"), [(3 * 3, 14), (4 * 4, 24)])
 def test_mono12p_is_two_pixels_in_three_bytes_rounded_up(pixels: int, nbytes: int) -> None:
     side = int(pixels**0.5)

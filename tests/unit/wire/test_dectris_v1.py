@@ -293,6 +293,7 @@ def test_a_message_cut_anywhere_is_refused() -> None:
                 decode([*parts[:index], parts[index][:cut], *parts[index + 1 :]])
 
 
+@pytest.mark.lesson(17)
 def test_too_many_parts_are_refused() -> None:
     with pytest.raises(WireError, match="6 parts"):
         decode([*image("{}"), b"{}"])

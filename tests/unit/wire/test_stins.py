@@ -181,6 +181,7 @@ def test_several_blobs_are_chunks_when_chunks_are_stated() -> None:
     assert len(frame.blobs) == 2
 
 
+@pytest.mark.lesson(17)
 @pytest.mark.parametrize(
     ("blobs", "changes"),
     [
