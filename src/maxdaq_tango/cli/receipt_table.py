@@ -34,7 +34,8 @@ def receipt_table(receipt: Receipt) -> Table:
         ("discarded", receipt.frames_discarded),
         ("duplicate", receipt.frames_duplicate),
         ("corrupt", receipt.frames_corrupt),
-        ("lost", len(receipt.frames_lost)),
+        ("late", receipt.frames_late),
+        ("lost", max(receipt.frames_lost_count, len(receipt.frames_lost))),
         ("unexpected", receipt.frames_unexpected),
         ("out of series", receipt.frames_out_of_series),
     ):

@@ -24,6 +24,7 @@ from maxdaq_tango.files.columns import FrameColumns, FrameTimes
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
+from maxdaq_tango.files.receipt import Fates
 from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.files.writer import check_detector_name
@@ -177,14 +178,14 @@ class BlockedSeries:
         self._rows = rows
         self._master.join(layout, self._parts(rows), rows, first)
 
-    def finish(self, receipt: Receipt) -> Path:
+    def finish(self, receipt: Receipt, fates: Fates | None = None) -> Path:
         """Complete the master and publish all files; returns the master's final path."""
         layout = self._layout
         if layout is None:
             raise FileError("close the file", of=str(self.destination.final), answer="it was never laid out")
         names = self._free_names()
         blocks = range(count_blocks(self._rows, layout.block_rows))
-        self._master.finish(layout, [names.name(block) for block in blocks], self._rows, receipt)
+        self._master.finish(layout, [names.name(block) for block in blocks], self._rows, receipt, fates)
         with told_as_file_error("publish", self.destination):
             if self._overwrite:
                 _move_aside(self._names)

@@ -17,9 +17,9 @@ import xxhash
 
 from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files.block_file import LOW
-from maxdaq_tango.files.receipt import find_detector, receipt_of
+from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.stored_chunks import StoredChunks
-from maxdaq_tango.model import Receipt, Verdict, check_framing
+from maxdaq_tango.model import Fate, Receipt, Verdict, check_framing
 
 
 class CheckResult(msgspec.Struct, kw_only=True):
@@ -77,6 +77,9 @@ def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable
         return
     rows = result.rows = data.shape[0]
     result.frames_valid = int(valid.sum())
+    fates = group["daq"].get(FATES)  # files of earlier versions have none
+    if fates is not None and not np.array_equal(fates[...] == Fate.WRITTEN, valid):
+        result.problems.append("frame_fate and frame_valid disagree about which frames were written")
     _check_counts(receipt, data, rows, valid, numbers, result)
     if len(valid) != rows or len(checksums) != rows:
         result.problems.append(f"{rows} rows of pixels, {len(valid)} flags, {len(checksums)} checksums")
@@ -123,7 +126,8 @@ def _check_counts(
                 blank.discard(number)
             elif len(numbers) and number <= int(numbers[-1]):
                 problems.append(f"the receipt says frame {number} is missing, the file has it")
-    accounted = receipt.frames_discarded + receipt.frames_corrupt + len(receipt.frames_lost)
+    lost = max(receipt.frames_lost_count, len(receipt.frames_lost))
+    accounted = receipt.frames_discarded + receipt.frames_corrupt + lost + receipt.frames_late
     if len(blank) > accounted:
         problems.append(f"{len(blank)} blank rows are not in the receipt's missing list, first: {min(blank)}")
     if tuple(receipt.data_files) != _data_files(data):

@@ -29,7 +29,7 @@ from maxdaq_tango.files.frame_texts import joined, store_texts
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, make_way
-from maxdaq_tango.files.receipt import store_receipt
+from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.model import Receipt
 
@@ -87,8 +87,10 @@ class MasterFile:
             finally:
                 files.close()
 
-    def finish(self, layout: BlockLayout, names: Sequence[str], rows: int, receipt: Receipt) -> None:
-        """Refer to the data files by the names that they are about to get, and add the receipt."""
+    def finish(
+        self, layout: BlockLayout, names: Sequence[str], rows: int, receipt: Receipt, fates: Fates | None = None
+    ) -> None:
+        """Refer to the data files by the names that they are about to get; add the receipt and the fate of each row."""
         shape = layout.format.shape
         virtual = h5py.VirtualLayout((rows, *shape), np.dtype(layout.format.dtype))
         for number, name in enumerate(names):
@@ -106,7 +108,7 @@ class MasterFile:
                 plot = file["/entry/data"]
                 for number, name in enumerate(names):
                     plot[f"data_{number + 1:06d}"] = h5py.ExternalLink(name, PIXELS)
-                store_receipt(group["daq"], receipt)
+                store_account(group["daq"], receipt, fates)
             sync_file(self.destination.part)
 
     def remove(self) -> None:

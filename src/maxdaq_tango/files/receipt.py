@@ -1,4 +1,4 @@
-"""The receipt inside the file: `/entry/instrument/<detector>/daq/receipt`, JSON text."""
+"""The account inside the file: `/entry/instrument/<detector>/daq/receipt`, JSON text, and `frame_fate` beside it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from pathlib import Path
 
 import h5py
 import msgspec
+import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.model import Receipt
+from maxdaq_tango.files.layout import ascii_text
+from maxdaq_tango.model import FATE_MEANINGS, Receipt
+
+FATES = "frame_fate"
+Fates = np.ndarray[tuple[int], np.dtype[np.uint8]]
+"""A `Fate` for each row."""
 
 
-def store_receipt(group: h5py.Group, receipt: Receipt) -> None:
-    """Put the receipt into the `daq` group of a detector."""
+def store_account(group: h5py.Group, receipt: Receipt, fates: Fates | None) -> None:
+    """Put the receipt into the `daq` group of a detector, and beside it what became of the frame of each row."""
+    if fates is not None:
+        if FATES in group:
+            del group[FATES]
+        dataset = group.create_dataset(FATES, data=fates.astype(np.uint8))
+        dataset.attrs["meanings"] = ascii_text(FATE_MEANINGS)
     if "receipt" in group:
         del group["receipt"]
     group.create_dataset("receipt", data=msgspec.json.encode(receipt).decode())

@@ -38,7 +38,7 @@ from maxdaq_tango.files.layout import (
 )
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
-from maxdaq_tango.files.receipt import store_receipt
+from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
 from maxdaq_tango.files.side_files import move_side_files_aside
 from maxdaq_tango.files.slabs import Hasher
@@ -246,11 +246,11 @@ class SeriesFile:
             self._columns.settle(group, rows, first, rotation, modulus)
             self._group = group
 
-    def finish(self, receipt: Receipt) -> Path:
-        """Add the receipt and publish the file; returns its final path."""
+    def finish(self, receipt: Receipt, fates: Fates | None = None) -> Path:
+        """Add the receipt, and the fate of each row, and publish the file; returns its final path."""
         file = self._open_file()
         with self._errors("close the file"):
-            store_receipt(self._group["daq"], receipt)
+            store_account(self._group["daq"], receipt, fates)
             file.flush()
             drop_unturned(self._group)
             file.flush()

@@ -3,6 +3,7 @@
 from maxdaq_tango.model.acquisition import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
+from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.framing import FRAMED, blocks_end, check_framing
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
@@ -25,11 +26,13 @@ from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent,
 __all__ = [
     "BUSY_STATES",
     "DEEPEST",
+    "FATE_MEANINGS",
     "FRAMED",
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
     "NOTHING_PINNED",
+    "PLACES",
     "TRANSITIONS",
     "AcquisitionEvent",
     "AcquisitionSettings",
@@ -40,6 +43,7 @@ __all__ = [
     "DamagedFrame",
     "Encoding",
     "ErrorText",
+    "Fate",
     "FileBackend",
     "FileNaming",
     "Frame",

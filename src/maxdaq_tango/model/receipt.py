@@ -44,14 +44,25 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     frames_missing_ranges: tuple[tuple[int, int], ...] = ()
     """[first, last] pairs, both included."""
     frames_duplicate: int = 0
+    """Copies of frames that were here already; not kept."""
+    frames_duplicate_ranges: tuple[tuple[int, int], ...] = ()
+    """Numbers of which copies came; MISSING_LISTED different ones at most."""
     frames_corrupt: int = 0
     """Messages that could not be decoded, or whose pixels did not fit the series."""
     frames_corrupt_numbers: tuple[int, ...] = ()
     """Those of them whose frame number could be read; they have blank rows and are not in `frames_missing`."""
     frames_lost: tuple[int, ...] = ()
-    """Arrived intact and were lost between socket and disk; `reasons` names the place."""
+    """Arrived intact and were lost between socket and disk; at most MISSING_LISTED, `frames_lost_at` has all."""
+    frames_lost_count: int = 0
+    frames_lost_at: dict[str, tuple[tuple[int, int], ...]] = msgspec.field(default_factory=dict)
+    """Place (socket, assembly, pool, writer) to [first, last] pairs."""
+    frames_late: int = 0
+    """Came when the series was over; not written."""
+    frames_late_ranges: tuple[tuple[int, int], ...] = ()
     frames_unexpected: int = 0
     """Numbers beyond the expected count; not written."""
+    frames_unexpected_ranges: tuple[tuple[int, int], ...] = ()
+    """MISSING_LISTED different ones at most."""
     frames_out_of_series: int = 0
     """Messages of another series, or from before the header; never written."""
     first_frame_number: int | None = None

@@ -278,7 +278,7 @@ class Collector:
         taking.drain()
         follows = run.verdict is None and self._series_follows()
         if not follows:
-            self._close_road(run)
+            self._close_road()
         received = self._sources.bytes_received - self._bytes_before
         receipt = taking.close(received, self.decisions)
         self._publish(self._counters())
@@ -292,13 +292,10 @@ class Collector:
         self._say(AcquisitionState.FAULT if failed else AcquisitionState.IDLE, message, receipt)
         return False
 
-    def _close_road(self, run: SeriesRun) -> None:
-        self._sources.stop()
-        unread = self._sources.clear()
-        if run.verdict is None:
-            run.out_of_series += unread  # they came behind a series that had ended by itself
-        elif unread:
-            run.reasons.append(f"{unread} messages that had arrived by then were thrown away unread")
+    def _close_road(self) -> None:
+        taking, run = self._taking, self._taking.run
+        for message in self._sources.remains():
+            taking.leave(message)
         if run.start is None and (silent := self._sources.never_connected):
             run.reasons.append(f"nobody ever accepted a connection at {', '.join(silent)}")
 

@@ -14,6 +14,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import BlockedSeries, BlockLayout, FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.model import (
     Encoding,
+    Fate,
     FileNaming,
     Frame,
     FrameFormat,
@@ -24,7 +25,7 @@ from maxdaq_tango.model import (
     Verification,
 )
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
-from maxdaq_tango.pipeline.ledger import Account, Fate
+from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
@@ -235,7 +236,7 @@ class FileSink:
             encoding=stored.encoding.value,
             bytes_written=file.bytes_written,
         )
-        file.finish(receipt)
+        file.finish(receipt, account.fates[: account.row_count])
         return receipt
 
     def abandon(self) -> None:

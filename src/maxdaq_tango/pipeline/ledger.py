@@ -19,20 +19,8 @@ from enum import IntEnum
 
 import numpy as np
 
-
-class Fate(IntEnum):
-    """What became of a frame number."""
-
-    MISSING = 0
-    WRITTEN = 1
-    DISCARDED = 2
-    """Arrived; not written because the sender or the run asked for that."""
-    CORRUPT = 3
-    """Arrived; its pixels did not fit the series."""
-    LOST = 4
-    """Arrived; an error between socket and disk lost it."""
-    TAKEN = 5
-    """Arrived and on its way; no frame may still be here when the account is closed."""
+from maxdaq_tango.model import Fate
+from maxdaq_tango.pipeline.numbers import Numbers, Ranges, ranges_where
 
 
 class Entry(IntEnum):
@@ -51,6 +39,8 @@ MAX_JUMP = 1 << 24
 """A number further than this beyond the newest is taken for damage: it must not allocate terabytes."""
 MOST_ROWS = 1 << 24
 """Detectors are armed for 2000 million frames and stopped by hand: no rows are laid out for such a count."""
+NOT_TAKEN = (Fate.MISSING, Fate.LATE, Fate.LOST_SOCKET)
+"""Behind the last frame that was taken they get no rows, unless the sender ended the series itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +51,26 @@ class Account:
     first: int
     """Frame number of row 0 once the rows are turned."""
     row_count: int
-    """Rows up to the highest number seen, or all expected rows when the tail is to be kept."""
+    """Rows up to the highest number that was taken, or all expected rows when the tail is to be kept."""
     rotation: int
     """Rows to turn left before trimming: new row r holds what was stored at row (r + rotation) mod modulus."""
     modulus: int | None
     fates: np.ndarray[tuple[int], np.dtype[np.uint8]]
-    """Fate of each row's number from `first` on (uint8)."""
-    missing_ranges: tuple[tuple[int, int], ...]
+    """Fate of each number from `first` on (uint8); those of the rows come first."""
+    missing_ranges: Ranges
     missing_count: int
 
     def count(self, fate: Fate) -> int:
         """Numbers that ended in this state."""
+        if fate is Fate.MISSING:
+            return self.missing_count
         return int(np.count_nonzero(self.fates == fate))
+
+    def ranges(self, fate: Fate) -> Ranges:
+        """Numbers that ended in this state."""
+        if fate is Fate.MISSING:
+            return self.missing_ranges
+        return ranges_where(self.fates == fate, self.first)
 
 
 class Ledger:
@@ -86,8 +84,8 @@ class Ledger:
         self._newest = -1
         self.seen = 0
         """Distinct numbers that arrived, whatever became of them."""
-        self.duplicates = 0
-        self.unexpected = 0
+        self.duplicates = Numbers()
+        self.unexpected = Numbers()
         self.set_expected(expected)
 
     @property
@@ -120,7 +118,7 @@ class Ledger:
         if self._offset is None:
             self._offset = self._choose_offset(number, slack)
         if not self._fits(number):
-            self.unexpected += 1
+            self.unexpected.add(number)
             return Entry.UNEXPECTED, -1
         row = number - self._offset
         if self._modulus is not None:
@@ -131,7 +129,7 @@ class Ledger:
         if held == Fate.CORRUPT:  # an intact copy of a damaged frame is welcome
             self.seen -= 1
         elif held != Fate.MISSING:
-            self.duplicates += 1
+            self.duplicates.add(number)
             return Entry.DUPLICATE, -1
         self._fates[row] = Fate.TAKEN
         self.seen += 1
@@ -169,7 +167,8 @@ class Ledger:
     def close(self, *, keep_tail: bool = True) -> Account:
         """The account. `keep_tail`: rows for expected frames after the last one seen are kept, as blanks.
 
-        Frames still TAKEN are counted as LOST: nothing may vanish between two states.
+        Frames still TAKEN are counted as lost in the pool: nothing may vanish between two states. What came too late,
+        or was not taken any more, makes no rows behind the last frame that was.
         """
         if self.seen == 0:
             total = self.expected or 0
@@ -181,21 +180,23 @@ class Ledger:
         span = self._newest - first + 1
         total = max(span, self.expected or 0)
         by_row = np.frombuffer(bytes(self._fates), dtype=np.uint8).copy()
-        by_row[by_row == Fate.TAKEN] = Fate.LOST
+        by_row[by_row == Fate.TAKEN] = Fate.LOST_POOL
         if self._modulus is not None:
             rotation = (first - offset) % self._modulus
             fates = np.roll(by_row, -rotation)
         else:
             rotation = first - offset
             fates = by_row[rotation:]
-        ranges = _ranges(fates[:span] == Fate.MISSING, first)
+        ranges = ranges_where(fates[:span] == Fate.MISSING, first)
         if total > span:  # as a range, not row by row: the tail may be a thousand million frames long
             ranges = (*ranges, (self._newest + 1, first + total - 1))
         missing = sum(last - low + 1 for low, last in ranges)
-        rows = total if keep_tail else span
+        taken = np.flatnonzero(~np.isin(fates[:span], NOT_TAKEN))
+        rows = total if keep_tail else int(taken[-1]) + 1 if len(taken) else 0
         if self._modulus is not None:
             rows = min(rows, self._modulus)
-        fates = np.concatenate([fates[:rows], np.zeros(max(0, rows - len(fates)), np.uint8)])
+        told = max(rows, span)
+        fates = np.concatenate([fates[:told], np.zeros(max(0, told - len(fates)), np.uint8)])
         return Account(self.expected, first, rows, rotation, self._modulus, fates, ranges, missing)
 
     # -- how the sender counts ---------------------------------------------------------------------------------------
@@ -242,9 +243,3 @@ class Ledger:
 
     def _grow(self, rows: int) -> None:
         self._fates.extend(bytes(max(rows, 2 * len(self._fates)) - len(self._fates)))
-
-
-def _ranges(missing: np.ndarray[tuple[int], np.dtype[np.bool_]], first: int) -> tuple[tuple[int, int], ...]:
-    """Runs of True as inclusive number ranges."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
-    return tuple((int(low) + first, int(high) - 1 + first) for low, high in edges.reshape(-1, 2))

@@ -18,7 +18,8 @@ from __future__ import annotations
 from enum import Enum
 
 from maxdaq_tango.model import (
-    MISSING_LISTED,
+    PLACES,
+    Fate,
     Frame,
     Receipt,
     RunRequest,
@@ -26,8 +27,10 @@ from maxdaq_tango.model import (
     SeriesStart,
     StreamFormat,
     Verdict,
+    WireEvent,
 )
-from maxdaq_tango.pipeline.ledger import Account, Entry, Fate, Ledger
+from maxdaq_tango.pipeline.ledger import Account, Entry, Ledger
+from maxdaq_tango.pipeline.verdicts import HowItEnded, counts_of, judge, loss_of
 
 
 class Phase(Enum):
@@ -62,7 +65,8 @@ class SeriesRun:
         self.out_of_series = 0
         self.end_message_seen = False
         self.corrupt_numbers: set[int] = set()
-        self.lost_numbers: list[int] = []
+        self.lost = 0
+        self.late = 0
         self._wanted = request.series
         self._asked_frames = request.expected_frames
         self._strangers: dict[str, int] = {}
@@ -176,10 +180,35 @@ class SeriesRun:
             self.corrupt_numbers.add(number)
         elif self.corrupt_numbers:
             self.corrupt_numbers.discard(number)  # an intact copy came after it
-        if fate is Fate.LOST:
-            self.lost_numbers.append(number)
+        if fate in PLACES:
+            self.lost += 1
+        elif fate is Fate.LATE:
+            self.late += 1
         if reason and len(self.reasons) < 20:
             self.reasons.append(reason)
+
+    def on_left_over(self, event: WireEvent) -> None:
+        """A message that had arrived when the run was over, and that nobody takes.
+
+        Its frame is LATE; or lost at the socket where the run was cut short, as it would have been taken.
+        """
+        if isinstance(event, SeriesEnd) and self.start is not None and event.series == self.start.series:
+            return
+        if (
+            isinstance(event, SeriesStart)
+            and self.start is None
+            and self.verdict is not None
+            and self._is_wanted(event)
+        ):
+            self.start = event  # cut short before anything was taken: its frames are no strangers
+            return
+        if not isinstance(event, Frame) or not self._is_of_this_series(event.series, event.msg_number):
+            self._turn_away(event.series)
+            return
+        entry, row = self.ledger.enter(event.frame_number, self._slack)
+        if entry is Entry.NEW:
+            fate = Fate.LATE if self.verdict is None else Fate.LOST_SOCKET
+            self.settle_number(row, event.frame_number, fate)
 
     # -- how it ends -------------------------------------------------------------------------------------------------
 
@@ -263,7 +292,11 @@ class SeriesRun:
         # Frames that were never sent need no blank rows.
         keep_tail = ended_by_itself and (self.ledger.expected or 0) <= 2 * self.ledger.seen
         account = self.ledger.close(keep_tail=keep_tail)
-        verdict = self.verdict or self._judge(account)
+        if loss := loss_of(account):
+            self.reasons.append(loss)
+        asked_to_stop = self._stopping and not self._finished
+        how = HowItEnded(self.start is not None, self.end_message_seen, asked_to_stop, self._finished)
+        verdict = self.verdict or judge(account, self.ledger, how, self.reasons)
         receipt = Receipt(
             verdict=verdict,
             reasons=tuple(self.reasons),
@@ -271,47 +304,17 @@ class SeriesRun:
             series=self.start.series if self.start else "",
             stream_format=self.request.stream_format.value,
             sources=self.request.sources,
-            frames_expected=account.expected,
             frames_received=self.ledger.seen - len(self.corrupt_numbers),
-            frames_written=account.count(Fate.WRITTEN),
-            frames_discarded=account.count(Fate.DISCARDED),
-            frames_missing=_listed(account.missing_ranges),
-            frames_missing_count=account.missing_count,
-            frames_missing_ranges=account.missing_ranges,
-            frames_duplicate=self.ledger.duplicates,
             frames_corrupt=self.corrupt,
             frames_corrupt_numbers=tuple(sorted(self.corrupt_numbers)),
-            frames_lost=tuple(self.lost_numbers),
-            frames_unexpected=self.ledger.unexpected,
             frames_out_of_series=self.out_of_series,
-            first_frame_number=account.first if self.ledger.seen else None,
             seconds=max(0.0, self._last_frame_at - self._started_at),
             end_message_seen=self.end_message_seen,
+            **counts_of(account, self.ledger),
         )
         return account, receipt
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _judge(self, account: Account) -> Verdict:
-        """COMPLETE only when every expected frame is where it should be."""
-        ledger, reasons = self.ledger, self.reasons
-        asked_to_stop = self._stopping and not self._finished
-        if self.start is None:
-            return Verdict.ABORTED if asked_to_stop else Verdict.FAILED
-        if account.missing_count:
-            why = f": {self._finished}" if self._finished else ""
-            reasons.append(f"{account.missing_count} of {account.expected or ledger.seen} frames never came{why}")
-        if account.count(Fate.LOST):
-            reasons.append(f"{account.count(Fate.LOST)} frames were lost between socket and disk")
-        if ledger.unexpected:
-            reasons.append(f"{ledger.unexpected} frames had numbers beyond the expected {account.expected}")
-        if account.expected is not None and ledger.seen > account.expected:
-            reasons.append(f"{ledger.seen} frames came, and {account.expected} were expected in the end")
-        if account.expected is None and not self.end_message_seen:
-            reasons.append("no end message came, and nobody said how many frames to expect")
-        if asked_to_stop and account.missing_count:
-            return Verdict.ABORTED
-        return Verdict.INCOMPLETE if reasons else Verdict.COMPLETE
 
     def _is_wanted(self, start: SeriesStart) -> bool:
         if self._wanted is None or not start.series:
@@ -319,7 +322,10 @@ class SeriesRun:
         return self._wanted in (start.series, str(start.metadata.get("series_id", "")))
 
     def _belongs(self, series: str, msg_number: int | None) -> bool:
-        if self.start is None or self.phase not in (Phase.TAKING, Phase.ENDING):
+        return self.phase in (Phase.TAKING, Phase.ENDING) and self._is_of_this_series(series, msg_number)
+
+    def _is_of_this_series(self, series: str, msg_number: int | None) -> bool:
+        if self.start is None:
             return False
         if self.request.stream_format is StreamFormat.STINS:
             fence = self.start.msg_number
@@ -358,12 +364,3 @@ def _same_header(one: SeriesStart, other: SeriesStart) -> bool:
     if one.series or other.series:
         return one.series == other.series
     return one.msg_number is not None and one.msg_number == other.msg_number
-
-
-def _listed(ranges: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    numbers: list[int] = []
-    for low, high in ranges:
-        numbers.extend(range(low, min(high, low + MISSING_LISTED - len(numbers) - 1) + 1))
-        if len(numbers) >= MISSING_LISTED:
-            break
-    return tuple(numbers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import zmq
@@ -215,12 +216,25 @@ class SourceSet:
             source.close()
         self._bell.close()
 
-    def clear(self) -> int:
-        """Throw away what waits; returns how many messages were received and never taken."""
-        count = len(self._waiting)
-        self._waiting.clear()
-        self.nbytes = 0
-        return count
+    def remains(self) -> Iterator[Message]:
+        """What waits here and in ZeroMQ's own queues, one by one, and the sockets are closed.
+
+        A sender that goes on must not keep anybody here: of its queues as much is read as may be received ahead.
+        """
+        left = self.limit_bytes
+        while True:
+            while self._waiting:
+                message, cost = self._waiting.popleft()
+                self.nbytes -= cost
+                yield message
+            before = self.nbytes
+            if left > 0:
+                self._receive(BATCH, min(left, self._batch_bytes))
+            left -= self.nbytes - before
+            if not self._waiting:
+                break
+        for source in self._sources:
+            source.close()
 
     # ---- inside ----
 

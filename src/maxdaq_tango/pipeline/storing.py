@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 
 from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError, WireError
-from maxdaq_tango.model import Frame, Verdict
+from maxdaq_tango.model import Fate, Frame, Verdict
 from maxdaq_tango.pipeline.file_sink import FileSink
-from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.pool import Job, Pool
 from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.transforms import Chain
@@ -78,7 +77,7 @@ class Storing:
         try:
             ended = self._sink.admit(frame, run.ledger.modulus)
         except (FileError, PipelineError) as error:
-            self._fail(row, frame, str(error))
+            self._fail(row, frame, str(error), Fate.LOST_WRITER)
             return
         if ended is not None:
             run.settle(row, frame, *ended)
@@ -126,10 +125,9 @@ class Storing:
 
     def _empty(self, pool: Pool) -> None:
         try:
-            if self._run.verdict is not None and (dropped := pool.drop()):
-                for job in dropped:
-                    self._run.settle(job.row, job.frame, Fate.LOST)
-                self._run.reasons.append(f"{len(dropped)} frames that waited to be packed or turned were thrown away")
+            if self._run.verdict is not None:
+                for job in pool.drop():
+                    self._run.settle(job.row, job.frame, Fate.LOST_POOL)
             while (job_done := pool.next_done(wait=True)) is not None:
                 self._write_done(pool, job_done)
         finally:
@@ -153,7 +151,7 @@ class Storing:
             if done is not None:
                 self._write_done(pool, done)
             elif not self._on_wait(time.monotonic() - began):
-                self._run.settle(job.row, job.frame, Fate.LOST)
+                self._run.settle(job.row, job.frame, Fate.LOST_POOL)
                 return
 
     def _write_done(self, pool: Pool, job: Job) -> None:
@@ -162,27 +160,27 @@ class Storing:
             if isinstance(job.error, WireError):
                 run.settle(job.row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {job.error}")
             elif job.error is not None:
-                self._fail(job.row, frame, told(job.error))
+                self._fail(job.row, frame, told(job.error), Fate.LOST_POOL)
             elif self.wait_room(sum(map(len, frame.blobs))):
                 self._write(job.row, frame, job.received_at)
             else:
-                run.settle(job.row, frame, Fate.LOST)
+                run.settle(job.row, frame, Fate.LOST_WRITER)
         finally:
             pool.give_back(job)
 
     def _write(self, row: int, frame: Frame, received_at: float) -> None:
         run, sink = self._run, self._sink
         if run.verdict is Verdict.FAILED:  # whatever failed, the file must not be asked again
-            run.settle(row, frame, Fate.LOST)
+            run.settle(row, frame, Fate.LOST_WRITER)
             return
         try:
             while (fate := sink.write(row, frame, received_at)) is None:  # whoever is to write it has no room
                 if not self.wait_room(0):
-                    run.settle(row, frame, Fate.LOST)
+                    run.settle(row, frame, Fate.LOST_WRITER)
                     return
             run.settle(row, frame, fate)
         except (FileError, PipelineError) as error:
-            self._fail(row, frame, str(error))
+            self._fail(row, frame, str(error), Fate.LOST_WRITER)
 
     def _hear(self, *, wait: bool = False) -> None:
         """Frames that other processes write end here."""
@@ -194,8 +192,8 @@ class Storing:
         if failure and failure not in self._run.reasons:
             self._run.fail(failure)
 
-    def _fail(self, row: int, frame: Frame, reason: str) -> None:
-        self._run.settle(row, frame, Fate.LOST)
+    def _fail(self, row: int, frame: Frame, reason: str, fate: Fate) -> None:
+        self._run.settle(row, frame, fate)
         if reason not in self._run.reasons or self._run.verdict is not Verdict.FAILED:
             self._run.fail(reason)
 

@@ -112,6 +112,13 @@ class Taking:
         elif not (run.phase is Phase.WAITING and self._hold(event)):
             run.on_end(event, now)
 
+    def leave(self, message: Message) -> None:
+        """One message that arrived, and that is only told of: the series is over."""
+        try:
+            self.run.on_left_over(self._decode(message))
+        except WireError:
+            self.run.out_of_series += 1
+
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
         pool = self.storing.pool
@@ -129,7 +136,7 @@ class Taking:
             frames_written=sink.frames_written,
             frames_discarded=sink.frames_discarded,
             frames_missing=ledger.gaps,
-            frames_duplicate=ledger.duplicates,
+            frames_duplicate=ledger.duplicates.count,
             frames_corrupt=run.corrupt,
             frames_out_of_series=run.out_of_series,
             bytes_written=sink.bytes_written,

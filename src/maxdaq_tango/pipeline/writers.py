@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError
 from maxdaq_tango.files import BlockLayout, FrameTimes
-from maxdaq_tango.model import Buffer
+from maxdaq_tango.model import Buffer, Fate
 from maxdaq_tango.pipeline.arena import Arena
-from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.writer_protocol import (
     Answer,
     Begin,
@@ -295,7 +294,7 @@ class Writer:
         elif isinstance(message, Failed):
             self.failure = self.failure or message.trouble.to_error()
             self._batch.clear()
-            self._settle(len(self._under_way), Fate.LOST)
+            self._settle(len(self._under_way), Fate.LOST_WRITER)
         elif isinstance(message, Answer):
             self._answers.append(message)
         else:
@@ -321,7 +320,7 @@ class Writer:
         self._batch.clear()
         self.failure = self.failure or self._death()
         log.error("%s", self._death())
-        self._settle(len(self._under_way), Fate.LOST)
+        self._settle(len(self._under_way), Fate.LOST_WRITER)
 
     def _death(self) -> FileError:
         return FileError(

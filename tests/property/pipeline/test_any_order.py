@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from maxdaq_tango.model import (
     Encoding,
+    Fate,
     Frame,
     FrameFormat,
     RunRequest,
@@ -17,7 +18,6 @@ from maxdaq_tango.model import (
     StreamFormat,
     Verdict,
 )
-from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.series_run import SeriesRun
 
 FORMAT = FrameFormat((1, 1), "uint8", Encoding.NONE)

@@ -164,6 +164,6 @@ def test_every_road_leads_to_the_same_file(harness: Harness, road: Road, monkeyp
             *("daq", "data", "exptime", "exposure_time", "frame_metadata", "real_time", "sequence_number"),
             *("start_time", "stop_time"),
         ]
-    ) + sorted(["chunk_checksum", "frame_texts", "frame_valid", "receipt", "receive_time"]) + ["angle"]
+    ) + sorted(["chunk_checksum", "frame_fate", "frame_texts", "frame_valid", "receipt", "receive_time"]) + ["angle"]
     links = [f"data_{number + 1:06d}" for number in range(len(found["data files"]))]
     assert found["plot"] == ["data", *links]

@@ -316,7 +316,8 @@ class TestEnds:
         assert receipt.verdict is Verdict.ABORTED
         assert (receipt.frames_received, receipt.frames_written) == (20, 4)
         assert receipt.frames_lost == tuple(range(4, 20))
-        assert receipt.reasons[1:] == ("16 frames that waited to be packed or turned were thrown away",)
+        assert receipt.frames_lost_at == {"pool": ((4, 19),)}
+        assert receipt.reasons[1:] == ("frames that had arrived were lost: 16 at the pool",)
         assert np.array_equal(stored(receipt)[:4], [pixels(n) for n in range(4)])
         assert check_file(receipt.file).problems == []
 

@@ -219,21 +219,24 @@ class TestDisk:
     def test_a_write_error_fails_the_run_and_keeps_what_was_written(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        write = SeriesFile.write
+        write, sent = SeriesFile.write, threading.Event()
 
         def fail_at_two(file: SeriesFile, row: int, *arguments: Any) -> int:
             if row == 2:
+                sent.wait(WAIT_S)  # who fails closes the sockets, and the sender would wait for them
                 raise FileError("write a frame", of=str(file.destination.part), answer="No space left (errno 28)")
             return write(file, row, *arguments)
 
         monkeypatch.setattr(SeriesFile, "write", fail_at_two)
         harness.prepare(expected_frames=5, compression=Compression.NONE)
         harness.sender.series(5)
+        sent.set()
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.FAILED
         assert "No space left" in receipt.reasons[0]
-        assert receipt.frames_lost == (2,)
+        assert receipt.frames_lost_at["writer"] == ((2, 2),)
         assert receipt.frames_written == 2
+        assert receipt.frames_written + receipt.frames_lost_count + receipt.frames_missing_count == 5
         assert np.array_equal(stored(receipt)[:2], [pixels(0), pixels(1)])
         assert harness.receiver.state is AcquisitionState.FAULT
         monkeypatch.undo()
@@ -317,7 +320,8 @@ def test_an_endless_source_does_not_outlast_a_stop(harness: Harness, monkeypatch
     assert check_file(receipt.file).problems == []
 
 
-def test_an_abort_says_what_it_threw_away(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.lesson(13)
+def test_an_abort_tells_of_every_frame_that_it_threw_away(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_writes(monkeypatch, 0.02, range(100))
     harness.prepare(expected_frames=100, compression=Compression.NONE)
     harness.sender.header()
@@ -327,8 +331,11 @@ def test_an_abort_says_what_it_threw_away(harness: Harness, monkeypatch: pytest.
     harness.receiver.abort("enough")
     receipt = harness.receipt()
     left = 100 - receipt.frames_written
-    assert receipt.reasons == ("enough", f"{left} messages that had arrived by then were thrown away unread")
-    assert receipt.frames_out_of_series == 0
+    assert receipt.reasons == ("enough", f"frames that had arrived were lost: {left} at the socket")
+    assert receipt.frames_lost_at == {"socket": ((receipt.frames_written, 99),)}
+    assert (receipt.frames_missing_count, receipt.frames_out_of_series, receipt.frames_received) == (0, 0, 100)
+    assert receipt.shape[0] == receipt.frames_written  # no blank rows for what was never taken
+    assert check_file(receipt.file).problems == []
 
 
 @pytest.mark.parametrize("number", [2**40, 2**62])

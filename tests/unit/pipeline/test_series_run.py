@@ -6,6 +6,7 @@ import pytest
 
 from maxdaq_tango.model import (
     Encoding,
+    Fate,
     Frame,
     FrameFormat,
     RunRequest,
@@ -14,7 +15,6 @@ from maxdaq_tango.model import (
     StreamFormat,
     Verdict,
 )
-from maxdaq_tango.pipeline.ledger import Fate
 from maxdaq_tango.pipeline.series_run import END_MESSAGE_WAIT_S, Phase, SeriesRun
 
 FORMAT = FrameFormat((2, 2), "uint16", Encoding.NONE)
@@ -448,3 +448,37 @@ def test_a_count_corrected_below_what_has_come_is_not_complete() -> None:
     assert receipt.verdict is Verdict.INCOMPLETE
     assert receipt.reasons == ("3 frames came, and 2 were expected in the end",)
     assert receipt.frames_written == 3
+
+
+def test_what_had_arrived_when_a_run_is_cut_short_is_lost_at_the_socket() -> None:
+    played = Played(expected_frames=5).give(start(), *frames(0))
+    played.run.abort("enough")
+    for left in (*frames(1, 0, 4), frame(9, "13"), SeriesEnd(series="14")):
+        played.run.on_left_over(left)
+    account, receipt = played.run.close()
+    assert receipt.frames_lost_at == {"socket": ((1, 1), (4, 4))}
+    assert (receipt.frames_lost, receipt.frames_missing, receipt.frames_out_of_series) == ((1, 4), (2, 3), 1)
+    assert receipt.frames_duplicate_ranges == ((0, 0),)
+    assert receipt.reasons == ("enough", "frames that had arrived were lost: 2 at the socket")
+    assert account.row_count == 1
+
+
+def test_a_run_cut_short_before_its_header_was_taken_knows_its_frames_all_the_same() -> None:
+    played = Played(expected_frames=2)
+    played.run.abort("enough")
+    for left in (start(), *frames(0, 1)):
+        played.run.on_left_over(left)
+    _, receipt = played.run.close()
+    assert (receipt.frames_lost, receipt.frames_missing_count, receipt.frames_out_of_series) == ((0, 1), 0, 0)
+
+
+def test_frames_behind_the_end_are_late() -> None:
+    played = Played(expected_frames=4, grace_s=0.1).give(start(), *frames(0, 1), SeriesEnd(series="14")).wait(0.2)
+    for left in frames(3, 1, 7):
+        played.run.on_left_over(left)
+    account, receipt = played.run.close()
+    assert (receipt.frames_late, receipt.frames_late_ranges, receipt.frames_missing) == (1, ((3, 3),), (2,))
+    assert receipt.frames_unexpected_ranges == ((7, 7),)
+    assert receipt.verdict is Verdict.INCOMPLETE
+    assert "1 frames came after the series was over" in receipt.reasons
+    assert account.row_count == 4
