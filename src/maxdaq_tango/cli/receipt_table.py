@@ -33,6 +33,7 @@ def receipt_table(receipt: Receipt) -> Table:
     for name, count in (
         ("discarded", receipt.frames_discarded),
         ("duplicate", receipt.frames_duplicate),
+        ("conflicting", receipt.frames_conflicting),
         ("corrupt", receipt.frames_corrupt),
         ("late", receipt.frames_late),
         ("lost", max(receipt.frames_lost_count, len(receipt.frames_lost))),

@@ -20,7 +20,7 @@ from maxdaq_tango.files.block_file import BlockLayout
 from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_blocks
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
-from maxdaq_tango.files.columns import FrameColumns, FrameTimes
+from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
@@ -177,6 +177,10 @@ class BlockedSeries:
         store.settle(valid, first)
         self._rows = rows
         self._master.join(layout, self._parts(rows), rows, first)
+
+    def checksums(self) -> Checksums:
+        """Of the rows, after `settle`."""
+        return self._master.checksums()
 
     def finish(self, receipt: Receipt, fates: Fates | None = None) -> Path:
         """Complete the master and publish all files; returns the master's final path."""

@@ -204,6 +204,16 @@ class FrameColumns:
         self._others[row] = text
 
 
+Checksums = np.ndarray[tuple[int], np.dtype[np.uint64]]
+"""xxh3-64 of what is stored of each row; 0 where no frame is."""
+
+
+def read_checksums(group: h5py.Group) -> Checksums:
+    """Of the rows of a detector group."""
+    checksums: Checksums = group["daq/chunk_checksum"][...]
+    return checksums
+
+
 def scatter(dataset: h5py.Dataset, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
     """Put values into these rows of a column; where a row is there twice, the later value counts."""
     if not len(rows):

@@ -24,7 +24,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import close_anyhow
 from maxdaq_tango.files.block_file import PIXELS, BlockLayout, sync_file
 from maxdaq_tango.files.block_turn import BlockFiles
-from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, FrameColumns
+from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, Checksums, FrameColumns, read_checksums
 from maxdaq_tango.files.frame_texts import joined, store_texts
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
 from maxdaq_tango.files.ownership import claim, release
@@ -86,6 +86,11 @@ class MasterFile:
                     store_texts(group, texts)
             finally:
                 files.close()
+
+    def checksums(self) -> Checksums:
+        """Of the rows, after `join`."""
+        with told_as_file_error("read the checksums of", self.destination), self._opened("r") as file:
+            return read_checksums(file[f"/entry/instrument/{self._detector}"])
 
     def finish(
         self, layout: BlockLayout, names: Sequence[str], rows: int, receipt: Receipt, fates: Fates | None = None

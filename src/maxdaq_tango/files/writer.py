@@ -26,7 +26,7 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
-from maxdaq_tango.files.columns import EXTRAS, FIXED, FrameColumns, FrameTimes
+from maxdaq_tango.files.columns import EXTRAS, FIXED, Checksums, FrameColumns, FrameTimes, read_checksums
 from maxdaq_tango.files.frame_log import LogEnd
 from maxdaq_tango.files.layout import (
     EXPECTED,
@@ -245,6 +245,11 @@ class SeriesFile:
             data.resize(rows, axis=0)
             self._columns.settle(group, rows, first, rotation, modulus)
             self._group = group
+
+    def checksums(self) -> Checksums:
+        """Of the rows, after `settle`."""
+        with self._errors("read the checksums of"):
+            return read_checksums(self._group)
 
     def finish(self, receipt: Receipt, fates: Fates | None = None) -> Path:
         """Add the receipt, and the fate of each row, and publish the file; returns its final path."""

@@ -47,6 +47,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Copies of frames that were here already; not kept."""
     frames_duplicate_ranges: tuple[tuple[int, int], ...] = ()
     """Numbers of which copies came; MISSING_LISTED different ones at most."""
+    frames_conflicting: int = 0
+    """Frames of which a copy came with other pixels; the first that came is stored, and may be the wrong one."""
+    frames_conflicting_ranges: tuple[tuple[int, int], ...] = ()
     frames_corrupt: int = 0
     """Messages that could not be decoded, or whose pixels did not fit the series."""
     frames_corrupt_numbers: tuple[int, ...] = ()
@@ -92,6 +95,18 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What the receiver decided by itself, and why: the way to the disk, the packing, limits and workers."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """The run request as the engine took it, JSON values only."""
+
+    def with_conflicts(self, ranges: tuple[tuple[int, int], ...]) -> Receipt:
+        """Of these frames a copy came that differs: nobody can say which one is true, so the run is not COMPLETE."""
+        count = sum(last - first + 1 for first, last in ranges)
+        reason = f"{count} frames came again with other pixels, and the first that came is stored"
+        return msgspec.structs.replace(
+            self,
+            verdict=Verdict.INCOMPLETE if self.verdict is Verdict.COMPLETE else self.verdict,
+            reasons=(*self.reasons, reason),
+            frames_conflicting=count,
+            frames_conflicting_ranges=ranges,
+        )
 
 
 MISSING_LISTED = 100_000

@@ -172,6 +172,7 @@ class Collector:
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
+        self._taking.look_again(now)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
         if (more or now - began >= SLOW_S) and sources.reading:

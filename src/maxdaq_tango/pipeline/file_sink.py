@@ -24,6 +24,7 @@ from maxdaq_tango.model import (
     SeriesStart,
     Verification,
 )
+from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
@@ -59,6 +60,7 @@ class FileSink:
         self.chain: Chain | None = None
         """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
+        self._copies = Copies()
         self._slowest_s = 0.0
         self._slowest_since = 0.0
 
@@ -160,6 +162,11 @@ class FileSink:
             return Fate.DISCARDED, ""
         return None
 
+    def note_copy(self, frame: Frame) -> None:
+        """Of a frame that is here already: `finish` says whether it is the same."""
+        if self._file is not None:
+            self._copies.note(frame, self._format, self.chain)
+
     def wait_room(self, nbytes: int, timeout_s: float = 0.0) -> bool:
         """Whether frames of so many bytes can be written without waiting for the disk, at once or after `timeout_s`."""
         return self._file is None or self._file.wait_room(nbytes, timeout_s)
@@ -219,6 +226,8 @@ class FileSink:
             raise FileError("close the file", answer="it was never laid out")
         valid = account.fates[: account.row_count] == Fate.WRITTEN
         file.settle(valid, account.first, account.rotation, account.modulus)
+        if self._copies and (conflicting := self._copies.conflicting(account, file.checksums())):
+            receipt = receipt.with_conflicts(conflicting)
         final = file.planned_path()
         if final != file.destination.final:
             reason = f"{file.destination.final} was taken by somebody else during the run; the file is {final}"

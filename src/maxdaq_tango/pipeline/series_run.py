@@ -30,6 +30,7 @@ from maxdaq_tango.model import (
     WireEvent,
 )
 from maxdaq_tango.pipeline.ledger import Account, Entry, Ledger
+from maxdaq_tango.pipeline.numbering import Numbering
 from maxdaq_tango.pipeline.verdicts import HowItEnded, counts_of, judge, loss_of
 
 
@@ -65,11 +66,14 @@ class SeriesRun:
         self.out_of_series = 0
         self.end_message_seen = False
         self.corrupt_numbers: set[int] = set()
+        self.doubtful: Frame | None = None
+        """It contradicts the numbering of its series; it is taken after all if the rule ends, see `Numbering`."""
         self.lost = 0
         self.late = 0
         self._wanted = request.series
         self._asked_frames = request.expected_frames
         self._strangers: dict[str, int] = {}
+        self._numbering = Numbering()
         self.interrupted = False
         """The header of another series ended it; it is counted as out of series."""
         self._in_order = (sockets or len(request.sources)) == 1
@@ -115,6 +119,7 @@ class SeriesRun:
             self._turn_away(start.series)
             return False
         self.start, self.phase = start, Phase.TAKING
+        self._numbering = Numbering(start.msg_number)
         self.end_message_seen = False
         self._started_at = self._last_frame_at = now
         self.ledger.set_expected(start.frame_count if self._asked_frames is None else self._asked_frames)
@@ -126,10 +131,13 @@ class SeriesRun:
         if not self._belongs(frame.series, frame.msg_number):
             self._turn_away(frame.series)
             return None
-        if frame.msg_number is not None and self.start is not None and self.start.msg_number is not None:
-            before = frame.msg_number - self.start.msg_number - 1
-            if before <= frame.frame_number:
-                self.ledger.hint_first(frame.frame_number - before)
+        msg_number, numbering = frame.msg_number, self._numbering
+        if msg_number is not None and msg_number - frame.frame_number != numbering.offset:
+            if not numbering.accepts(msg_number, frame.frame_number, self.ledger.newest):
+                self.doubtful = frame
+                return None
+            if numbering.first is not None:
+                self.ledger.hint_first(numbering.first)
         entry, row = self.ledger.enter(frame.frame_number, self._slack)
         if entry is not Entry.NEW:
             return None
@@ -162,6 +170,18 @@ class SeriesRun:
         self.corrupt += 1
         if self.corrupt <= 10:
             self.reasons.append(f"corrupt message: {reason}")
+
+    def take_doubtful(self) -> Frame | None:
+        """The frame that contradicted the numbering, once it is known that the sender does not number like that."""
+        if self.doubtful is None or not self._numbering.is_off:
+            return None
+        frame, self.doubtful = self.doubtful, None
+        return frame
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        """What was decided about the stream, and why."""
+        return {"numbering": self._numbering.decision} if self._numbering.decision else {}
 
     # -- what became of a frame --------------------------------------------------------------------------------------
 
@@ -291,6 +311,9 @@ class SeriesRun:
         ended_by_itself = self.end_message_seen and not self._stopping and self.verdict is None
         # Frames that were never sent need no blank rows.
         keep_tail = ended_by_itself and (self.ledger.expected or 0) <= 2 * self.ledger.seen
+        if self.doubtful is not None:
+            self._turn_away("a STINS frame that is not numbered like its series")
+            self.doubtful = None
         account = self.ledger.close(keep_tail=keep_tail)
         if loss := loss_of(account):
             self.reasons.append(loss)

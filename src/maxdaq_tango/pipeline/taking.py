@@ -23,6 +23,7 @@ from maxdaq_tango.model import (
     SeriesEnd,
     SeriesStart,
     Verdict,
+    WireEvent,
 )
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
@@ -70,6 +71,7 @@ class Taking:
         self._held: list[Frame | SeriesEnd] = []
         self._held_bytes = 0
         self._held_limit_bytes = shares.held
+        self._copies_seen = 0
         self._decided: dict[str, str] = {}  # kept, as the pool is gone before the receipt is written
         self._began_at = datetime.now(UTC)
 
@@ -112,18 +114,25 @@ class Taking:
         elif not (run.phase is Phase.WAITING and self._hold(event)):
             run.on_end(event, now)
 
+    def look_again(self, now: float) -> None:
+        """At what was doubtful when it came. Between two batches of messages."""
+        if not self.run.is_over and (frame := self.run.take_doubtful()) is not None:
+            self._take_frame(frame, now, time.time())
+
     def leave(self, message: Message) -> None:
         """One message that arrived, and that is only told of: the series is over."""
         try:
-            self.run.on_left_over(self._decode(message))
+            event = self._decode(message)
         except WireError:
             self.run.out_of_series += 1
+        else:
+            self._leave(event)
 
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
         pool = self.storing.pool
         workers = {"pool": f"{pool.worker_count} workers of {pool.most_workers}"} if pool is not None else {}
-        self._decided |= {**self.sink.decisions, **workers}
+        self._decided |= {**self.sink.decisions, **workers, **self.run.decisions}
         return dict(self._decided)
 
     def counters(self) -> Counters:
@@ -149,6 +158,8 @@ class Taking:
 
     def drain(self) -> None:
         """What is on its way to the file is written."""
+        if (frame := self.run.take_doubtful()) is not None:
+            self._leave(frame)
         try:
             self.storing.close()
         except Exception as error:  # what was in the pool is counted as lost when the ledger is closed
@@ -190,6 +201,20 @@ class Taking:
         row = self.run.on_frame(frame, now)
         if row is not None:
             storing.store(row, frame, received_at)
+        else:
+            self._look_at_copy(frame)
+
+    def _leave(self, event: WireEvent) -> None:
+        self.run.on_left_over(event)
+        if isinstance(event, Frame):
+            self._look_at_copy(event)
+
+    def _look_at_copy(self, frame: Frame) -> None:
+        """Of a frame that was not to be stored: it may be one that is here already."""
+        count = self.run.ledger.duplicates.count
+        if count > self._copies_seen:
+            self._copies_seen = count
+            self.sink.note_copy(frame)
 
     def _take_damaged(self, error: DamagedFrame, now: float) -> None:
         """Entered like any other, so that it is told from one that never came, and an intact copy can follow."""
