@@ -199,9 +199,23 @@ def test_dropped_frames_are_counted_and_the_alarm_is_cleared_by_reset(daq, clien
     wait(lambda: daq.State() in NOT_BUSY, 15, "end")
     assert (daq.State(), daq.Verdict, daq.nFramesReceived) == (DevState.ALARM, "INCOMPLETE", 8)
     wait(lambda: clients.receiver.nFramesMissing == 2, 2, "the count of missing frames")
+    assert clients.receiver.MissingFrames == "3-4"
+    lost = clients.receiver.nFramesLost, clients.receiver.nFramesLate, clients.receiver.nFramesUnexpected
+    assert lost == (0, 0, 0)
     daq.Reset()
     assert daq.State() == DevState.ON
     assert daq.Verdict == ""
+
+
+@pytest.mark.lesson(1)
+def test_a_gap_is_in_status_while_frames_still_come(clients, faults, wait):
+    daq = clients.detector
+    prepare(daq, clients, frames=100, exposure=0.02)
+    faults(drop_frames=[3, 4, 5])
+    daq.Arm()
+    wait(lambda: clients.receiver.MissingFrames == "3-5", 5, "the gap")
+    assert "3 frames have not come, the first of them 3-5" in clients.receiver.Status()
+    assert clients.receiver.State() == DevState.RUNNING
 
 
 def test_a_detector_error_in_mid_run_is_told_in_its_words(daq, clients, faults, wait):

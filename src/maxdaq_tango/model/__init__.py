@@ -22,6 +22,7 @@ from maxdaq_tango.model.run import (
 )
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
+from maxdaq_tango.model.texts import ranges_text
 
 __all__ = [
     "BUSY_STATES",
@@ -64,4 +65,5 @@ __all__ = [
     "check_framing",
     "is_deeper",
     "next_state",
+    "ranges_text",
 ]

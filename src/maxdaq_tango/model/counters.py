@@ -15,10 +15,16 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     frames_written: int = 0
     frames_discarded: int = 0
     frames_missing: int = 0
-    """Gaps seen so far: numbers below the newest one that have not come."""
+    """Gaps seen so far: numbers below the newest one that have not come. When the run is over: all that never came."""
+    gap_first: int = -1
+    """First number of the first gap; -1 = none."""
+    gap_last: int = -1
     frames_duplicate: int = 0
     frames_corrupt: int = 0
     frames_out_of_series: int = 0
+    frames_lost: int = 0
+    frames_late: int = 0
+    frames_unexpected: int = 0
     bytes_received: int = 0
     bytes_written: int = 0
     queue_bytes: int = 0

@@ -39,6 +39,8 @@ MAX_JUMP = 1 << 24
 """A number further than this beyond the newest is taken for damage: it must not allocate terabytes."""
 MOST_ROWS = 1 << 24
 """Detectors are armed for 2000 million frames and stopped by hand: no rows are laid out for such a count."""
+GAP_SHOWN = 100_000
+"""Numbers of a gap that are counted while a run is on."""
 NOT_TAKEN = (Fate.MISSING, Fate.LATE, Fate.LOST_SOCKET)
 """Behind the last frame that was taken they get no rows, unless the sender ended the series itself."""
 
@@ -164,6 +166,20 @@ class Ledger:
             return 0
         return self._newest - self._provisional_first() + 1 - self.seen
 
+    def first_gap(self) -> tuple[int, int] | None:
+        """First and last number of the first gap below the newest; None when there is none."""
+        if self.gaps <= 0:
+            return None
+        first, offset = self._provisional_first(), self._offset or 0
+        numbers = range(first, self._newest + 1)
+        low = self._find(Fate.MISSING, numbers, offset)
+        if low is None:
+            return None
+        high = low
+        while high < self._newest and high - low < GAP_SHOWN and self._held(high + 1, offset) == Fate.MISSING:
+            high += 1
+        return low, high
+
     def close(self, *, keep_tail: bool = True) -> Account:
         """The account. `keep_tail`: rows for expected frames after the last one seen are kept, as blanks.
 
@@ -240,6 +256,26 @@ class Ledger:
         if self._modulus is not None and self._newest < self._modulus:
             return 0
         return self._lowest
+
+    def _held(self, number: int, offset: int) -> int:
+        row = number - offset
+        return self._fates[row % self._modulus if self._modulus else row]
+
+    def _find(self, fate: Fate, numbers: range, offset: int) -> int | None:
+        """The first of the numbers that has this fate."""
+        begin, count = numbers.start - offset, len(numbers)
+        if self._modulus is None:
+            pieces = [(begin, begin + count)]
+        else:
+            begin %= self._modulus
+            pieces = [(begin, min(begin + count, self._modulus)), (0, max(0, begin + count - self._modulus))]
+        passed = 0
+        for low, high in pieces:
+            row = self._fates.find(fate.to_bytes(1, "little"), max(0, low), high)  # memchr: a million rows in 0.1 ms
+            if row >= 0:
+                return numbers.start + passed + row - low
+            passed += high - low
+        return None
 
     def _grow(self, rows: int) -> None:
         self._fates.extend(bytes(max(rows, 2 * len(self._fates)) - len(self._fates)))

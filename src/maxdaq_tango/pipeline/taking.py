@@ -16,6 +16,7 @@ from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.model import (
     Counters,
     DamagedFrame,
+    Fate,
     FileNaming,
     Frame,
     Receipt,
@@ -28,7 +29,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
-from maxdaq_tango.pipeline.ledger import Fate
+from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.storing import Storing, told
@@ -72,6 +73,7 @@ class Taking:
         self._held_bytes = 0
         self._held_limit_bytes = shares.held
         self._copies_seen = 0
+        self._account: Account | None = None
         self._decided: dict[str, str] = {}  # kept, as the pool is gone before the receipt is written
         self._began_at = datetime.now(UTC)
 
@@ -138,16 +140,25 @@ class Taking:
     def counters(self) -> Counters:
         """The live account, without what the sockets know."""
         run, ledger, sink = self.run, self.run.ledger, self.sink
+        missing, gap = ledger.gaps, ledger.first_gap()
+        if self._account is not None:  # over: the tail is missing too
+            missing, gaps = self._account.missing_count, self._account.missing_ranges
+            gap = gaps[0] if gaps else None
         return Counters(
             run_number=self.number,
             frames_expected=-1 if ledger.expected is None else ledger.expected,
             frames_received=ledger.seen - len(run.corrupt_numbers),
             frames_written=sink.frames_written,
             frames_discarded=sink.frames_discarded,
-            frames_missing=ledger.gaps,
+            frames_missing=missing,
+            gap_first=gap[0] if gap else -1,
+            gap_last=gap[1] if gap else -1,
             frames_duplicate=ledger.duplicates.count,
             frames_corrupt=run.corrupt,
             frames_out_of_series=run.out_of_series,
+            frames_lost=run.lost,
+            frames_late=run.late,
+            frames_unexpected=ledger.unexpected.count,
             bytes_written=sink.bytes_written,
             queue_bytes=self.storing.nbytes,
             queue_limit_bytes=self.storing.limit_bytes,
@@ -170,6 +181,7 @@ class Taking:
         run = self.run
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         account, receipt = run.close()
+        self._account = account
         receipt = msgspec.structs.replace(
             receipt,
             bytes_received=bytes_received,

@@ -57,7 +57,20 @@ class ReceiverAttributes:
     nFramesReceived = _count("frames_received", "Frames received", "Distinct frames of this run that arrived intact.")
     nFramesWritten = _count("frames_written", "Frames written", "Frames of this run handed to the disk.")
     nFramesDiscarded = _count("frames_discarded", "Frames discarded", "Not written on request: discard, or live only.")
-    nFramesMissing = _count("frames_missing", "Frames missing", "Gaps seen so far below the newest frame number.")
+    nFramesMissing = _count(
+        "frames_missing",
+        "Frames missing",
+        "Gaps below the newest frame number; after the run all that never came.",
+    )
+    MissingFrames = told(
+        lambda self: self._missing_frames(),
+        dtype=str,
+        label="Missing frames",
+        doc="Their numbers, such as 3, 7-9; in a run the first gap. At most 1000 characters, the receipt has all.",
+    )
+    nFramesLost = _count("frames_lost", "Frames lost", "Arrived intact, lost between socket and disk.")
+    nFramesLate = _count("frames_late", "Frames late", "Of this run, came when it was over; not written.")
+    nFramesUnexpected = _count("frames_unexpected", "Frames unexpected", "Numbers beyond the expected; not written.")
     nFramesDuplicate = _count("frames_duplicate", "Frames duplicate", "Frame numbers that came more than once.")
     nFramesCorrupt = _count("frames_corrupt", "Frames corrupt", "Messages that could not be decoded.")
     nFramesOutOfSeries = _count(

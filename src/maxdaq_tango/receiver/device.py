@@ -18,7 +18,7 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
-from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat
+from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ranges_text
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
@@ -126,7 +126,10 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         counters = self.counters
         if state in BUSY_STATES:
             expected = f" of {counters.frames_expected}" if counters.frames_expected >= 0 else ""
-            return f"{state.value}: {counters.frames_received}{expected} frames received. {message}".strip()
+            lines = [f"{state.value}: {counters.frames_received}{expected} frames received. {message}".strip()]
+            if counters.frames_missing > 0:
+                lines.append(f"{counters.frames_missing} frames have not come, the first of them {self._first_gap()}")
+            return "\n".join(lines)
         if self._failure:
             return self._failure
         if state is State.FAULT:
@@ -137,6 +140,17 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         frames = f"{receipt.frames_received} frames received, {receipt.frames_written} written"
         head = f"Ready. Last run {receipt.verdict.value}: {frames}"
         return "\n".join([head, *receipt.reasons])
+
+    def _first_gap(self) -> str:
+        counters = self.counters
+        return ranges_text([(counters.gap_first, counters.gap_last)]) if counters.gap_first >= 0 else ""
+
+    def _missing_frames(self) -> str:
+        if self._receipt is not None:
+            return ranges_text(self._receipt.frames_missing_ranges)
+        more = self.counters.frames_missing - (self.counters.gap_last - self.counters.gap_first + 1)
+        first = self._first_gap()
+        return f"{first}, ..." if first and more > 0 else first
 
     def _hear(self, told_: Told) -> None:
         # From the engine's reader thread: plain Python only, the pump tells Tango.

@@ -232,3 +232,23 @@ def test_it_knows_which_frames_are_on_their_way(expected: int | None) -> None:
     assert not any(ledger.is_on_its_way(number) for number in (0, 2, 4, 2**40 + 1))
     ledger.settle(row, Fate.WRITTEN)
     assert not ledger.is_on_its_way(3)
+
+
+@pytest.mark.parametrize("expected", [None, 1000])
+@pytest.mark.parametrize("first", [0, 7, 5000])
+def test_the_first_gap_is_known_while_frames_come(expected: int | None, first: int) -> None:
+    ledger = Ledger(expected)
+    assert ledger.first_gap() is None
+    ledger.hint_first(first)
+    enter_all(ledger, [first + n for n in (0, 1, 5, 6, 9)])
+    assert ledger.first_gap() == (first + 2, first + 4)
+    enter_all(ledger, [first + n for n in (2, 3, 4)])
+    assert ledger.first_gap() == (first + 7, first + 8)
+    enter_all(ledger, [first + 7, first + 8])
+    assert (ledger.first_gap(), ledger.gaps) == (None, 0)
+
+
+def test_the_first_gap_is_found_where_rows_go_round() -> None:
+    ledger = Ledger(10)
+    enter_all(ledger, [8, 9, 10, 13])
+    assert ledger.first_gap() == (11, 12)

@@ -288,3 +288,29 @@ def test_frames_that_overtake_their_header_on_another_socket_are_kept(harness: H
     receipt = harness.receipt()
     assert receipt.verdict is Verdict.COMPLETE
     assert np.array_equal(stored(receipt), [pixels(n) for n in range(4)])
+
+
+def test_the_counters_after_a_run_are_those_of_its_receipt(harness: Harness) -> None:
+    harness.prepare(expected_frames=20, grace_s=0.1)
+    harness.sender.header()
+    for number in (0, 1, 5, 5, 6):
+        harness.sender.number = number + 1
+        harness.sender.image(number)
+    harness.sender.number = 21
+    harness.sender.end()
+    receipt = harness.receipt()
+    counters = harness.counters[-1]
+    assert receipt.frames_missing_ranges == ((2, 4), (7, 19))
+    assert (counters.frames_missing, counters.gap_first, counters.gap_last) == (16, 2, 4)
+    assert (counters.frames_duplicate, counters.frames_lost, counters.frames_late) == (1, 0, 0)
+
+
+def test_a_gap_is_told_while_frames_come(harness: Harness) -> None:
+    harness.prepare(expected_frames=20)
+    harness.sender.header()
+    for number in (0, 4, 5):
+        harness.sender.number = number + 1
+        harness.sender.image(number)
+    harness.wait_written(3)
+    counters = harness.counters[-1]
+    assert (counters.frames_missing, counters.gap_first, counters.gap_last) == (3, 1, 3)
