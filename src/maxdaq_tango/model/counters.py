@@ -31,6 +31,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit_bytes: int = 0
     queue_full_count: int = 0
     """Times the socket was left unread because the budget was full."""
+    stalled_ms: int = 0
+    """How long the stream has been silent inside a series, once that is longer than it should be; 0 = it flows."""
     newest_frame_number: int = -1
     write_latency_us: int = 0
     """Longest single write of the last second."""

@@ -110,6 +110,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     series: str | None = None
     """None = the first series whose start message arrives after Prepare."""
     frame_period_s: float | None = None
+    triggered: bool = False
+    """Bursts wait for triggers from outside, so the stream may rest between them."""
     frame_nbytes: int | None = None
     """Uncompressed bytes of one frame where known beforehand; sizes the sockets' high-water marks."""
     detector: str = "detector"

@@ -6,12 +6,14 @@ file belong to this thread alone.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import zmq
@@ -27,6 +29,8 @@ from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking
 from maxdaq_tango.pipeline.writers import Writer
 
+log = logging.getLogger(__name__)
+
 TICK_S = 0.1
 PUBLISH_S = 0.02
 """Requests and counters wait no longer than this for the frames in hand."""
@@ -38,6 +42,7 @@ SLOW_S = 0.01
 STOPPED_S = 0.25
 """A disk that takes nothing for so long has stopped: all memory there is goes to what the sender cannot keep."""
 OVER = Phase.OVER
+What = TypeVar("What")
 
 _STATE_OF = {
     Phase.WAITING: AcquisitionState.ARMED,
@@ -73,8 +78,8 @@ class Collector:
         writers: Sequence[Writer] = (),
     ) -> None:
         """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread."""
-        self._tell = tell
-        self._publish = publish
+        self._tell = _unfailing(tell)
+        self._publish = _unfailing(publish)
         self._software = software
         self._request = request
         self._numbers = numbers
@@ -89,7 +94,7 @@ class Collector:
         self._requests: deque[Callable[[SeriesRun, float], None]] = deque()
         self._taking = self._next_taking()
         self._bytes_before = self._full_before = 0
-        self._published_at = 0.0
+        self._published_at = self._busy_until = 0.0
         self._phase = Phase.WAITING
         self._laid_out = False
         self._thread = threading.Thread(target=self._collect, name=f"collector {self._taking.number}", daemon=True)
@@ -175,6 +180,8 @@ class Collector:
         self._taking.look_again(now)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
+        if batch:
+            self._busy_until = now
         if (more or now - began >= SLOW_S) and sources.reading:
             sources.fill(wholly=False)
         self._taking.sink.checkpoint_if_due(now)
@@ -250,7 +257,14 @@ class Collector:
             queue_bytes=sources.nbytes + counters.queue_bytes,
             queue_limit_bytes=sources.limit_bytes + counters.queue_limit_bytes,
             queue_full_count=sources.full_count - self._full_before,
+            stalled_ms=self._stalled_ms(),
         )
+
+    def _stalled_ms(self) -> int:
+        """Messages that wait for a slow disk are no silence of the sender."""
+        if self._sources.nbytes or not self._sources.reading:
+            return 0
+        return int(self._taking.run.silent_s(time.monotonic(), self._busy_until) * 1000)
 
     def _say(self, state: AcquisitionState, message: str, receipt: Receipt | None = None) -> None:
         run_id, decisions = self._request.run_id, self.decisions
@@ -329,6 +343,18 @@ class Collector:
             wake=self._sources.nudge,
             on_wait=self._on_wait,
         )
+
+
+def _unfailing(call: Callable[[What], None]) -> Callable[[What], None]:
+    """Who listens must not be able to stop a run, nor its file from being closed."""
+
+    def tell(what: What) -> None:
+        try:
+            call(what)
+        except Exception:
+            log.exception("while telling of a run")
+
+    return tell
 
 
 def numbered(destination: str, number: int) -> str:

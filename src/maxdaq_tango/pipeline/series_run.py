@@ -46,6 +46,9 @@ class Phase(Enum):
 WRITTEN = Fate.WRITTEN
 END_MESSAGE_WAIT_S = 0.5
 """Longest wait for the end message once every expected frame is in; some senders never send one."""
+LEAST_SILENCE_S = 1.0
+SILENT_PERIODS = 5
+"""Frame periods without a message, and at least LEAST_SILENCE_S, are worth a word."""
 SOCKET_SLACK = 256
 """How many frames may overtake the first one when a stream is dealt over several sockets."""
 
@@ -252,10 +255,25 @@ class SeriesRun:
         """Longest silence allowed: what the request says, but never less than three frame periods."""
         if self.request.stall_timeout_s <= 0:
             return 0.0
+        return max(self.request.stall_timeout_s, 3 * self._period_s)
+
+    def silent_s(self, now: float, busy_until: float = 0.0) -> float:
+        """How long nothing has come inside the series, once that is longer than it should be; 0.0 before.
+
+        Until `busy_until` nobody looked for messages.
+
+        A report and no end: whether the source rests between two triggers or is gone, nobody can see from here.
+        """
+        silence = now - max(self._last_message_at, busy_until)
+        due = self.phase is Phase.TAKING and silence >= max(LEAST_SILENCE_S, SILENT_PERIODS * self._period_s)
+        return silence if due else 0.0
+
+    @property
+    def _period_s(self) -> float:
         period = self.request.frame_period_s
         if period is None and self.start is not None:
             period = self.start.frame_period_s
-        return max(self.request.stall_timeout_s, 3 * (period or 0.0))
+        return period or 0.0
 
     def on_tick(self, now: float) -> None:
         """Let time pass."""

@@ -76,6 +76,14 @@ class ReceiverAttributes:
     nFramesOutOfSeries = _count(
         "frames_out_of_series", "Frames out of series", "Messages of other series; not written."
     )
+    Stalled = told(
+        lambda self: self.counters.stalled_ms / 1000,
+        dtype=float,
+        label="Stalled",
+        unit="s",
+        format="%.1f",
+        doc="How long nothing has come inside a series, once that is over 1 s and 5 frame periods; 0 = it flows.",
+    )
     FrameRate = told(
         lambda self: self._rates.frames_hz,
         dtype=float,

@@ -49,6 +49,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._source, self._format, self._destination, self._expected_frames = "", StreamFormat.DECTRIS_V1.value, "", 0
         self._rates, self._run_id = RateMeter(), ""
         self._failure = ""
+        self._triggered = False
         self._receipt: Receipt | None = None
         self._starting = True
         self._steps = Steps(PyTangoThread)
@@ -114,7 +115,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def dev_state(self) -> tango.DevState:
         """From the table in tango_support/state.py."""
         alarmed = bool(self._failure) or is_alarming(self._receipt.verdict if self._receipt else None)
-        return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed)
+        stalled = self.acquisition_state in BUSY_STATES and self.counters.stalled_ms > 0 and not self._triggered
+        return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed, stalled=stalled)
 
     def dev_status(self) -> str:
         """One sentence, the reasons after it."""
@@ -129,6 +131,10 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             lines = [f"{state.value}: {counters.frames_received}{expected} frames received. {message}".strip()]
             if counters.frames_missing > 0:
                 lines.append(f"{counters.frames_missing} frames have not come, the first of them {self._first_gap()}")
+            if counters.stalled_ms > 0:
+                silent = f"The stream has been silent for {counters.stalled_ms / 1000:.1f} s"
+                rest = ", which it may be between triggers" if self._triggered else ""
+                lines.append(f"{silent}; the newest frame is {counters.newest_frame_number}{rest}")
             return "\n".join(lines)
         if self._failure:
             return self._failure
@@ -203,6 +209,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             )
         request = fields.request(**configuration.own_fields())
         self._run_id, self._receipt, self._failure = request.run_id, None, ""
+        self._triggered = request.triggered
 
         def prepare() -> None:
             try:

@@ -1,7 +1,7 @@
 """Which Tango state a device shows. One table for all devices.
 
 INIT     starting up
-RUNNING  from Arm until the file is closed
+RUNNING  from Arm until the file is closed (a StreamReceiver whose stream has stalled: ALARM)
 FAULT    the last run failed, or the configuration cannot work; the reason is in Status until the next Arm or Reset
 UNKNOWN  the other side cannot be reached
 ALARM    the last run ended with frames missing, or arming failed; the next Arm or Reset clears it
@@ -24,16 +24,17 @@ def tango_state(
     starting: bool = False,
     reachable: bool = True,
     alarmed: bool = False,
+    stalled: bool = False,
     idle: tango.DevState = tango.DevState.ON,
 ) -> tango.DevState:
-    """The first that applies: INIT, RUNNING, FAULT, UNKNOWN, ALARM, idle.
+    """The first that applies: INIT, RUNNING (ALARM when it is stalled), FAULT, UNKNOWN, ALARM, idle.
 
     RUNNING comes before UNKNOWN: frames flow and files are written without the control link.
     """
     if starting:
         return tango.DevState.INIT
     if acquisition in BUSY_STATES:
-        return tango.DevState.RUNNING
+        return tango.DevState.ALARM if stalled else tango.DevState.RUNNING
     if acquisition is AcquisitionState.FAULT:
         return tango.DevState.FAULT
     if not reachable:

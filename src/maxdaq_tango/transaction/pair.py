@@ -107,6 +107,7 @@ class PairRun:
             orientation=self.plan.orientation,
             expected_frames=described.frame_count,
             frame_period_s=described.frame_period_s,
+            triggered=self.plan.settings.trigger_mode is not TriggerMode.INTERNAL,
             frame_nbytes=described.frame_nbytes,
             run_id=run_id,
             metadata={**self.plan.metadata, "detector": described.metadata},

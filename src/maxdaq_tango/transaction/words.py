@@ -81,6 +81,7 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expected_frames: int | None = None
     series: str | None = None
     frame_period_s: float | None = None
+    triggered: bool = False
     frame_nbytes: int | None = None
     orientation: Orientation = Orientation()
     series_count: int = 1

@@ -482,3 +482,25 @@ def test_frames_behind_the_end_are_late() -> None:
     assert receipt.verdict is Verdict.INCOMPLETE
     assert "1 frames came after the series was over" in receipt.reasons
     assert account.row_count == 4
+
+
+@pytest.mark.parametrize(("period_s", "due_s"), [(None, 1.0), (0.01, 1.0), (0.5, 2.5)])
+def test_silence_is_reported_after_five_periods_and_ends_nothing(period_s: float | None, due_s: float) -> None:
+    played = Played(frame_period_s=period_s)
+    assert played.run.silent_s(played.now + 100) == 0.0  # it has not begun
+    played.give(start(), *frames(0))
+    began = played.now
+    assert played.run.silent_s(began + due_s - 0.01) == 0.0
+    assert played.run.silent_s(began + due_s) == pytest.approx(due_s)
+    played.wait(50.0)
+    assert played.run.phase is Phase.TAKING
+    played.give(*frames(1))
+    assert played.run.silent_s(played.now) == 0.0
+    played.give(SeriesEnd(series="14"))
+    assert played.run.silent_s(played.now + 100) == 0.0
+
+
+def test_the_header_tells_the_period_where_the_request_does_not() -> None:
+    played = Played().give(start(frame_period_s=2.0), *frames(0))
+    assert played.run.silent_s(played.now + 9.9) == 0.0
+    assert played.run.silent_s(played.now + 10.0) == 10.0

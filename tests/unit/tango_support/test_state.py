@@ -15,13 +15,14 @@ BOOLS = (False, True)
 
 
 @pytest.mark.parametrize(
-    ("state", "starting", "reachable", "alarmed", "idle"),
-    list(itertools.product(AcquisitionState, BOOLS, BOOLS, BOOLS, (DevState.ON, DevState.STANDBY))),
+    ("state", "starting", "reachable", "alarmed", "stalled", "idle"),
+    list(itertools.product(AcquisitionState, BOOLS, BOOLS, BOOLS, BOOLS, (DevState.ON, DevState.STANDBY))),
 )
-def test_the_first_that_applies_is_shown(state, starting, reachable, alarmed, idle):
-    shown = tango_state(state, starting=starting, reachable=reachable, alarmed=alarmed, idle=idle)
+def test_the_first_that_applies_is_shown(state, starting, reachable, alarmed, stalled, idle):
+    shown = tango_state(state, starting=starting, reachable=reachable, alarmed=alarmed, stalled=stalled, idle=idle)
     rules = [
         (starting, DevState.INIT),
+        (state in BUSY_STATES and stalled, DevState.ALARM),
         (state in BUSY_STATES, DevState.RUNNING),
         (state is AcquisitionState.FAULT, DevState.FAULT),
         (not reachable, DevState.UNKNOWN),
