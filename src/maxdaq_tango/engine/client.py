@@ -7,6 +7,7 @@ reason, and the next `prepare` starts a fresh one.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,9 +22,12 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.engine.counters import CountersMemory, create_counters_file
+from maxdaq_tango.engine.last_words import receipt_of_the_dead
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
 from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
+
+log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 20.0
 """A cold start imports numpy and HDF5 from a slow disk."""
@@ -47,6 +51,8 @@ class EngineClient:
         self._counters: CountersMemory | None = None
         self._reader: threading.Thread | None = None
         self._closing = False
+        self._request: RunRequest | None = None
+        """Of the present or last run: what is known of it when the engine dies."""
         self._start_lock = threading.Lock()
 
     # -- what can be looked at ---------------------------------------------------------------------------------------
@@ -102,6 +108,7 @@ class EngineClient:
         After a time-out that is so as soon as the engine answers again: an abort waits for it behind the request.
         """
         self.start()
+        self._request = request
         wait = timeout_s + request.connect_timeout_s
         try:
             self._ask(Verb.PREPARE, msgspec.to_builtins(request), wait)
@@ -215,9 +222,18 @@ class EngineClient:
 
     def _read(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         decoder = msgspec.json.Decoder(Answer | Told)
+        nonsense = ""
         with contextlib.suppress(OSError), control.makefile("rb") as lines:
             for line in lines:
-                message = decoder.decode(line)
+                if not line.endswith(b"\n"):  # it died in the middle of a word
+                    break
+                try:
+                    message = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeError) as error:
+                    nonsense = f"said what cannot be understood ({error}): {line[:80]!r}"
+                    log.error("%s: the engine %s", self.name, nonsense)
+                    process.kill()  # nobody can know what it means by the next line
+                    break
                 if isinstance(message, Answer):
                     with self._condition:
                         future = self._answers.pop(message.id, None)
@@ -226,7 +242,7 @@ class EngineClient:
                             future.set_result(message)
                 else:
                     self._hear(message)
-        self._bury(process)
+        self._bury(process, nonsense)
 
     def _hear(self, told: Told) -> None:
         with self._condition:
@@ -234,16 +250,20 @@ class EngineClient:
             if told.receipt is not None:
                 self._last_receipt = told.receipt
             self._condition.notify_all()
-        self._on_told(told)
+        try:
+            self._on_told(told)
+        except Exception:  # this thread must go on: whoever waits for an answer waits for it
+            log.exception("%s: while telling of %s", self.name, told.state)
 
-    def _bury(self, process: subprocess.Popen[bytes]) -> None:
+    def _bury(self, process: subprocess.Popen[bytes], nonsense: str = "") -> None:
         """The conversation is over: nobody may wait for an answer any more, and an unasked death is a fault."""
         try:
             code: int | None = process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+        ended = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+        how = nonsense or ended
         error = EngineError("wait for the engine", of=f"{self.name} (pid {process.pid})", answer=f"it {how}")
         with self._condition:
             futures, self._answers = list(self._answers.values()), {}
@@ -251,8 +271,11 @@ class EngineClient:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(error)
         if not self._closing:
-            run_id = self._told.run_id if self.state in BUSY_STATES else ""
-            self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=f"the receiver engine {how}"))
+            message, receipt, run_id = f"the receiver engine {how}", None, ""
+            if self.state in BUSY_STATES and self._request is not None:
+                run_id = self._told.run_id
+                receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions)
+            self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=message, receipt=receipt))
 
     def _clean_up(self) -> None:
         control, self._control = self._control, None

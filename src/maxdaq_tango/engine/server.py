@@ -20,7 +20,7 @@ from maxdaq_tango import __version__
 from maxdaq_tango.engine.counters import CountersMemory
 from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
 from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
-from maxdaq_tango.model import RunRequest
+from maxdaq_tango.model import RunRequest, encoded
 from maxdaq_tango.pipeline import Receiver, RunReport
 from maxdaq_tango.pipeline.memory import keep_freed_memory
 
@@ -93,7 +93,7 @@ class EngineServer:
         self._send(msgspec.convert(report, Told, from_attributes=True))
 
     def _send(self, message: Answer | Told) -> None:
-        line = msgspec.json.encode(message) + b"\n"
+        line = encoded(message) + b"\n"
         with self._send_lock:
             try:
                 self._control.sendall(line)

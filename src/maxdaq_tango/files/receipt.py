@@ -10,7 +10,7 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.layout import ascii_text
-from maxdaq_tango.model import FATE_MEANINGS, Receipt
+from maxdaq_tango.model import FATE_MEANINGS, Receipt, encoded
 
 FATES = "frame_fate"
 Fates = np.ndarray[tuple[int], np.dtype[np.uint8]]
@@ -26,7 +26,7 @@ def store_account(group: h5py.Group, receipt: Receipt, fates: Fates | None) -> N
         dataset.attrs["meanings"] = ascii_text(FATE_MEANINGS)
     if "receipt" in group:
         del group["receipt"]
-    group.create_dataset("receipt", data=msgspec.json.encode(receipt).decode())
+    group.create_dataset("receipt", data=encoded(receipt).decode())
 
 
 def find_detector(file: h5py.File) -> h5py.Group:

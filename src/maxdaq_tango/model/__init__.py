@@ -22,7 +22,7 @@ from maxdaq_tango.model.run import (
 )
 from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
-from maxdaq_tango.model.texts import ranges_text
+from maxdaq_tango.model.texts import encoded, ranges_text
 
 __all__ = [
     "BUSY_STATES",
@@ -63,6 +63,7 @@ __all__ = [
     "WireEvent",
     "blocks_end",
     "check_framing",
+    "encoded",
     "is_deeper",
     "next_state",
     "ranges_text",

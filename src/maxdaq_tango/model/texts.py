@@ -1,8 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and text that can be told whatever is in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 
 LONGEST_TEXT = 1000
 """Characters; a Tango attribute and a line of Status are to be looked at."""
@@ -18,3 +21,24 @@ def ranges_text(ranges: Iterable[tuple[int, int]], longest: int = LONGEST_TEXT) 
             return f"{text}, ..." if text else "..."
         text = longer
     return text
+
+
+def encoded(message: Any) -> bytes:
+    """JSON, also where text cannot be encoded: what an operating system says of a file may hold any bytes.
+
+    Nobody would hear of the end of a run if its account could not be told for one letter in it.
+    """
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_clean(msgspec.to_builtins(message)))
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value

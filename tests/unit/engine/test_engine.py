@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,14 @@ def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(own
     owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
     assert "killed by signal 9" in owner.told[-1].message
     assert owner.told[-1].run_id == "a.h5"
+    receipt = owner.engine.last_receipt
+    assert receipt is not None
+    assert receipt is owner.told[-1].receipt
+    assert (receipt.verdict, receipt.run_id, receipt.frames_expected) == (Verdict.FAILED, "a.h5", 100)
+    assert (receipt.frames_received, receipt.frames_written) == (5, 5)
+    assert receipt.reasons[0] == "the receiver engine was killed by signal 9"
+    assert receipt.file == str(owner.folder / ".a.h5.part")
+    assert receipt.settings["destination"] == str(owner.folder / "a.h5")
     with pytest.raises(EngineError):
         owner.engine.expect("1", 2)
     owner.engine.prepare(owner.request("b.h5", engines=engines))
@@ -285,3 +294,60 @@ def test_what_was_decided_and_why_is_a_line_of_the_log(owner: Owner, capfd: pyte
     lines = [line for line in capfd.readouterr().err.splitlines() if " decided: " in line]
     assert "backend: direct (the number of frames is not known)" in lines[0]
     assert "; pool: " in lines[-1]
+
+
+@pytest.mark.lesson(26)
+def test_a_listener_that_raises_does_not_make_the_owner_deaf(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    def raises(told: Told) -> None:
+        raise ValueError("a panel of mine is broken")
+
+    owner.engine._on_told = raises
+    owner.engine.prepare(owner.request())
+    owner.send()
+    assert owner.engine.wait_idle(WAIT_S)
+    assert owner.engine.last_receipt is not None
+    assert owner.engine.last_receipt.verdict is Verdict.COMPLETE
+    assert "a panel of mine is broken" in caplog.text
+
+
+NONSENSE_ENGINE = """#!{python}
+import socket, sys, json, time
+control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control-fd") + 1]))
+for line in control.makefile("rb"):
+    ask = json.loads(line)
+    control.sendall(json.dumps({{"type": "answer", "id": ask["id"]}}).encode() + b"\\n")
+    if ask["verb"] == "prepare":
+        control.sendall(b'{{"type":"told","state":"ARMED","run_id":"a.h5"}}\\n')
+        control.sendall({line!r})
+"""
+
+
+@pytest.mark.lesson(25)
+@pytest.mark.parametrize(
+    "line", [b"not JSON\n", b'{"type":"told","state":"NO SUCH"}\n', b'{"type":"told"}\n', b"\xff\n"]
+)
+def test_an_engine_that_talks_nonsense_is_a_fault_and_is_replaced(
+    owner: Owner, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = owner.folder / "engine"
+    program.write_text(NONSENSE_ENGINE.format(python=sys.executable, line=line))
+    program.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(program))
+        owner.engine.prepare(owner.request())
+    owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
+    assert "said what cannot be understood" in owner.told[-1].message
+    receipt = owner.engine.last_receipt
+    assert receipt is not None
+    assert (receipt.verdict, receipt.run_id) == (Verdict.FAILED, "a.h5")
+    owner.engine.prepare(owner.request("b.h5"))
+    owner.send()
+    assert owner.engine.wait_idle(WAIT_S)
+    assert owner.engine.last_receipt.verdict is Verdict.COMPLETE
+
+
+def test_an_engine_that_dies_without_a_run_leaves_no_receipt(owner: Owner) -> None:
+    owner.engine.start()
+    owner.engine.kill()
+    owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
+    assert owner.engine.last_receipt is None

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from maxdaq_tango.model import ranges_text
+from maxdaq_tango.model import Receipt, Verdict, encoded, ranges_text
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,12 @@ def test_what_has_no_room_is_told_as_more() -> None:
     assert text.endswith(", ...")
     assert len(text) <= 40
     assert ranges_text([(10**50, 10**50)], 20) == "..."
+
+
+def test_text_that_cannot_be_encoded_is_told_with_its_bytes_spelt_out() -> None:
+    receipt = Receipt(verdict=Verdict.FAILED, reasons=("a\udcffb",), settings={"k\udc80": ["v\udc81", 1, None]})
+    told = msgspec.json.decode(encoded(receipt), type=Receipt)
+    assert told.reasons == ("a\\udcffb",)
+    assert told.settings == {"k\\udc80": ["v\\udc81", 1, None]}
+    plain = Receipt(verdict=Verdict.COMPLETE)
+    assert encoded(plain) == msgspec.json.encode(plain)

@@ -12,17 +12,19 @@ import pytest
 import zmq
 
 from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError, StateError
-from maxdaq_tango.files import SeriesFile, check_file
+from maxdaq_tango.files import SeriesFile, check_file, read_receipt
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
+    Counters,
     Encoding,
     FileNaming,
     Frame,
     FrameFormat,
     Verdict,
 )
+from maxdaq_tango.pipeline import Receiver, RunReport
 from maxdaq_tango.wire import stins
 from receiving import (
     SHAPE,
@@ -435,3 +437,71 @@ def test_frames_larger_than_foreseen_do_not_pass_the_budget_in_the_socket(
     assert sent * len(blob) < 300 << 20
     harness.receiver.abort("seen enough")
     released.set()
+
+
+def test_a_stream_that_stalls_is_told_and_goes_on(harness: Harness) -> None:
+    harness.prepare(expected_frames=2)
+    harness.sender.header()
+    harness.sender.image(0)
+    pause = threading.Event()
+    for _ in range(500):
+        if harness.counters[-1].stalled_ms >= 1000:
+            break
+        pause.wait(0.01)
+    assert 1000 <= harness.counters[-1].stalled_ms < 5000
+    assert harness.receiver.state is AcquisitionState.ACQUIRING
+    harness.sender.image(1)
+    harness.sender.end()
+    assert harness.receipt().verdict is Verdict.COMPLETE
+    assert harness.counters[-1].stalled_ms == 0
+
+
+def test_a_slow_disk_is_no_stall(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_writes(monkeypatch, 1.3, range(1, 2))
+    harness.prepare(expected_frames=4, compression=Compression.NONE)
+    harness.sender.series(4)
+    assert harness.receipt().verdict is Verdict.COMPLETE
+    assert max(counters.stalled_ms for counters in harness.counters) == 0
+
+
+@pytest.mark.lesson(26)
+def test_listeners_that_raise_stop_neither_the_run_nor_its_file(tmp_path: Path) -> None:
+    told: list[RunReport] = []
+    over = threading.Event()
+
+    def hear(report: RunReport) -> None:
+        told.append(report)
+        if report.receipt is not None:
+            over.set()
+        if len(told) > 1:  # the first is heard by whoever prepares
+            raise ValueError("nobody listens")
+
+    def look(counters: Counters) -> None:
+        if len(told) > 1:
+            raise ValueError("nobody looks")
+
+    harness = Harness(tmp_path)
+    receiver = Receiver(hear, look)
+    try:
+        receiver.prepare(harness.request())
+        harness.sender.series(3)
+        assert over.wait(WAIT_S)
+        assert receiver.join(WAIT_S)
+        assert receiver.state is AcquisitionState.IDLE
+        assert check_file(tmp_path / "a.h5").verdict is Verdict.COMPLETE
+    finally:
+        receiver.close()
+        harness.receiver.close()
+        harness.context.destroy(0)
+
+
+def test_a_reason_that_cannot_be_encoded_is_in_the_file_all_the_same(harness: Harness) -> None:
+    harness.prepare(expected_frames=10)
+    harness.sender.header()
+    harness.sender.image(0)
+    harness.wait_written(1)
+    harness.receiver.abort("/data/\udcff.h5 is in the way")
+    receipt = harness.receipt()
+    assert receipt.verdict is Verdict.ABORTED
+    assert check_file(receipt.file).problems == []
+    assert read_receipt(receipt.file).reasons[0] == "/data/\\udcff.h5 is in the way"
