@@ -29,6 +29,12 @@ class SeriesStart(msgspec.Struct, frozen=True, kw_only=True):
     arrays: dict[str, np.ndarray[Any, Any]] = msgspec.field(default_factory=dict)
     """Flat field, pixel mask, count-rate table ...; axes already (rows, columns)."""
 
+    def repeats(self, other: SeriesStart) -> bool:
+        """It is the same message again, and no new series."""
+        if self.series or other.series:
+            return self.series == other.series
+        return self.msg_number is not None and self.msg_number == other.msg_number
+
 
 class SeriesEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The sender has nothing more to send for this series. Never a proof of completeness."""

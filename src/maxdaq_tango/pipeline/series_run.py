@@ -111,7 +111,7 @@ class SeriesRun:
         """A header. True: it begins (or replaces the still empty) series of this run."""
         self._last_message_at = now
         if self.phase in (Phase.TAKING, Phase.ENDING) and self.start is not None:
-            if _same_header(start, self.start):
+            if start.repeats(self.start):
                 return False
             if self.ledger.seen:
                 self._end_early("the next header came before the end of this series", now)
@@ -398,10 +398,3 @@ class SeriesRun:
         self._stopping = False
         self._begin_ending(now)
         self.phase = Phase.OVER
-
-
-def _same_header(one: SeriesStart, other: SeriesStart) -> bool:
-    """The same message again (not a new series)."""
-    if one.series or other.series:
-        return one.series == other.series
-    return one.msg_number is not None and one.msg_number == other.msg_number
