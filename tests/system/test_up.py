@@ -163,6 +163,22 @@ def test_a_simulated_detector_answers_until_it_is_ended(run: Run) -> None:
     command.assert_nothing_is_left(0)
 
 
+def test_faults_of_the_command_line_reach_the_simulator(run: Run) -> None:
+    command = run("simulate", "eiger", "--fault", "drop=0.25", "--fault", "drop_frames=3,7-9", "--json")
+    addresses = told(command)
+    faults = httpx.get(f"http://{addresses['host']}:{addresses['port']}/simulator/api/faults", timeout=10).json()
+    assert (faults["drop_fraction"], faults["drop_frames"]) == (0.25, [3, 7, 8, 9])
+    command.send(signal.SIGINT)
+    assert command.wait(30) == 0
+
+
+def test_a_fault_that_there_is_not_is_one_sentence(run: Run) -> None:
+    command = run("simulate", "eiger", "--fault", "dorp=0.25")
+    assert command.wait(30) == 2
+    assert "did you mean drop?" in command.err
+    assert "vanish_at" in command.err
+
+
 def test_a_simulator_on_a_port_that_is_taken_is_one_sentence(run: Run) -> None:
     first = told(run("simulate", "eiger", "--json"))
     second = run("simulate", "eiger", "--port", first["port"])

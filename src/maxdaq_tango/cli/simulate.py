@@ -26,6 +26,10 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pixels.")] = 1,
     model: Annotated[str, typer.Option(help="eiger, eiger2 or pilatus4.")] = "eiger2",
     api: Annotated[str, typer.Option(help="Version of SIMPLON: 1.6.0 or 1.8.0.")] = "1.8.0",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Something to go wrong, such as drop=0.01; may be repeated."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
 ) -> None:
     """Start one simulated detector and keep it until Ctrl-C.
@@ -50,6 +54,7 @@ def simulate(
         seed=seed,
         model=model,
         api=api,
+        fault=tuple(fault or ()),
     )
     topology = Topology(name=f"simulate-{family.value}", simulators={family.value: settings})
     interruption = Interruption()

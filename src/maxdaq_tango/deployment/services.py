@@ -28,10 +28,15 @@ class SimulatorService:
         """What it said when it was ready: host and ports."""
 
     def command(self) -> Sequence[str]:
-        """Every setting of the topology becomes an option of the same name."""
+        """Every setting of the topology becomes an option of the same name, a list one option for each of its items."""
         family = str(self._settings.__struct_config__.tag)
         settings = {**msgspec.structs.asdict(self._settings), **self.answers}
-        options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        options = [
+            word
+            for name, value in settings.items()
+            for item in (value if isinstance(value, tuple) else (value,))
+            for word in (f"--{name.replace('_', '-')}", str(item))
+        ]
         return (sys.executable, "-m", SIMULATOR_MODULES[family], *options)
 
     def environment(self) -> Mapping[str, str]:

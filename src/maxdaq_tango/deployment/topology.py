@@ -32,6 +32,7 @@ from maxdaq_tango.deployment.programs import SERVER_MODULES
 from maxdaq_tango.deployment.typed_yaml import Described, Document, nearest
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
+from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.errors import ConfigurationError
 
 Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
@@ -39,6 +40,9 @@ Pixels = Annotated[int, Meta(ge=1, le=16_384), Described("a whole number of pixe
 Text = Annotated[str, Meta(min_length=1), Described("text that is not empty")]
 Value = str | int | float | bool
 """A property value as YAML gives it. Tango stores text; `property_text` turns one into the other."""
+Faulty = Annotated[
+    tuple[str, ...], Described("a list of faults such as drop=0.01; docs/reference/simulated-eiger.md has them")
+]
 Values = Annotated[Value | tuple[Value, ...], Described("text, a number, true or false, or a list of those")]
 
 
@@ -75,8 +79,11 @@ class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     model: Text = "eiger2"
     api: Text = "1.8.0"
     """Version of SIMPLON that it speaks."""
+    fault: Faulty = ()
+    """What shall go wrong from the start, such as `drop=0.01`."""
 
     def __post_init__(self) -> None:
+        Faults.parse(self.fault)
         if self.model not in MODELS:
             raise ConfigurationError(f"simulate the model {self.model!r}", accepted=", ".join(MODELS))
         if self.api not in API_VERSIONS:

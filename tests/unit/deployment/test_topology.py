@@ -37,7 +37,14 @@ def test_every_family_that_can_be_described_can_be_started() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"), [("model: eiger7", "simulators.eiger.*line 2.*eiger7.*pilatus4"), ("api: 1.8", "api.*line")]
+    ("setting", "told"),
+    [
+        ("model: eiger7", "simulators.eiger.*line 2.*eiger7.*pilatus4"),
+        ("api: 1.8", "api.*line"),
+        ("fault: [dorp=0.1]", "simulators.eiger.*line 2.*no 'dorp'.*did you mean drop.*reorder"),
+        ("fault: [drop=much]", "simulators.eiger.*line 2.*drop=much.*drop=VALUE, a number"),
+        ("fault: drop=0.1", "a list of faults"),
+    ],
 )
 def test_a_simulator_that_there_is_not_is_refused_with_its_place(setting: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):

@@ -36,25 +36,23 @@ from maxdaq_tango.detectors.eiger.protocol import (
     parse_path,
 )
 from maxdaq_tango.detectors.eiger.simulator_acquisition import Acquisition
+from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan, appendix_of
 from maxdaq_tango.detectors.eiger.simulator_http import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.eiger.simulator_monitor import Monitor
+from maxdaq_tango.detectors.eiger.simulator_queue import SendQueues
 from maxdaq_tango.detectors.eiger.simulator_settings import DetectorSettings, Refusal, Settings
 from maxdaq_tango.detectors.eiger.simulator_status import status_of
-from maxdaq_tango.detectors.eiger.simulator_stream import (
-    Product,
-    SendQueues,
-    SeriesPlan,
-    SeriesStream,
-    unique_series_id,
-)
+from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, unique_series_id
 from maxdaq_tango.detectors.eiger.simulator_work import Work
 from maxdaq_tango.detectors.eiger.tiff import encode_tiff
+from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.pattern import pixel_mask
 from maxdaq_tango.errors import ConfigurationError, WireError
 
 _ENDING = (DetectorCommand.DISARM, DetectorCommand.CANCEL, DetectorCommand.ABORT)
 _ROI_4M = (2162, 2068)
+NO_FAULTS = Faults()
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +86,11 @@ class EigerSimulator:
     """One detector. `now` is monotonic and may start anywhere; `utc_now` stamps what people read."""
 
     def __init__(
-        self, options: SimulatorOptions, *, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        options: SimulatorOptions,
+        *,
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self.options = options
         self.utc_now = utc_now
@@ -104,7 +106,9 @@ class EigerSimulator:
         self.stream_settings = Settings(tables.stream_config(options.api_version))
         self.filewriter_settings = Settings(tables.filewriter_config(options.api_version))
         self.monitor = Monitor()
-        self.queues = SendQueues(options.queue_bytes)
+        self.accounts = AccountBook()
+        """What has left, series by series; the owner says `accounts.sent` when a message has been handed to ZeroMQ."""
+        self.queues = SendQueues(options.queue_bytes, self.accounts)
         self.acquisition = Acquisition(
             self.settings,
             self.queues,
@@ -112,6 +116,7 @@ class EigerSimulator:
             initialise_time_s=options.initialise_time_s,
             arm_time_s=options.arm_time_s,
         )
+        self.acquisition.faults = faults
         self.unique_id = ""
         """ULID of the newest series."""
         self._config_tables = {
@@ -323,7 +328,7 @@ class EigerSimulator:
             unique_id=self.unique_id,
             stream_format=stream.get("format", "legacy") if stream["mode"] == "enabled" else "",
             header_detail=stream["header_detail"],
-            header_appendix=stream["header_appendix"],
+            header_appendix=appendix_of(self.acquisition.faults, stream["header_appendix"]),
             image_appendix=stream["image_appendix"],
             compression=values["compression"],
             seed=self.options.seed,

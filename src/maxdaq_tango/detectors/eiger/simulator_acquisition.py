@@ -19,9 +19,11 @@ from maxdaq_tango.detectors.eiger.protocol import (
     VendorTriggerMode,
     encode_sequence_id,
 )
+from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan
 from maxdaq_tango.detectors.eiger.simulator_http import Answer, Reply, refused
+from maxdaq_tango.detectors.eiger.simulator_queue import SendQueues
 from maxdaq_tango.detectors.eiger.simulator_settings import DetectorSettings, Refusal
-from maxdaq_tango.detectors.eiger.simulator_stream import Product, SendQueues, SeriesPlan, SeriesStream, Shot
+from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, Shot
 from maxdaq_tango.detectors.eiger.simulator_work import Burst, Work, WorkKind
 from maxdaq_tango.detectors.simulation.faults import Faults
 
@@ -251,6 +253,8 @@ class Acquisition:
             return False
         if work.kind is WorkKind.SHOT and self._ending is DetectorCommand.ABORT:
             return False
+        if work.kind is WorkKind.SHOT:
+            self.queues.accounts.made(work.plan.series_id)
         for message in product.messages:
             self.queues.offer(message)
         if work.kind is WorkKind.END:
@@ -305,6 +309,7 @@ class Acquisition:
     def _ready(self, work: Work, stream: SeriesStream, product: Product) -> bool:
         if self.state is not State.CONFIGURE or work.plan.series_id != self.series_id:
             return False
+        self.queues.accounts.begin(self.series_id, work.plan.unique_id, restarted=work.plan.faults.restart_at)
         for message in product.messages:
             self.queues.offer(message)
         self._stream = stream
@@ -356,6 +361,7 @@ class Acquisition:
 
     def _ended(self) -> None:
         self._stream, self._ending, self._completed = None, None, False
+        self.queues.accounts.finished(self.series_id)
         self._bursts_over()
         self.state = State.IDLE
         for answer in self._end_answers:
@@ -372,6 +378,7 @@ class Acquisition:
         for answer in (*self._end_answers, *self._trigger_answers):
             answer.resolve(refused(400, f"Command ended: {reason}"))
         self._end_answers, self._trigger_answers = [], []
+        self.queues.accounts.finished(self.series_id)
         self._stream, self._pending, self._ending, self._completed = None, None, None, False
         self._gates.clear()
         self.queues.purge_images()

@@ -16,6 +16,7 @@ from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.errors import ConfigurationError
 
 PREFIX = "/simulator/api/"
+ACCEPTED = "edge, gate, faults, account, status"
 MOST_SIGNALS = 100_000
 
 
@@ -60,6 +61,11 @@ def _handle(simulator: EigerSimulator, request: Request, now: float) -> Reply:
             return json_reply(acquisition.faults)
         case "GET", "faults":
             return json_reply(acquisition.faults)
+        case "GET", "account":
+            series = request.query.get("series", "")
+            if series and not series.isdigit():
+                raise ConfigurationError(f"tell the account of series {series!r}", accepted="a number from 1")
+            return json_reply(simulator.accounts.read(int(series) if series else acquisition.series_id))
         case "GET", "status":
             return json_reply(
                 {
@@ -76,7 +82,7 @@ def _handle(simulator: EigerSimulator, request: Request, now: float) -> Reply:
                     "options": simulator.options,
                 }
             )
-    return refused(404, f"{request.method} {request.path} does not exist. Accepted: edge, gate, faults, status")
+    return refused(404, f"{request.method} {request.path} does not exist. Accepted: {ACCEPTED}")
 
 
 def _signals(fired: int, taken: int) -> Reply:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -34,12 +35,13 @@ from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOpti
 from maxdaq_tango.detectors.eiger.simulator_controls import PREFIX, handle_control
 from maxdaq_tango.detectors.eiger.simulator_http import Reply, Request, refused
 from maxdaq_tango.detectors.eiger.simulator_listener import HttpListener
-from maxdaq_tango.detectors.eiger.simulator_stream import Message
+from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.outlet import Outlet
 from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.model import StreamFormat
 
-SEND_HIGH_WATER = 16
-"""Messages inside ZeroMQ. Small, so that the simulator's own queue is the one that fills, and counts what it drops."""
-POLL_MS = 50
+FORMATS = {"legacy": StreamFormat.DECTRIS_V1, "cbor": StreamFormat.DECTRIS_V2}
+NO_FAULTS = Faults()
 
 
 class EigerSimulatorServer:
@@ -56,8 +58,9 @@ class EigerSimulatorServer:
         http_port: int = 0,
         stream_port: int = 0,
         cbor_port: int = 0,
+        faults: Faults = NO_FAULTS,
     ) -> None:
-        self.simulator = EigerSimulator(options)
+        self.simulator = EigerSimulator(options, faults=faults)
         self.host = host
         self.http_port, self.stream_port, self.cbor_port = http_port, stream_port, cbor_port
         self.lock = threading.Lock()
@@ -65,8 +68,7 @@ class EigerSimulatorServer:
         self._queued = threading.Condition(self.lock)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._outlets: dict[str, Outlet] = {}
         self._listener: HttpListener | None = None
 
     def __enter__(self) -> Self:
@@ -102,32 +104,20 @@ class EigerSimulatorServer:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        for socket in self._sockets.values():
-            socket.close(linger=0)
-        self._sockets.clear()
-        if self._context:
-            self._context.term()
-            self._context = None
+        for outlet in self._outlets.values():
+            outlet.close()
+        self._outlets.clear()
 
     def _start(self) -> None:
-        self._context = zmq.Context()
-        self.stream_port = self._bind("legacy", self.stream_port)
-        self.cbor_port = self._bind("cbor", self.cbor_port)
+        for name, port in (("legacy", self.stream_port), ("cbor", self.cbor_port)):
+            self._outlets[name] = Outlet(self.host, port, FORMATS[name])
+        self.stream_port, self.cbor_port = self._outlets["legacy"].port, self._outlets["cbor"].port
         self._listener = HttpListener(self.host, self.http_port, self._serve)
         self.http_port = self._listener.port
-        for name in self._sockets:
+        for name in self._outlets:
             self._launch(f"eiger-sim-send-{name}", self._send, name)
         self._launch("eiger-sim-exposures", self._expose)
         self._listener.start()
-
-    def _bind(self, name: str, port: int) -> int:
-        assert self._context is not None
-        socket = self._context.socket(zmq.PUSH)
-        self._sockets[name] = socket
-        socket.sndhwm = SEND_HIGH_WATER
-        socket.linger = 0
-        socket.bind(f"tcp://{self.host}:{port or '*'}")
-        return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
     def _launch(self, name: str, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, name=name, args=arguments)  # type: ignore[arg-type]
@@ -184,7 +174,8 @@ class EigerSimulatorServer:
     # --- ZeroMQ ------------------------------------------------------------------------------------------------------
 
     def _send(self, name: str) -> None:
-        socket, queue = self._sockets[name], self.simulator.queues.by_format[name]
+        outlet, queue = self._outlets[name], self.simulator.queues.by_format[name]
+        accounts = self.simulator.accounts
         while not self._stopping.is_set():
             with self.lock:
                 message = queue.take()
@@ -192,17 +183,17 @@ class EigerSimulatorServer:
                     if not self._stopping.is_set():
                         self._queued.wait(1.0)
                     continue
-            self._push(socket, message)
+            # Only the end of the simulator gives up a message.
+            if outlet.push(message.parts, message.delivery, self._stopping, self._theft(message.series_id)):
+                with self.lock:
+                    accounts.sent(message.series_id, message.delivery)
 
-    def _push(self, socket: zmq.Socket[bytes], message: Message) -> None:
-        """Wait for a peer with room; only the end of the simulator gives up a message."""
-        while not self._stopping.is_set():
-            if socket.poll(POLL_MS, zmq.POLLOUT):
-                try:
-                    socket.send_multipart(message.parts, zmq.NOBLOCK)
-                except zmq.Again:
-                    continue
-                return
+    def _theft(self, series_id: int) -> Callable[[int], None]:
+        def note(number: int) -> None:
+            with self.lock:
+                self.simulator.accounts.stolen(series_id, number)
+
+        return note
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -221,6 +212,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--initialise-time", type=float, default=0.2, help="seconds")
     parser.add_argument("--arm-time", type=float, default=0.0, help="seconds")
     parser.add_argument("--queue-mib", type=int, default=512, help="room for messages that nobody reads")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME=VALUE", help="something to go wrong; may be repeated"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     try:
@@ -235,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
             arm_time_s=given.arm_time,
             queue_bytes=given.queue_mib << 20,
         )
+        faults = Faults.parse(given.fault)
     except ConfigurationError as error:
         parser.error(str(error))
     ended = threading.Event()
@@ -242,7 +237,12 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         server = EigerSimulatorServer(
-            options, host=given.host, http_port=given.port, stream_port=given.stream_port, cbor_port=given.cbor_port
+            options,
+            host=given.host,
+            http_port=given.port,
+            stream_port=given.stream_port,
+            cbor_port=given.cbor_port,
+            faults=faults,
         )
         with server:
             if given.exit_with_parent:

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan
 from maxdaq_tango.detectors.eiger.simulator_http import Answer
-from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesPlan, SeriesStream, Shot
+from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, Shot
 
 
 class WorkKind(StrEnum):

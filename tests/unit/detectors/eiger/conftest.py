@@ -108,11 +108,18 @@ class Bench:
         assert reply is not None
         assert reply.status == 200, reply.body
 
+    def account(self, series: int) -> dict[str, Any]:
+        reply = self.ask("GET", PREFIX + "account", series=str(series)).reply
+        assert reply is not None
+        assert reply.status == 200, reply.body
+        return json.loads(reply.body)
+
     def messages(self, stream_format: str = "legacy") -> list[list[bytes]]:
         """Parts of all messages that have left since the last look."""
         queue = self.simulator.queues.by_format[stream_format]
         taken = []
         while (message := queue.take()) is not None:
+            self.simulator.accounts.sent(message.series_id, message.delivery)
             taken.append([bytes(part) for part in message.parts])
         return taken
 

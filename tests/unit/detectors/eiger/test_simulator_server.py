@@ -19,6 +19,7 @@ import zmq
 
 from maxdaq_tango.detectors.eiger.simulator import SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_server import EigerSimulatorServer, main
+from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.pattern import expected_frame
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.kernels.compression import decode_pixels
@@ -361,3 +362,67 @@ def test_the_program_refuses_in_a_sentence(capsys, server):
     assert process.returncode == 1
     assert b"cannot serve" in process.stderr
     assert process.stdout == b""
+
+
+# --- faults that only a socket can have ----------------------------------------------------------------------------
+
+
+def take(sock, count: int) -> list:
+    return [DectrisV1Decoder().decode(sock.recv_multipart()) for _ in range(count)]
+
+
+def account_when_sent(client: httpx.Client, wanted) -> dict:
+    for _ in range(500):
+        account = client.get("/simulator/api/account").json()
+        if wanted(account):
+            return account
+        threading.Event().wait(0.01)
+    raise AssertionError(account)
+
+
+def test_a_sender_that_vanishes_comes_back_on_the_same_port_and_goes_on(http, server, pull):
+    prepare(http, frames=5)
+    assert http.post("/simulator/api/faults", json={"vanish_at": 2, "vanish_s": 0.2}).status_code == 200
+    sock = pull(server.stream_port)
+    put(http, API + "command/arm")
+    http.put(API + "command/trigger")
+    events = take(sock, 7)
+    assert [event.frame_number for event in events[1:-1]] == [0, 1, 2, 3, 4]
+    account = account_when_sent(http, lambda told: told["ends"] == 1)
+    assert account["intact"] == [[0, 4]]
+
+
+def test_a_thief_takes_its_share_and_the_account_says_which(http, server, pull):
+    prepare(http, frames=20)
+    assert http.post("/simulator/api/faults", json={"thief_at": 4}).status_code == 200
+    sock = pull(server.stream_port)
+    put(http, API + "command/arm")
+    http.put(API + "command/trigger")
+    account_when_sent(http, lambda told: told["finished"] and told["messages_waiting"] == 0)
+    ours = set()
+    while sock.poll(1500):
+        ours |= {getattr(event, "frame_number", None) for event in take(sock, 1)}
+    account = http.get("/simulator/api/account").json()
+    stolen = {n for first, last in account["stolen"] for n in range(first, last + 1)}
+    assert account["intact"] == [[0, 19]]
+    assert stolen
+    assert {0, 1, 2, 3} <= ours
+    assert ours - {None} == set(range(20)) - stolen
+
+
+def test_the_program_takes_faults_and_refuses_those_there_are_not(capsys):
+    with pytest.raises(SystemExit):
+        main(["--fault", "dorp=0.1"])
+    assert "did you mean drop" in capsys.readouterr().err
+    with EigerSimulatorServer(OPTIONS, faults=Faults.parse(["drop=0.5"])) as server:
+        assert httpx.get(server.url + "/simulator/api/faults").json()["drop_fraction"] == 0.5
+
+
+def test_a_simulator_that_is_closed_while_it_is_away_lets_go(http, server, pull):
+    prepare(http, frames=3)
+    http.post("/simulator/api/faults", json={"vanish_at": 0, "vanish_s": 600})
+    sock = pull(server.stream_port)
+    put(http, API + "command/arm")
+    http.put(API + "command/trigger")
+    assert take(sock, 1)
+    server.close()

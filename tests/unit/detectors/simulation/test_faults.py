@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from maxdaq_tango.detectors.simulation.faults import DeliveryPlan, Faults
+from maxdaq_tango.detectors.simulation import Damage, Delivery, DeliveryPlan, Faults, Item
 from maxdaq_tango.errors import ConfigurationError
 
 
@@ -63,3 +63,75 @@ def test_impossible_faults_are_refused():
         Faults(stop_after=-1)
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(b'{"drop_frame": [1]}', type=Faults)
+
+
+def deliveries(count: int, **faults) -> list[Delivery]:
+    plan = DeliveryPlan(Faults(**faults))
+    return [delivery for n in range(count) for delivery in plan.frame(n)] + list(plan.end())
+
+
+def test_a_window_is_turned_round_in_itself_and_loses_nothing():
+    order = sent(20, reorder_window=8, seed=3)
+    assert order != sorted(order)
+    for first in (0, 8, 16):
+        assert sorted(order[first : first + 8]) == list(range(first, min(20, first + 8)))
+    assert order == sent(20, reorder_window=8, seed=3)
+    assert order != sent(20, reorder_window=8, seed=4)
+
+
+def test_a_window_that_is_not_full_leaves_when_the_sender_goes():
+    assert sorted(sent(9, reorder_window=8, stop_after=5)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fault", ["duplicate", "delay", "truncate", "corrupt", "block_length", "wrong_size"])
+def test_fractions_meet_the_same_frames_again_and_others_with_another_seed(fault):
+    def met(seed: int) -> list[int]:
+        faults = Faults(**{f"{fault}_fraction": 0.1}, seed=seed)
+        return [n for n in range(2000) if faults.meets(fault, n)]
+
+    assert 140 < len(met(1)) < 260
+    assert met(1) == met(1) != met(2)
+
+
+def test_two_faults_of_one_fraction_meet_different_frames():
+    faults = Faults(drop_fraction=0.5, duplicate_fraction=0.5)
+    assert [faults.drops(n) for n in range(64)] != [faults.meets("duplicate", n) for n in range(64)]
+
+
+def test_what_stands_between_the_frames():
+    made = deliveries(3, second_header_at=1, end_at=2)
+    assert [(d.item, d.number, d.wrong_series) for d in made] == [
+        (Item.IMAGE, 0, False),
+        (Item.HEADER, 1, True),
+        (Item.IMAGE, 1, False),
+        (Item.END, 2, False),
+        (Item.IMAGE, 2, False),
+    ]
+
+
+def test_another_series_runs_between_the_frames_with_pixels_of_its_own():
+    made = deliveries(3, interleave_at=1)
+    assert [(d.item.value[0], d.number, d.wrong_series) for d in made] == [
+        ("i", 0, False), ("h", 1, True), ("i", 1, False), ("i", 1, True), ("i", 2, False), ("i", 2, True),
+    ]  # fmt: skip
+    assert [d.pixels_of for d in made if d.wrong_series and d.item is Item.IMAGE] == [1001, 1002]
+
+
+def test_numbers_begin_again_and_one_can_be_any_number():
+    assert [d.wire_number for d in deliveries(5, restart_at=3)] == [0, 1, 2, 0, 1]
+    assert [d.wire_number for d in deliveries(3, number_at=1, number_sent=-1)] == [0, -1, 2]
+    assert deliveries(2, number_at=1)[1].wire_number > 10**12
+
+
+def test_the_change_of_a_type_lasts_and_a_bomb_goes_off_once():
+    assert [d.damage for d in deliveries(4, dtype_at=1, bomb_at=2)] == [
+        Damage.NONE, Damage.DTYPE, Damage.BOMB, Damage.DTYPE,
+    ]  # fmt: skip
+    assert [d.damage for d in deliveries(2, shape_at=0)] == [Damage.SHAPE] * 2
+
+
+def test_what_the_socket_does_goes_with_the_next_message_that_leaves():
+    made = deliveries(4, vanish_at=1, vanish_s=3.0, thief_at=1, drop_frames=(1,), delay_frames=(3,), delay_s=0.5)
+    assert [(d.number, d.away_s, d.thief, d.delay_s) for d in made] == [
+        (0, 0.0, False, 0.0), (2, 3.0, True, 0.0), (3, 0.0, False, 0.5),
+    ]  # fmt: skip
