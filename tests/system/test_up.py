@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tango
+import zmq
 
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.topology import built_in_topology, parse_topology
@@ -168,6 +169,24 @@ def test_faults_of_the_command_line_reach_the_simulator(run: Run) -> None:
     addresses = told(command)
     faults = httpx.get(f"http://{addresses['host']}:{addresses['port']}/simulator/api/faults", timeout=10).json()
     assert (faults["drop_fraction"], faults["drop_frames"]) == (0.25, [3, 7, 8, 9])
+    command.send(signal.SIGINT)
+    assert command.wait(30) == 0
+
+
+def test_a_stins_sender_sends_what_it_is_asked_for(run: Run) -> None:
+    command = run("simulate", "stins", "--rows", "48", "--columns", "64", "--fault", "drop_frames=1", "--json")
+    addresses = told(command)
+    assert "cbor_port" not in addresses
+    url = f"http://{addresses['host']}:{addresses['port']}/simulator/api/"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    pull = context.socket(zmq.PULL)
+    pull.rcvtimeo = 10_000
+    pull.connect(f"tcp://{addresses['host']}:{addresses['stream_port']}")
+    try:
+        assert httpx.post(url + "series", json={"frames": 3}, timeout=10).json() == {"series": 1}
+        assert [len(pull.recv_multipart()) for _ in range(4)] == [2, 2, 2, 1]
+    finally:
+        context.destroy(linger=0)
     command.send(signal.SIGINT)
     assert command.wait(30) == 0
 

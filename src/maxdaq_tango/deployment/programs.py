@@ -11,5 +11,9 @@ SERVER_MODULES = {
 }
 """Tango server > module; each runs as `python -m MODULE INSTANCE`."""
 
-SIMULATOR_MODULES = {name: family.simulator_module for name, family in FAMILIES.items()}
-"""Detector family > module; each prints one line of JSON with its addresses when it is ready."""
+SIMULATOR_MODULES = {
+    **{name: family.simulator_module for name, family in FAMILIES.items()},
+    "stins": "maxdaq_tango.detectors.simulation.stins_server",
+}
+"""Detector family, or stins for a sender that is none > module. Each prints one line of JSON with its addresses when it
+is ready."""

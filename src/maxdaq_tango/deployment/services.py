@@ -11,7 +11,7 @@ import tango
 
 from maxdaq_tango.deployment.process import ChildProcess
 from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
-from maxdaq_tango.deployment.topology import SIMULATOR_ANSWERS, Simulator, Topology, substitute
+from maxdaq_tango.deployment.topology import SIMULATOR_ANSWERS, Simulator, Topology, simulator_family, substitute
 from maxdaq_tango.errors import LaunchError
 
 
@@ -24,12 +24,12 @@ class SimulatorService:
         self.name = f"simulator-{name}"
         self.simulator = name
         self._settings = settings
+        self._family = simulator_family(settings)
         self.answers: dict[str, str] = {}
         """What it said when it was ready: host and ports."""
 
     def command(self) -> Sequence[str]:
         """Every setting of the topology becomes an option of the same name, a list one option for each of its items."""
-        family = str(self._settings.__struct_config__.tag)
         settings = {**msgspec.structs.asdict(self._settings), **self.answers}
         options = [
             word
@@ -37,7 +37,7 @@ class SimulatorService:
             for item in (value if isinstance(value, tuple) else (value,))
             for word in (f"--{name.replace('_', '-')}", str(item))
         ]
-        return (sys.executable, "-m", SIMULATOR_MODULES[family], *options)
+        return (sys.executable, "-m", SIMULATOR_MODULES[self._family], *options)
 
     def environment(self) -> Mapping[str, str]:
         """The line of JSON must reach the log at once."""
@@ -48,16 +48,17 @@ class SimulatorService:
 
     def ready(self, process: ChildProcess) -> bool:
         """It has printed its addresses."""
+        words = SIMULATOR_ANSWERS[self._family]
         for line in process.output().splitlines():
             if line.startswith("{"):
                 try:
                     said = json.loads(line)
                 except ValueError:
                     return False  # half a line: the rest is on its way
-                missing = [word for word in SIMULATOR_ANSWERS.values() if word not in said]
+                missing = [word for word in words.values() if word not in said]
                 if missing:
                     raise LaunchError(f"start {self.name}", answer=f"it told no {missing[0]}: {line}")
-                self.answers = {key: str(said[word]) for key, word in SIMULATOR_ANSWERS.items()}
+                self.answers = {key: str(said[word]) for key, word in words.items()}
                 return True
         return False
 

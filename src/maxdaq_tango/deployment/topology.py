@@ -33,6 +33,7 @@ from maxdaq_tango.deployment.typed_yaml import Described, Document, nearest
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.errors import ConfigurationError
 
 Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
@@ -90,11 +91,37 @@ class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
             raise ConfigurationError(f"simulate SIMPLON {self.api!r}", accepted=", ".join(API_VERSIONS))
 
 
-Simulator = EigerSimulator
-"""All families that can be simulated; a second one makes this a union, told apart by `family`."""
+class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="stins"):
+    """A sender of STINS series with a small control over HTTP."""
 
-SIMULATOR_ANSWERS = {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"}
-"""What `${simulator.…}` may name, and what the simulator itself calls it."""
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    stream_port: Port = 0
+    rows: Pixels = 1065
+    columns: Pixels = 1030
+    dtype: Text = "uint16"
+    compression: Text = "bslz4"
+    seed: Annotated[int, Meta(ge=0), Described("a whole number from 0")] = 1
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        Faults.parse(self.fault)
+        StinsOptions(rows=self.rows, columns=self.columns, dtype=self.dtype, compression=self.compression)
+
+
+Simulator = EigerSimulator | StinsSimulator
+"""All that can be simulated, told apart by `family`."""
+
+SIMULATOR_ANSWERS = {
+    "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
+    "stins": {"host": "host", "port": "http", "stream_port": "stream"},
+}
+"""Family > what `${simulator.…}` may name > what the simulator itself calls it."""
+
+
+def simulator_family(settings: Simulator) -> str:
+    """The word that tells it from the others."""
+    return str(settings.__struct_config__.tag)
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,7 +281,14 @@ def _check_references(topology: Topology, document: Document) -> None:
     for name in topology.simulators:
         if not re.match(r"^[A-Za-z0-9_-]+$", name):
             raise document.error(("simulators", name), f"'{name}' is no name", "letters, digits, - and _")
-    known = ["data", *(f"{name}.{answer}" for name in topology.simulators for answer in SIMULATOR_ANSWERS)]
+    known = [
+        "data",
+        *(
+            f"{name}.{answer}"
+            for name, settings in topology.simulators.items()
+            for answer in SIMULATOR_ANSWERS[simulator_family(settings)]
+        ),
+    ]
     for program, words in topology.programs.items():
         _check_texts(words, [*known, "python"], ("programs", program), document)
     for placed in topology.devices():

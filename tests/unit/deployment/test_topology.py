@@ -6,8 +6,10 @@ import pytest
 
 from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
 from maxdaq_tango.deployment.topology import (
+    SIMULATOR_ANSWERS,
     EigerSimulator,
     EmbeddedDatabase,
+    StinsSimulator,
     Topology,
     built_in_topology,
     load_topology,
@@ -33,7 +35,21 @@ def test_every_server_of_the_built_in_topology_is_ours() -> None:
 
 
 def test_every_family_that_can_be_described_can_be_started() -> None:
-    assert EigerSimulator.__struct_config__.tag in SIMULATOR_MODULES
+    families = {kind.__struct_config__.tag for kind in (EigerSimulator, StinsSimulator)}
+    assert families == set(SIMULATOR_MODULES) == set(SIMULATOR_ANSWERS)
+
+
+def test_a_stins_sender_has_no_port_for_cbor() -> None:
+    text = "name: a\nsimulators: {s: {family: stins, fault: [drop=0.1]}}\nprograms: {Mine: ['${s.stream_port}']}\n"
+    assert parse_topology(text, "a.yaml").simulators["s"] == StinsSimulator(fault=("drop=0.1",))
+    with pytest.raises(ConfigurationError, match=r"s\.cbor_port"):
+        parse_topology(text.replace("stream", "cbor"), "a.yaml")
+
+
+@pytest.mark.parametrize("setting", ["dtype: uint7", "compression: gzip", "fault: [drop=7]"])
+def test_a_stins_sender_that_there_is_not_is_refused_with_its_place(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"simulators.s.*line 2"):
+        parse_topology(f"name: a\nsimulators: {{s: {{family: stins, {setting}}}}}\n", "a.yaml")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +81,7 @@ def test_a_device_may_say_nothing() -> None:
         ("name: a\nhost: 0.0.0.0", "host (of t.yaml, line 2)", "127.0.0.1"),
         ("name: a\ndatabase:\n  port: 70000", "database.port (of t.yaml, line 3)", "1 to 65535, or 0"),
         ("name: a\ndatabase:\n  embedded: yes", "database.embedded (of t.yaml, line 3)", "auto, always, never"),
-        ("name: a\nsimulators:\n  e:\n    family: jungfrau", "simulators.e.family (of t.yaml, line 4)", "one of eiger"),
+        ("name: a\nsimulators:\n  e:\n    family: jungfrau", "simulators.e.family (of t.yaml, line 4)", "eiger, stins"),
         ("name: a\nsimulators:\n  e: {family: eiger, rows: 0}", "simulators.e.rows", "from 1 to 16384"),
         ("name: a\nsimulators:\n  e f: {family: eiger}", "simulators.e f", "letters, digits"),
         ("name: a\nprograms:\n  Mine: python", "programs.Mine (of t.yaml, line 3)", "a list of words"),
