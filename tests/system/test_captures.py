@@ -132,6 +132,7 @@ def test_the_blobs_are_stored_as_they_came(tmp_path: Path) -> None:
             assert data.id.read_direct_chunk((row, 0, 0))[1] == parts[2]
 
 
+@pytest.mark.lesson(15)
 def test_everything_the_v1_header_brings_is_kept(tmp_path: Path) -> None:
     case = CASES["eiger1"]
     header = case.messages()[0]

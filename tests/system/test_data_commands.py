@@ -104,6 +104,7 @@ def test_an_incomplete_series_exits_non_zero_and_lists_what_is_missing(push: zmq
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.lesson(13)
 def test_a_signal_ends_the_series_with_a_readable_file(
     push: zmq.Socket[bytes], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -140,6 +140,7 @@ def test_the_names_of_the_standard_detector_are_all_there(devices):
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.lesson(45)
 def test_every_family_of_the_registry_can_be_imported(name):
     family = FAMILIES[name]
     assert getattr(importlib.import_module(family.device_module), family.device_class)

@@ -139,6 +139,7 @@ def test_a_controller_with_wrong_detectors_says_which(site, connect, wait):
     stranger.Stop()
 
 
+@pytest.mark.lesson(13)
 def test_sigterm_ends_a_busy_site_cleanly_and_leaves_no_process_and_a_readable_file(site, connect, wait):
     site.simulate("ending")
     receiver = site.receiver("ending")

@@ -116,6 +116,7 @@ def test_an_unknown_trigger_mode_names_all_modes(daq):
     refused(lambda: setattr(daq, "TriggerMode", "exts"), "exts", "INTERNAL, SOFTWARE, EXTERNAL_MULTI")
 
 
+@pytest.mark.lesson(10)
 def test_an_existing_file_is_refused_before_anything_is_armed_and_not_touched(daq, clients, wait):
     path = prepare(daq, clients)
     with open(path, "wb") as file:
@@ -139,6 +140,7 @@ def test_an_existing_file_is_refused_before_anything_is_armed_and_not_touched(da
 
 
 @pytest.mark.parametrize("path", ["/etc/run.h5", "{data}/../escaped.h5", "/nonexistent/x.h5"])
+@pytest.mark.lesson(40)
 def test_a_path_outside_the_roots_is_refused(daq, clients, wait, path):
     prepare(daq, clients)
     daq.DestinationFilename = path.format(data=clients.site.data)
@@ -192,6 +194,8 @@ def test_a_stream_that_stops_in_the_middle_keeps_what_came_and_says_what_is_miss
     assert daq.State() == DevState.ON  # the next Arm clears the alarm
 
 
+@pytest.mark.lesson(6)
+@pytest.mark.lesson(9)
 def test_dropped_frames_are_counted_and_the_alarm_is_cleared_by_reset(daq, clients, faults, wait):
     prepare(daq, clients, frames=10)
     faults(drop_frames=[3, 4])
@@ -337,6 +341,7 @@ def test_nobody_takes_a_detector_from_under_a_controllers_series(clients, wait):
 
 
 @pytest.mark.parametrize("role", ["detector", "receiver", "controller"])
+@pytest.mark.lesson(27)
 def test_init_in_the_middle_of_a_controllers_run_answers_at_once_and_the_next_arm_works(clients, wait, wait_on, role):
     path = prepare(clients.controller, clients, frames=5000)
     clients.controller.Arm()

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ def contents(receipt: Receipt) -> dict[str, Any]:
 
 @settings(deadline=None, max_examples=30)
 @given(series(), st.integers(1, 5), st.integers(0, 100_000), st.randoms(use_true_random=False))
+@pytest.mark.lesson(4)
 def test_any_number_of_workers_and_any_order_give_the_same_file(
     series: Series, workers: int, limit_bytes: int, random: Any
 ) -> None:

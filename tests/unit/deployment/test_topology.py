@@ -62,6 +62,7 @@ def test_a_stins_sender_that_there_is_not_is_refused_with_its_place(setting: str
         ("fault: drop=0.1", "a list of faults"),
     ],
 )
+@pytest.mark.lesson(45)
 def test_a_simulator_that_there_is_not_is_refused_with_its_place(setting: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         parse_topology(f"name: a\nsimulators: {{eiger: {{family: eiger, {setting}}}}}\n", "a.yaml")

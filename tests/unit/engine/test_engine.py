@@ -115,6 +115,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("engines", [1, 3])
+@pytest.mark.lesson(33)
 def test_a_run_through_another_process(owner: Owner, engines: int) -> None:
     owner.engine.prepare(owner.request(engines=engines))
     assert owner.engine.pid is not None
@@ -155,6 +156,7 @@ def test_errors_keep_their_type_and_their_words(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("engines", [1, 2])
+@pytest.mark.lesson(26)
 def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(owner: Owner, engines: int) -> None:
     owner.engine.prepare(owner.request(expected_frames=100, engines=engines))
     owner.send(count=5, end=False)
@@ -194,6 +196,7 @@ def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(own
 
 @pytest.mark.parametrize("engines", [1, 2])
 @pytest.mark.parametrize("how", ["term", "close"])
+@pytest.mark.lesson(13)
 def test_an_engine_told_to_go_finishes_its_file(owner: Owner, how: str, engines: int) -> None:
     owner.engine.prepare(owner.request(expected_frames=100, engines=engines))
     owner.send(count=5, end=False)
@@ -230,6 +233,7 @@ def test_reset_leaves_the_fault_of_a_dead_engine(owner: Owner) -> None:
     assert owner.engine.state is AcquisitionState.IDLE
 
 
+@pytest.mark.lesson(9)
 def test_a_failed_run_leaves_fault_by_reset_or_by_the_next_run(owner: Owner) -> None:
     owner.engine.prepare(owner.request(start_timeout_s=0.1))
     assert owner.engine.wait_idle(WAIT_S)

@@ -38,6 +38,7 @@ def test_a_path_under_a_root_is_taken_and_nothing_is_made(tmp_path: Path) -> Non
         ("{root}/taken.h5/scan.h5", "Not a directory"),
     ],
 )
+@pytest.mark.lesson(40)
 def test_what_is_refused_says_why_and_what_would_be_accepted(tmp_path: Path, path: str, complaint: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -48,6 +49,7 @@ def test_what_is_refused_says_why_and_what_would_be_accepted(tmp_path: Path, pat
     assert caught.value.accepted
 
 
+@pytest.mark.lesson(40)
 def test_a_link_that_leads_out_of_the_root_is_seen_through(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()

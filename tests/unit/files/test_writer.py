@@ -193,6 +193,7 @@ def test_a_growing_file_can_be_read_while_it_is_written(tmp_path: Path, monkeypa
     session.finish([True, True], modulus=10)
 
 
+@pytest.mark.lesson(16)
 def test_metadata_of_any_shape_are_kept_and_never_stop_the_file(tmp_path: Path) -> None:
     metadata = {
         "photon_energy": 8000.0,
@@ -229,6 +230,7 @@ def test_metadata_of_any_shape_are_kept_and_never_stop_the_file(tmp_path: Path) 
     assert check_file(final).problems == []
 
 
+@pytest.mark.lesson(10)
 def test_an_unfinished_file_of_the_same_name_is_not_touched(tmp_path: Path) -> None:
     part = tmp_path / ".a.h5.part"
     part.write_text("somebody's")
@@ -253,6 +255,7 @@ def test_abandoning_a_file_with_frames_keeps_it(tmp_path: Path) -> None:
         assert np.array_equal(file["entry/instrument/eiger/data"][0], pixels(0))
 
 
+@pytest.mark.lesson(10)
 def test_a_name_taken_during_the_run_is_not_replaced(tmp_path: Path) -> None:
     session = Session(tmp_path / "a.h5", rows=1).begin().write(0, 0)
     (tmp_path / "a.h5").write_text("somebody's")
@@ -262,6 +265,7 @@ def test_a_name_taken_during_the_run_is_not_replaced(tmp_path: Path) -> None:
     assert check_file(final).ok
 
 
+@pytest.mark.lesson(10)
 def test_overwriting_moves_the_old_file_aside(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_text("old")
     final = Session(tmp_path / "a.h5", rows=1, overwrite=True).begin().write(0, 0).finish([True])
@@ -375,6 +379,7 @@ def test_a_file_that_cannot_be_begun_leaves_nothing_in_the_way(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.lesson(7)
 def test_a_full_disk_is_told_and_what_was_safe_stays_readable(tmp_path: Path, backend: FileBackend) -> None:
     """In a process of its own: closing such a file used to end in a segmentation fault."""
     handles = {

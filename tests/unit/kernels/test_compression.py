@@ -116,6 +116,7 @@ def test_what_is_not_pixels_is_not_packed(pixels: np.ndarray) -> None:
 
 @pytest.mark.lesson(41)
 @pytest.mark.parametrize("encoding", [Encoding.NONE, *PACKED])
+@pytest.mark.lesson(41)
 def test_a_blob_cut_anywhere_is_refused(encoding: Encoding) -> None:
     pixels = np.random.default_rng(5).integers(0, 500, (60, 81), np.uint16)
     blob = packed(pixels, encoding)
@@ -134,6 +135,7 @@ def test_bytes_too_many_are_refused(encoding: Encoding) -> None:
 
 @pytest.mark.lesson(41)
 @pytest.mark.parametrize("encoding", PACKED)
+@pytest.mark.lesson(41)
 def test_flipped_bits_never_do_more_than_change_pixels(encoding: Encoding) -> None:
     pixels = counts((60, 81), "uint16")
     blob = packed(pixels, encoding)

@@ -55,6 +55,7 @@ class Case:
     request: dict[str, Any] = field(default_factory=dict)
     pending: dict[StreamFormat, str] = field(default_factory=dict)
     """Where the receiver of today does something else, and what."""
+    marks: tuple[pytest.MarkDecorator, ...] = ()
     only: tuple[StreamFormat, ...] = tuple(FORMATS)
 
 
@@ -115,7 +116,7 @@ CASES = {
     "huge number": Case("number_at=5", INCOMPLETE, told={"frames_unexpected": 1}, reason="beyond the expected"),
     "negative number": Case("number_at=5 number_sent=-1", INCOMPLETE, told={"frames_corrupt": 1}),
     "deep bomb": Case("bomb=5", INCOMPLETE, "unreadable", told={"frames_corrupt": 1}),
-    "thief": Case("thief=4", INCOMPLETE, reason="frames never came"),
+    "thief": Case("thief=4", INCOMPLETE, reason="frames never came", marks=(pytest.mark.lesson(14),)),
     "sender vanishes and returns": Case("vanish_at=5 vanish_s=0.3", COMPLETE),
     "sender vanishes for good": Case("stop_after=7", INCOMPLETE, reason="fell silent"),
     "path traversal": Case(
@@ -197,7 +198,8 @@ def parameters() -> list[Any]:
     for name, case in CASES.items():
         for stream_format in case.only:
             pending = case.pending.get(stream_format)
-            marks = [pytest.mark.xfail(reason=pending, strict=True, raises=AssertionError)] if pending else []
+            marks = [*case.marks]
+            marks += [pytest.mark.xfail(reason=pending, strict=True, raises=AssertionError)] if pending else []
             made.append(pytest.param(stream_format, case, id=f"{name}-{stream_format.value}", marks=marks))
     return made
 

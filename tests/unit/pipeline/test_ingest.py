@@ -154,6 +154,7 @@ def test_every_socket_has_its_turn(wire: Wire) -> None:
     assert counts == {b"0": 500, b"1": 500, b"2": 500}
 
 
+@pytest.mark.lesson(20)
 def test_what_is_received_ahead_has_a_limit_and_the_sender_feels_it(wire: Wire) -> None:
     cost = 10_000 + MESSAGE_COST
     sources = wire.connect(queue=50 * cost, sockets=20_000, frame=10_000)

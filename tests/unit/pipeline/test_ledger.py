@@ -75,6 +75,7 @@ def test_without_the_tail_only_rows_up_to_the_last_frame_are_kept_but_all_are_mi
     assert account.missing_ranges == ((9, 99_999),)
 
 
+@pytest.mark.lesson(3)
 def test_a_duplicate_is_told_from_a_stranger() -> None:
     ledger = Ledger(3)
     enter_all(ledger, [0, 1])

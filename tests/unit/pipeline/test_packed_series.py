@@ -91,6 +91,7 @@ def test_an_uncompressed_stream_is_stored_packed_pixel_by_pixel(
         assert (number, options[-2:]) == (32008, OPTIONS[compression])
 
 
+@pytest.mark.lesson(35)
 def test_by_default_frames_are_packed_as_bslz4(harness: Harness) -> None:
     harness.prepare()
     harness.sender.series(3)
@@ -226,6 +227,7 @@ class TestDamage:
         receipt = harness.receipt()
         assert (receipt.frames_written, receipt.frames_corrupt_numbers) == (9, (4,))
 
+    @pytest.mark.lesson(25)
     def test_a_bug_in_the_work_fails_the_run_and_loses_no_account(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -108,6 +108,7 @@ def test_two_series_in_a_row(harness: Harness) -> None:
     assert harness.counters[-1].run_number == 2
 
 
+@pytest.mark.lesson(29)
 def test_a_prepared_receiver_never_shows_the_counts_of_the_run_before(harness: Harness) -> None:
     # A scan client that waits for nFramesAcquired would take them for the frames of its first trigger.
     harness.prepare(destination="")
@@ -126,6 +127,7 @@ def test_a_prepared_receiver_never_shows_the_counts_of_the_run_before(harness: H
     assert [(counters.run_number, counters.frames_received) for counters in seen] == [(2, 0)]
 
 
+@pytest.mark.lesson(1)
 def test_a_lost_message_is_missing_and_leaves_a_blank_row(harness: Harness) -> None:
     harness.prepare()
     sender = harness.sender
@@ -143,6 +145,7 @@ def test_a_lost_message_is_missing_and_leaves_a_blank_row(harness: Harness) -> N
     assert check_file(receipt.file).problems == []
 
 
+@pytest.mark.lesson(3)
 def test_frames_in_any_order_with_copies_are_stored_once_each(harness: Harness) -> None:
     harness.prepare(stream_format=StreamFormat.DECTRIS_V1, expected_frames=5)
     send_v1(harness.sender, [3, 0, 3, 4, 1, 1, 2])
@@ -206,6 +209,7 @@ def test_threshold_channels_are_stored_side_by_side(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("encoding", [Encoding.NONE, Encoding.BSLZ4])
+@pytest.mark.lesson(12)
 def test_orientation_turns_frames_before_they_are_stored(harness: Harness, encoding: Encoding) -> None:
     harness.prepare(orientation=Orientation(1, fliplr=True))
     harness.sender.header()
@@ -263,6 +267,7 @@ class TestNaming:
         receipt = harness.receipt()
         assert (receipt.verdict, receipt.file, receipt.frames_discarded) == (Verdict.COMPLETE, "", 1)
 
+    @pytest.mark.lesson(40)
     def test_a_name_outside_the_roots_fails_the_run_with_the_reason(self, harness: Harness) -> None:
         harness.prepare(naming=FileNaming.STREAM, destination="")
         harness.sender.header("/etc/evil.h5")

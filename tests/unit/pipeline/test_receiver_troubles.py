@@ -78,6 +78,7 @@ class TestRefused:
 
 
 class TestHostile:
+    @pytest.mark.lesson(25)
     def test_garbage_between_frames_is_counted_and_passed_over(self, harness: Harness) -> None:
         harness.prepare()
         sender = harness.sender
@@ -94,6 +95,7 @@ class TestHostile:
         assert np.array_equal(stored(receipt), [pixels(0), pixels(1)])
 
     @pytest.mark.parametrize("encoding", [Encoding.NONE, Encoding.BSLZ4])
+    @pytest.mark.lesson(11)
     def test_a_truncated_blob_is_corrupt_and_never_reaches_the_file(self, harness: Harness, encoding: Encoding) -> None:
         harness.prepare()
         sender = harness.sender
@@ -146,6 +148,7 @@ class TestHostile:
         assert receipt.frames_missing == tuple(range(2, 10))
         assert np.array_equal(stored(receipt), [pixels(0), pixels(1)])
 
+    @pytest.mark.lesson(21)
     def test_a_receiver_that_joins_in_the_middle_writes_nothing(self, harness: Harness) -> None:
         harness.prepare(start_timeout_s=0.3)
         for number in range(5, 9):
@@ -207,6 +210,7 @@ class TestEnded:
         harness.receiver.expect("1", 2)
         assert harness.receiver.state is AcquisitionState.IDLE
 
+    @pytest.mark.lesson(27)
     def test_close_in_mid_run_finishes_the_file(self, harness: Harness) -> None:
         harness.prepare(expected_frames=100)
         harness.sender.header()
@@ -218,6 +222,7 @@ class TestEnded:
 
 
 class TestDisk:
+    @pytest.mark.lesson(7)
     def test_a_write_error_fails_the_run_and_keeps_what_was_written(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -246,6 +251,7 @@ class TestDisk:
         harness.sender.series(2)
         assert harness.receipt().verdict is Verdict.COMPLETE
 
+    @pytest.mark.lesson(20)
     def test_a_slow_disk_loses_nothing_and_memory_stays_within_budget(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -293,6 +299,7 @@ def test_what_has_arrived_when_the_source_is_stopped_is_written(
     assert harness.receipt().frames_written == 100
 
 
+@pytest.mark.lesson(30)
 def test_an_endless_source_does_not_outlast_a_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     slow_writes(monkeypatch, 0.002, range(100_000))
     harness.prepare(expected_frames=100_000, grace_s=0.2, memory_bytes=1 << 20)
@@ -368,6 +375,7 @@ def test_a_second_source_that_is_no_address_leaves_no_socket_of_the_first(harnes
     assert list(harness.folder.iterdir()) == []
 
 
+@pytest.mark.lesson(26)
 def test_a_bug_in_closing_is_told_and_the_next_run_is_taken(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(SeriesFile, "settle", lambda *_: {}["nothing"])
@@ -406,6 +414,7 @@ def test_the_header_that_replaces_another_names_the_file(harness: Harness) -> No
     assert [path.name for path in harness.folder.iterdir()] == ["real.h5"]
 
 
+@pytest.mark.lesson(20)
 def test_frames_larger_than_foreseen_do_not_pass_the_budget_in_the_socket(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_all_frames_without_an_end_message_are_complete_after_a_short_wait() -> 
     assert played.run.close()[1].verdict is Verdict.COMPLETE
 
 
+@pytest.mark.lesson(4)
 def test_an_end_message_that_overtakes_frames_does_not_close_the_series() -> None:
     played = Played(expected_frames=3).give(start(), *frames(0), SeriesEnd(series="14"))
     assert played.run.phase is Phase.ENDING
@@ -107,6 +108,7 @@ def test_after_the_grace_time_what_has_not_come_is_missing() -> None:
     assert "2 of 4 frames never came" in receipt.reasons[0]
 
 
+@pytest.mark.lesson(6)
 def test_frames_of_another_series_are_counted_and_never_stored() -> None:
     played = Played(expected_frames=1).give(*frames(5, series="13"), start(), *frames(1, series="13"))
     assert played.run.ledger.seen == 0
@@ -143,6 +145,7 @@ def test_a_header_replaces_one_that_brought_no_frame() -> None:
     assert played.run.close()[1].series == "14"
 
 
+@pytest.mark.lesson(6)
 def test_only_the_armed_series_is_taken() -> None:
     played = Played(expected_frames=1, series="14").give(start(series="13"), *frames(0, series="13"))
     assert played.run.phase is Phase.WAITING
@@ -311,6 +314,7 @@ def test_stins_end_tells_how_many_frames_were_sent() -> None:
     assert receipt.verdict is Verdict.INCOMPLETE
 
 
+@pytest.mark.lesson(2)
 def test_stins_left_overs_of_the_series_before_are_fenced_by_the_header() -> None:
     played = Played(stream_format=StreamFormat.STINS)
     played.give(start(series="", msg_number=20), frame(7, "", 18), SeriesEnd(series="", msg_number=19))
@@ -319,6 +323,7 @@ def test_stins_left_overs_of_the_series_before_are_fenced_by_the_header() -> Non
     assert played.run.out_of_series == 2
 
 
+@pytest.mark.lesson(2)
 def test_a_stins_sender_that_restarts_from_zero_ends_the_series() -> None:
     played = Played(stream_format=StreamFormat.STINS)
     played.give(start(series="", msg_number=20), frame(0, "", 21), start(series="", msg_number=0), frame(0, "", 1))

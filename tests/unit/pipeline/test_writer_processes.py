@@ -29,6 +29,7 @@ from receiving import WAIT_S, Harness, pixels, send_v1, stored
 
 class TestWhole:
     @pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
+    @pytest.mark.lesson(32)
     def test_the_blocks_of_a_series_are_dealt_in_turn(self, harness: Harness, backend: FileBackend) -> None:
         harness.prepare(engines=3, frames_per_file=4, backend=backend, expected_frames=30)
         harness.sender.series(30)

@@ -64,6 +64,7 @@ def test_a_bad_one_is_refused_with_the_property_named(good, change, named):
         checked(msgspec.structs.replace(good, **change))
 
 
+@pytest.mark.lesson(45)
 def test_naming_takes_two_words():
     assert word(FileNaming, "Naming", "Stream") is FileNaming.STREAM
     with pytest.raises(ConfigurationError, match="prepare or stream"):

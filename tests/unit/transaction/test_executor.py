@@ -269,6 +269,7 @@ def test_wait_armed_returns_while_the_hardware_is_still_busy(bench):
     assert bench.executor.wait_armed(2)
 
 
+@pytest.mark.lesson(30)
 def test_stop_gets_through_while_a_trigger_blocks(bench):
     bench.detector.holds["trigger"] = threading.Event()
     bench.arm(TriggerMode.INTERNAL, frames_per_trigger=100)
@@ -283,6 +284,7 @@ def test_stop_gets_through_while_a_trigger_blocks(bench):
     assert bench.executor.outcome.errors == ()
 
 
+@pytest.mark.lesson(27)
 def test_close_in_mid_run_aborts_and_joins_everything(bench):
     bench.arm()
     assert bench.executor.wait_armed(2)

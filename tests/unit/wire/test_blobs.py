@@ -59,6 +59,7 @@ def test_the_error_names_both_sizes() -> None:
 
 @pytest.mark.lesson(42)
 @pytest.mark.parametrize(("pixels", "nbytes"), [(3 * 3, 14), (4 * 4, 24)])
+@pytest.mark.lesson(42)
 def test_mono12p_is_two_pixels_in_three_bytes_rounded_up(pixels: int, nbytes: int) -> None:
     side = int(pixels**0.5)
     format = FrameFormat((side, side), "uint16", Encoding.MONO12P)

@@ -59,6 +59,7 @@ def image(appendix: str | None = None, blob: bytes = BLOB, **changes: dict[str, 
 
 @pytest.mark.parametrize(("detail", "count"), [(HeaderDetail.ALL, 8), (HeaderDetail.BASIC, 2), (HeaderDetail.NONE, 1)])
 @pytest.mark.parametrize("appendix", [None, '{"filename": "/data/a.h5", "rotate": 3}'])
+@pytest.mark.lesson(25)
 def test_every_detail_is_read_with_and_without_appendix(detail: HeaderDetail, count: int, appendix: str | None) -> None:
     parts = header(detail, appendix)
     assert len(parts) == count + (appendix is not None)

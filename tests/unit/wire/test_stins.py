@@ -195,6 +195,7 @@ def test_several_blobs_are_chunks_when_chunks_are_stated() -> None:
         ((BLOB, BLOB), {"shape": [2, 4, 6], "chunks": [4, 6]}),
     ],
 )
+@pytest.mark.lesson(17)
 def test_any_other_number_of_blobs_is_refused(blobs: tuple[bytes, ...], changes: dict[str, Any]) -> None:
     with pytest.raises(WireError):
         decode(image(blobs, **changes))

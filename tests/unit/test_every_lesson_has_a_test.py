@@ -1,0 +1,71 @@
+"""Every failure mode of other receivers that we know of has a test that provokes it, or a reason why not yet.
+
+The list of 46 is section 1 of the design's reference `lessons.md`: what goes wrong in the public receiver of MAX IV.
+A test that provokes number n is marked `@pytest.mark.lesson(n)`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+LESSONS = range(1, 47)
+
+NOT_YET = {
+    18: "a module that is missing must cost its frame alone: no format with modules is received yet",
+    19: "start and end messages of Jungfrau: that format is not received yet",
+    34: "ZeroMQ's threads follow the number of cores; nobody can set them, and none is tied to a core",
+    37: "a live view of bounded size: none is offered yet",
+    43: "processors without AVX2: bitshuffle's wheel needs it, and nothing looks before it is imported",
+    44: "a factor of down-sampling that makes no sense: no live view is offered yet",
+    46: "health, metrics for each stage, version: only Tango's state and counters are there",
+}
+"""Number > why no test provokes it. Whoever makes one possible takes the entry away."""
+
+
+def marks(path: Path, text: str) -> dict[int, list[str]]:
+    """Number > where it is marked: `mark.lesson(n)` on a test, or among the marks of a parameter."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "lesson":
+            where = f"{path}, line {node.lineno}"
+            (argument,) = node.args if len(node.args) == 1 else (None,)
+            if not isinstance(argument, ast.Constant) or type(argument.value) is not int:
+                raise AssertionError(f"{where}: lesson takes one number, written out")
+            found[argument.value].append(where)
+    return found
+
+
+def all_marks() -> dict[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        if path != Path(__file__):
+            for number, places in marks(path.relative_to(TESTS), path.read_text()).items():
+                found[number] += places
+    return found
+
+
+def test_every_lesson_has_a_test_or_a_reason() -> None:
+    assert set(all_marks()) | set(NOT_YET) == set(LESSONS)
+
+
+def test_no_reason_outlives_the_test_that_was_missing() -> None:
+    assert {number: places for number, places in all_marks().items() if number in NOT_YET} == {}
+    assert all(len(reason) > 20 for reason in NOT_YET.values())
+
+
+def test_marks_are_found_on_tests_and_on_parameters() -> None:
+    text = (
+        "import pytest\n@pytest.mark.lesson(3)\ndef test_a(): ...\nX = pytest.param(1, marks=pytest.mark.lesson(4))\n"
+    )
+    assert sorted(marks(Path("a.py"), text)) == [3, 4]
+
+
+@pytest.mark.parametrize("call", ["lesson()", "lesson('3')", "lesson(n)", "lesson(1, 2)", "lesson(True)"])
+def test_a_mark_without_one_number_is_refused_with_its_place(call: str) -> None:
+    with pytest.raises(AssertionError, match=r"a.py, line 2"):
+        marks(Path("a.py"), f"import pytest\npytest.mark.{call}\n")
