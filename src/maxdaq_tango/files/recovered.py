@@ -23,7 +23,7 @@ from maxdaq_tango.files.paths import SUFFIXES, give_name, sync_directory
 from maxdaq_tango.files.recovered_rows import Settled, settle
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.side_files import remove_side_files
-from maxdaq_tango.model import MISSING_LISTED, Receipt, Verdict
+from maxdaq_tango.model import MISSING_LISTED, PLACES, Fate, Receipt, Verdict
 
 KILLED = "the receiver was killed"
 MOST_NAMES = 10_000
@@ -125,6 +125,10 @@ def _receipt(found: Settled, final: Path) -> Receipt:
         frames_missing_count=found.missing_count,
         frames_missing_ranges=found.missing,
         frames_lost=found.wrong,
+        frames_lost_count=len(found.wrong),
+        frames_lost_at={PLACES[Fate.LOST_WRITER]: tuple((number, number) for number in found.wrong)}
+        if found.wrong
+        else {},
         first_frame_number=found.first,
         bytes_written=found.nbytes,
         file=str(final),

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from maxdaq_tango.files.columns import EXTRAS, FIXED
 from maxdaq_tango.files.completion import Completed
 from maxdaq_tango.files.layout import EXPECTED
-from maxdaq_tango.files.receipt import find_detector, store_receipt
+from maxdaq_tango.files.receipt import find_detector, store_account
 from maxdaq_tango.files.rows import blank_rows, drop_unturned, turn_aside
-from maxdaq_tango.model import Receipt
+from maxdaq_tango.model import Fate, Receipt
 
 
 class Settled(NamedTuple):
@@ -90,7 +90,9 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
             nbytes=data.id.get_storage_size(),
             software=file.attrs["creator"].decode(),
         )
-        store_receipt(group["daq"], receipt(settled))
+        fates = np.where(valid, np.uint8(Fate.WRITTEN), np.uint8(Fate.MISSING))
+        fates[left_out[left_out < rows]] = Fate.LOST_WRITER
+        store_account(group["daq"], receipt(settled), fates)
         file.flush()
         drop_unturned(group)
     return settled
