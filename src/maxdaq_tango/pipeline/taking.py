@@ -125,6 +125,8 @@ class Taking:
         """One message that arrived, and that is only told of: the series is over."""
         try:
             event = self._decode(message)
+        except DamagedFrame as error:
+            self.run.on_left_over(error.frame)
         except WireError:
             self.run.out_of_series += 1
         else:
@@ -233,9 +235,13 @@ class Taking:
         frame = error.frame
         if self.storing.pool is not None:
             self.storing.make_way(frame.frame_number)
-        row = self.run.on_frame(frame, now)
+        run = self.run
+        row = run.on_frame(frame, now)
         if row is not None:
-            self.run.settle(row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {error}")
+            run.settle(row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {error}")
+        elif run.doubtful is frame:  # it has no pixels that could be taken once its number is believed
+            run.doubtful = None
+            run.on_corrupt(str(error), now)
 
     def _hold(self, event: Frame | SeriesEnd) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""

@@ -99,7 +99,7 @@ for number, point in enumerate(points):
 STEPS = [
     "writer blank_rows",
     "writer FrameColumns.settle",
-    "writer store_receipt",
+    "writer store_account",
     "writer drop_unturned",
     "writer give_name",
     "writer sync_directory",
@@ -163,7 +163,7 @@ def test_a_kill_at_any_step_of_the_end_loses_no_frame(tmp_path: Path, backend: s
 def test_a_recovery_that_is_killed_at_any_step_is_repeated(
     tmp_path: Path, first: str, backend: str, series: str
 ) -> None:
-    killer = {"leave": f"before backends {backend.title()}Backend.leave", "receipt": "before writer store_receipt"}
+    killer = {"leave": f"before backends {backend.title()}Backend.leave", "receipt": "before writer store_account"}
     points = [f"{killer[first]}|{when} {step}" for step in RECOVERY for when in ("before", "after")]
     assert kill(tmp_path, backend, series, points) >= 18
 
@@ -188,7 +188,7 @@ RECOVERY = [
     "recovered sync_directory",
     "recovered_rows turn_aside",
     "recovered_rows blank_rows",
-    "recovered_rows store_receipt",
+    "recovered_rows store_account",
     "recovered_rows drop_unturned",
     "recovered_rows h5py.File",
     "recovery complete",
