@@ -7,6 +7,7 @@ that is on is stopped in order (a few seconds for what is still on the way), its
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import socket
@@ -20,6 +21,7 @@ from maxdaq_tango import __version__
 from maxdaq_tango.engine.counters import CountersMemory
 from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
 from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
+from maxdaq_tango.kernels.framing import compile_kernels
 from maxdaq_tango.model import RunRequest, encoded
 from maxdaq_tango.pipeline import Receiver, RunReport
 from maxdaq_tango.pipeline.memory import keep_freed_memory
@@ -114,4 +116,6 @@ def main() -> None:
     # Ctrl-C in a terminal reaches the whole process group; the owner decides what it means for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: control.shutdown(socket.SHUT_RD))
+    compile_kernels()  # now, as it would take the first frames' time
+    gc.freeze()  # or the collector of garbage looks through all of numba while frames come
     EngineServer(control, CountersMemory(arguments.counters_fd)).serve()

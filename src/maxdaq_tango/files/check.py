@@ -19,7 +19,8 @@ from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files.block_file import LOW
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.stored_chunks import StoredChunks
-from maxdaq_tango.model import Fate, Receipt, Verdict, check_framing
+from maxdaq_tango.kernels.framing import check_framing
+from maxdaq_tango.model import Fate, Receipt, Verdict
 
 
 class CheckResult(msgspec.Struct, kw_only=True):

@@ -4,7 +4,7 @@ Sources: kiyo-masui/bitshuffle (`src/bshuf_h5filter.c`, filter 32008), HDF5 LZ4 
 
 Two traps. The PyPI `bitshuffle` neither writes nor expects the 12 bytes that streams and HDF5 chunks begin with. And
 its C code believes every block length in the data, reading past the end of a damaged blob, so the lengths are walked
-and must add up (`model/framing.py`) before it is called.
+and must add up (`framing.py`) before it is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, Encoding, FrameFormat, check_framing
+from maxdaq_tango.kernels.framing import HEADER_NBYTES, check_framing
+from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 
 BLOCK_NBYTES = 8192
 """Bytes of one bitshuffle block; what every recorded stream uses."""
@@ -30,8 +31,6 @@ filter packs and unpacks; only turning such frames and encoding them here does.
 """
 
 _LZ4_MAX_NBYTES = 0x7E000000
-HEADER_NBYTES = 12
-"""Unpacked size (8, big-endian) and block size in bytes (4, big-endian), as HDF5's filter begins its chunks."""
 _LENGTH = struct.Struct(">I")
 _LZ4_MOST_GROWTH = 255
 """No LZ4 block unpacks to more than 255 times its size."""

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.kernels.compression import BLOCK_NBYTES, HAS_BSZSTD, HEADER_NBYTES
+from maxdaq_tango.kernels.compression import BLOCK_NBYTES, HAS_BSZSTD
+from maxdaq_tango.kernels.framing import HEADER_NBYTES
 from maxdaq_tango.model import Buffer, Encoding
 
 ITEM_SIZES = (1, 2, 4, 8)

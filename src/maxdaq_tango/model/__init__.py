@@ -5,7 +5,6 @@ from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
-from maxdaq_tango.model.framing import FRAMED, blocks_end, check_framing
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
@@ -28,7 +27,6 @@ __all__ = [
     "BUSY_STATES",
     "DEEPEST",
     "FATE_MEANINGS",
-    "FRAMED",
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
@@ -61,8 +59,6 @@ __all__ = [
     "Verdict",
     "Verification",
     "WireEvent",
-    "blocks_end",
-    "check_framing",
     "encoded",
     "is_deeper",
     "next_state",

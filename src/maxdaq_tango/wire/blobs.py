@@ -16,7 +16,8 @@ from functools import lru_cache
 import lz4.block
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import FRAMED, Buffer, Encoding, FrameFormat, blocks_end, check_framing
+from maxdaq_tango.kernels.framing import FRAMED, blocks_end, check_framing
+from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 
 BSLZ4_BLOCK_NBYTES = 8192
 """Block size in all recorded streams, and bitshuffle's own default."""

@@ -226,3 +226,37 @@ def test_frames_that_nobody_here_can_unpack_are_stored_with_their_framing_checke
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.frames_written) == (Verdict.COMPLETE, 2)
     assert receipt.decisions["verify"] == "block lengths only: no decoder for bszstd here"
+
+
+def test_a_damaged_frame_that_contradicts_the_numbering_is_never_taken_later_without_its_pixels(
+    harness: Harness,
+) -> None:
+    harness.prepare(expected_frames=4)
+    harness.sender.header()
+    harness.sender.image(0)
+    number = harness.sender.number
+    for step, wrong in ((7, b"cut"), (13, None)):  # the second contradiction ends the rule, and the first is looked at
+        harness.sender.number = number + step
+        harness.sender.image(1 if wrong else 2, blob=wrong)
+    harness.sender.number = number + 1
+    harness.sender.image(3)
+    harness.sender.end()
+    harness.wait_written(3)
+    harness.receiver.stop()
+    receipt = harness.receipt()
+    assert receipt.verdict is not Verdict.COMPLETE
+    assert (receipt.frames_written, receipt.frames_corrupt) == (3, 1)
+    assert receipt.frames_missing_ranges == ((1, 1),)
+
+
+def test_a_damaged_frame_that_comes_when_the_series_is_over_is_late_and_no_stranger(harness: Harness) -> None:
+    harness.prepare(expected_frames=3)
+    harness.sender.header()
+    harness.sender.image(0)
+    harness.wait_written(1)
+    harness.sender.header()  # ends the series
+    harness.sender.number = 2
+    harness.sender.image(1, blob=b"cut")
+    receipt = harness.receipt()
+    assert receipt.frames_written == 1
+    assert receipt.frames_corrupt == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import bitshuffle
 import numpy as np
 import pytest
@@ -9,10 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxdaq_tango.errors import WireError
+from maxdaq_tango.kernels import framing
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, compress_bslz4, decode_pixels, encode_pixels
-from maxdaq_tango.model import FRAMED, Encoding, FrameFormat, blocks_end, check_framing
+from maxdaq_tango.kernels.framing import FRAMED, blocks_end, check_framing
+from maxdaq_tango.model import Encoding, FrameFormat
 from maxdaq_tango.testing.strategies import chunks, frame_formats
 from receiving import packed_by_hdf5
+
+
+def in_blocks(lengths: list[int]) -> bytes:
+    return b"".join(length.to_bytes(4, "big") + bytes(length) for length in lengths)
+
+
+@pytest.fixture(scope="module", params=["in Python", "compiled"], autouse=True)
+def _walk(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this file, with either of the twins."""
+    before = framing._walk
+    if request.param == "compiled":
+        framing.compile_kernels()
+        assert framing._walk is not before
+    yield
+    framing._walk = before
+
+
+@given(st.binary(max_size=60) | st.lists(st.integers(0, 9), max_size=12).map(in_blocks), st.integers(0, 12), st.data())
+def test_both_twins_come_to_the_same_end(blob: bytes, at: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 16))
+    for view in (memoryview(blob), memoryview(bytearray(blob))):
+        assert blocks_end(view, at, count) == framing.walk_in_python(view, at, count)
+
 
 SHAPE = (130, 131)
 PIXELS = np.random.default_rng(4).poisson(3, SHAPE).astype(np.uint16)
