@@ -78,6 +78,10 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 
     sockets: int = 0
     """Connections to each source, which deals its frames over them."""
+    io_threads: int = 0
+    """Of ZeroMQ, which copy frames out of the kernel."""
+    cores: tuple[int, ...] = ()
+    """On which all threads that take frames stay, and the processes that write; () = wherever they may."""
     messages_ahead: int = 0
     """Messages that ZeroMQ may hold for each connection."""
     batch_messages: int = 0

@@ -76,14 +76,19 @@ class Collector:
         tell: Callable[[RunReport], None],
         publish: Callable[[Counters], None],
         writers: Sequence[Writer] = (),
+        io_threads: str = "",
     ) -> None:
-        """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread."""
+        """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread.
+
+        `io_threads` says how many ZeroMQ has, for people.
+        """
         self._tell = _unfailing(tell)
         self._publish = _unfailing(publish)
         self._software = software
         self._request = request
         self._numbers = numbers
         self._writers = writers
+        self._io_threads = io_threads
         sockets = choose_sockets(request)
         self._socket_count = sockets.per_source * len(request.sources)
         self._shares = deal_out(request.memory_bytes, self._socket_count, max(1, len(writers)))
@@ -144,7 +149,7 @@ class Collector:
     @property
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
-        return {**self._sources.decisions, **self._taking.decisions()}
+        return {"io threads": self._io_threads, **self._sources.decisions, **self._taking.decisions()}
 
     def _ask(self, request: Callable[[SeriesRun, float], None]) -> None:
         self._requests.append(request)

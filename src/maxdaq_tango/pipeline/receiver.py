@@ -11,8 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-import zmq
-
 from maxdaq_tango.errors import ConfigurationError, StateError
 from maxdaq_tango.kernels import compression
 from maxdaq_tango.model import (
@@ -27,8 +25,7 @@ from maxdaq_tango.model import (
     is_deeper,
 )
 from maxdaq_tango.pipeline.collector import Collector, RunReport
-from maxdaq_tango.pipeline.pool import usable_cores
-from maxdaq_tango.pipeline.sources import MOST_SOCKETS
+from maxdaq_tango.pipeline.cores import IoThreads, on_cores
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
 
 
@@ -45,8 +42,8 @@ class Receiver:
         self._tell = tell
         self._publish = publish or (lambda counters: None)
         self._software = software
-        # Each thread of ZeroMQ copies for the connections that were given to it; one that has none costs nothing.
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(max(1, min(MOST_SOCKETS, usable_cores() // 2)))
+        self._io_threads = IoThreads()
+        self._cores: tuple[int, ...] = ()
         self._state = AcquisitionState.IDLE
         self._collector: Collector | None = None
         self._numbers = itertools.count(1)
@@ -73,26 +70,8 @@ class Receiver:
         self._join()
         if not request.sources:
             raise StateError("prepare a run", answer="it names no source", accepted="at least one tcp://HOST:PORT")
-        writers = self._crew.ready(request.engines)
-        collector = Collector(
-            request,
-            self._numbers,
-            context=self._context,
-            software=self._software,
-            tell=self._hear,
-            publish=self._publish,
-            writers=writers,
-        )
-        try:
-            collector.open()
-        except Exception:
-            collector.undo()
-            raise
-        self._collector = collector
-        message = f"waiting for {', '.join(request.sources)}"
-        armed = AcquisitionState.ARMED
-        self._hear(RunReport(state=armed, run_id=request.run_id, message=message, decisions=collector.decisions))
-        collector.start()
+        with on_cores(request.pinned.cores):
+            self._begin(request)
 
     def expect(self, series: str | None, frames: int | None) -> None:
         """What the armed detector said it will send; harmless when no run is on."""
@@ -125,7 +104,33 @@ class Receiver:
         self.abort("the receiver was shut down")
         self._join()
         self._crew.close()
-        self._context.term()
+        self._io_threads.close()
+
+    def _begin(self, request: RunRequest) -> None:
+        if request.pinned.cores != self._cores:
+            self._crew.close()  # they are elsewhere
+            self._cores = request.pinned.cores
+        writers = self._crew.ready(request.engines)
+        collector = Collector(
+            request,
+            self._numbers,
+            context=self._io_threads.context(request.pinned),
+            software=self._software,
+            tell=self._hear,
+            publish=self._publish,
+            writers=writers,
+            io_threads=self._io_threads.decision,
+        )
+        try:
+            collector.open()
+        except Exception:
+            collector.undo()
+            raise
+        self._collector = collector
+        message = f"waiting for {', '.join(request.sources)}"
+        armed = AcquisitionState.ARMED
+        self._hear(RunReport(state=armed, run_id=request.run_id, message=message, decisions=collector.decisions))
+        collector.start()
 
     def _hear(self, report: RunReport) -> None:
         self._state = report.state

@@ -106,9 +106,16 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
     return configuration
 
 
-MOST_OF_PINNED = {"sockets": 16, "messages_ahead": 1_000_000, "batch_messages": 100_000, "slab_bytes": 1 << 30}
+MOST_OF_PINNED = {
+    "sockets": 16,
+    "io_threads": 16,
+    "messages_ahead": 1_000_000,
+    "batch_messages": 100_000,
+    "slab_bytes": 1 << 30,
+}
 PROPERTY_OF_PINNED = {
     "sockets": "Sockets",
+    "io_threads": "IoThreads",
     "messages_ahead": "MessagesAhead",
     "batch_messages": "BatchMessages",
     "slab_bytes": "SlabSize",
@@ -127,6 +134,12 @@ def _check_pinned(pinned: Pinned) -> None:
     if pinned.slab_bytes % SLAB_UNIT:
         raise ConfigurationError(
             f"set property SlabSize to {pinned.slab_bytes}", accepted=f"a multiple of {SLAB_UNIT} bytes, or 0"
+        )
+    if strangers := set(pinned.cores) - os.sched_getaffinity(0):
+        raise ConfigurationError(
+            f"set property Cores to {sorted(pinned.cores)}",
+            answer=f"this server may not use {sorted(strangers)}",
+            accepted=f"some of {sorted(os.sched_getaffinity(0))}, or nothing to leave it to the system",
         )
     if not 0 <= pinned.checkpoint_s <= MOST_CHECKPOINT_S:
         raise ConfigurationError(

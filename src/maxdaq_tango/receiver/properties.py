@@ -78,6 +78,17 @@ class ReceiverProperties:
     Sockets = device_property(
         dtype=int, default_value=0, doc="Connections to each source; 0 = as many as the expected data rate needs."
     )
+    IoThreads = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Threads of ZeroMQ, which copy frames out of the kernel; 0 = one for each two cores, four at most.",
+    )
+    Cores = device_property(
+        dtype=(int,),
+        default_value=[],
+        doc="Numbers of the processor cores on which frames are taken, packed and written: those near the network "
+        "card. Empty: wherever the system likes.",
+    )
     MessagesAhead = device_property(
         dtype=int,
         default_value=0,
@@ -113,6 +124,8 @@ class ReceiverProperties:
                 engines=int(self.Engines),
                 pinned=Pinned(
                     sockets=int(self.Sockets),
+                    io_threads=int(self.IoThreads),
+                    cores=tuple(int(core) for core in self.Cores),
                     messages_ahead=int(self.MessagesAhead),
                     batch_messages=int(self.BatchMessages),
                     slab_bytes=int(self.SlabSize),

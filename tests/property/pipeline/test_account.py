@@ -109,7 +109,6 @@ def test_the_states_of_a_run_sum_up_to_what_was_expected(
 
 
 @pytest.mark.lesson(1)
-@pytest.mark.lesson(46)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
