@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import Pinned, Verdict
 from maxdaq_tango.pipeline.cores import on_cores
-from receiving import Harness
+from receiving import WAIT_S, Harness
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -26,17 +27,26 @@ def threads_of_this_process() -> dict[int, str]:
     return found
 
 
-def io_threads(among: dict[int, str]) -> set[int]:
-    return {number for number, name in among.items() if name.startswith("ZMQbg/IO")}
+def io_threads(but: set[int]) -> set[int]:
+    """Those of ZeroMQ that copy."""
+    return {number for number, name in threads_of_this_process().items() if name.startswith("ZMQbg/IO")} - but
+
+
+def wait_for_names(count: int, but: set[int]) -> None:
+    """A thread gives itself its name when it has begun."""
+    deadline = time.monotonic() + WAIT_S
+    while len(io_threads(but)) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 @pytest.mark.lesson(34)
 def test_a_run_has_as_many_threads_of_zeromq_as_it_asks_for_and_the_next_one_as_well(harness: Harness) -> None:
-    before = io_threads(threads_of_this_process())
+    others = set(threads_of_this_process())
     for count in (3, 1):
         destination = str(harness.folder / f"{count}.h5")
         harness.prepare(pinned=Pinned(io_threads=count), expected_frames=2, destination=destination)
-        assert len(io_threads(threads_of_this_process()) - before) == count
+        wait_for_names(count, others)
+        assert len(io_threads(but=others)) == count
         harness.sender.series(2)
         receipt = harness.receipt()
         assert receipt.verdict is Verdict.COMPLETE
