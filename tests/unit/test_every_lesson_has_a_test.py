@@ -19,7 +19,6 @@ NOT_YET = {
     18: "a module that is missing must cost its frame alone: no format with modules is received yet",
     19: "start and end messages of Jungfrau: that format is not received yet",
     37: "a live view of bounded size: none is offered yet",
-    43: "processors without AVX2: bitshuffle's wheel needs it, and nothing looks before it is imported",
     44: "a factor of down-sampling that makes no sense: no live view is offered yet",
     46: "health, metrics for each stage, version: only Tango's state and counters are there",
 }

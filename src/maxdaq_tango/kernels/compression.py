@@ -13,12 +13,12 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import bitshuffle
 import lz4.block
 import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
+from maxdaq_tango.kernels.codec import bitshuffle
 from maxdaq_tango.kernels.framing import HEADER_NBYTES, check_framing
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 

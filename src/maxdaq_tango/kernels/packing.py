@@ -12,12 +12,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import bitshuffle
-import bitshuffle.ext
 import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import WireError
+from maxdaq_tango.kernels.codec import bitshuffle
 from maxdaq_tango.kernels.compression import BLOCK_NBYTES, HAS_BSZSTD
 from maxdaq_tango.kernels.framing import HEADER_NBYTES
 from maxdaq_tango.model import Buffer, Encoding
