@@ -59,7 +59,7 @@ def check_framing(format: FrameFormat, view: memoryview) -> None:
     tail = expected % unit
     count = (expected - tail + block - 1) // block
     end = _walk(view, HEADER_NBYTES, count)
-    if end + tail != size:
+    if end < 0 or end + tail != size:  # -1 and a tail could add up to the size of a very short one
         raise _refused(format, _what_is_wrong(end, tail, size), f"{count} blocks of {block} bytes, and no byte over")
 
 

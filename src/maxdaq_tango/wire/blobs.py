@@ -131,7 +131,8 @@ def _is_headerless_bslz4(format: FrameFormat, view: memoryview) -> bool:
     expected = format.chunk_nbytes
     tail = expected % (8 * format.item_nbytes)
     count = (expected - tail + BSLZ4_BLOCK_NBYTES - 1) // BSLZ4_BLOCK_NBYTES
-    return blocks_end(view, 0, count) + tail == len(view)
+    end = blocks_end(view, 0, count)
+    return end >= 0 and end + tail == len(view)
 
 
 def lz4_block_to_hdf5(blob: Buffer, nbytes: int) -> bytes:

@@ -127,6 +127,7 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
     header = typed(_Header, raw, "Dectris v1 header")
     metadata = unknown_keys(raw, _HEADER_FIELDS)
     arrays: dict[str, npt.NDArray[Any]] = {}
+    unreadable: list[str] = []
     rest = list(parts[1:])
     if header.header_detail is not HeaderDetail.NONE:
         if not rest:
@@ -143,8 +144,10 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
                 name, array = _array(rest[0], rest[1])
                 arrays[name] = array
             except WireError as error:  # a table that cannot be read must not cost the series
-                metadata.setdefault("unreadable_tables", []).append(str(error))
+                unreadable.append(str(error))
             del rest[:2]
+    if unreadable:
+        metadata["unreadable_tables"] = unreadable
     if len(rest) > 1:
         raise WireError(
             f"read a Dectris v1 header with header_detail {header.header_detail}",

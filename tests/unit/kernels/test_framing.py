@@ -117,6 +117,24 @@ def test_more_blocks_than_a_chunk_can_hold_are_refused_before_they_are_counted(e
         check_framing(format, memoryview(format.nbytes.to_bytes(8, "big") + (32).to_bytes(4, "big") + b"\1" * 100))
 
 
+@pytest.mark.lesson(11)
+@pytest.mark.parametrize("encoding", [Encoding.BSLZ4, Encoding.BSZSTD])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "float64"])
+def test_a_chunk_with_no_block_in_it_is_refused_whatever_its_raw_tail(encoding: Encoding, dtype: str) -> None:
+    """Found by the fuzzer: 13 bytes for 15 pixels of which 7 are the tail (14 bytes, less the 1 that says "nowhere")
+    passed, and the C code read behind them.
+    """
+    for pixels in range(1, 40):
+        format = FrameFormat((1, pixels), dtype, encoding)
+        for size in range(12, 80):
+            blob = format.nbytes.to_bytes(8, "big") + (8192).to_bytes(4, "big") + bytes(size - 12)
+            if format.nbytes < 8 * format.item_nbytes and size == 12 + format.nbytes:
+                check_framing(format, memoryview(blob))  # so few pixels are all tail
+                continue
+            with pytest.raises(WireError):
+                check_framing(format, memoryview(blob))
+
+
 def test_the_error_says_where_the_lengths_lead() -> None:
     blob = packed(Encoding.BSLZ4)
     with pytest.raises(WireError, match=rf"{len(blob) - 1} bytes, and .* lead to byte {len(blob)}.*{BLOCKS} blocks"):

@@ -180,6 +180,21 @@ def test_a_table_that_cannot_be_read_is_told_and_does_not_cost_the_series(index:
     assert len(start.metadata["unreadable_tables"]) == 1
 
 
+@pytest.mark.parametrize("value", ["none", 3, None, ["a"]])
+def test_a_configuration_may_hold_our_word_for_unreadable_tables(value: Any) -> None:
+    """Found by the fuzzer: the sender's value was taken for our list."""
+    parts = header()
+    parts[1] = json.dumps(json.loads(parts[1]) | {"unreadable_tables": value}).encode()
+    start = decode(parts)
+    assert isinstance(start, SeriesStart)
+    assert start.metadata["unreadable_tables"] == value
+    parts[3] = b""
+    start = decode(parts)
+    assert isinstance(start, SeriesStart)
+    (told,) = start.metadata["unreadable_tables"]
+    assert "0 bytes" in told
+
+
 def test_an_array_of_the_wrong_size_is_told_with_both_sizes() -> None:
     for index in (3, 5, 7):
         for blob in (b"", header()[index][:-1], header()[index] + b"x"):
