@@ -3,14 +3,15 @@
 #   make demo        take a series with a simulated Eiger and check every pixel
 #   make up          the same devices, kept running for Jive, Taurus, Sardana or your script
 #   make test        the tests
-#   make check       lint, types, contracts, test: what continuous integration runs
+#   make fuzz        random and damaged messages for every decoder, 10 s each
+#   make check       lint, types, contracts, test, fuzz: what continuous integration runs
 #
 # PYTHON=python3.12 chooses another Python, VENV=path another place for the environment.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo up install test test-slow lint types contracts check format counterparts clean
+.PHONY: help demo up install test test-slow lint types contracts fuzz check format counterparts clean
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -48,7 +49,11 @@ types: $(VENV)/installed-dev
 contracts: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
-check: lint types contracts test
+check: lint types contracts test fuzz
+
+# What it finds is kept in .fuzz/. Skipped where atheris has no wheel.
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 9)
 
 # Simulators and clients that other people wrote, each in an environment of its own. Without a package index they
 # cannot be made; the tests that need one then say so and are skipped.
@@ -61,7 +66,7 @@ counterparts: $(VENV)/installed-dev
 
 clean:
 	if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
-	rm -rf .counterparts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .counterparts .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the environment ----
