@@ -26,6 +26,7 @@ from maxdaq_tango.files.completion import LIBVER, complete, describe
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, remove_log
 from maxdaq_tango.files.rows import turn_aside
 from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
+from maxdaq_tango.files.whereabouts import folder_at, hdf5_there
 from maxdaq_tango.model import Buffer, FileBackend
 
 Versions = tuple[str, str]
@@ -146,24 +147,23 @@ class SwmrBackend:
     waiting_limit_bytes = 0
     unsafe = 0
 
-    def __init__(self, corners: Sequence[tuple[int, ...]] = ()) -> None:
+    def __init__(self, part: Path, corners: Sequence[tuple[int, ...]] = ()) -> None:
         """`corners` of the chunks in a frame."""
+        self._part = part
         self._corners = corners
         self._file: h5py.File | None = None
-        self._part = ""
 
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
         file.swmr_mode = True
-        self._part = file.filename
         self._file, self._data, self._columns = file, file[data], columns
         self._datasets = [self._data.parent[column.path] for column in columns.columns]
         self._write_chunk = self._data.id.write_direct_chunk
 
     def resume(self, data: str, columns: FrameColumns) -> None:
         """As any file of this format."""
-        remove_state(Path(self._part))  # which will soon be that of another file
-        self.enter(h5py.File(self._part, "r+", libver=self.libver, locking=False), data, columns)
+        remove_state(self._part)  # which will soon be that of another file
+        self.enter(hdf5_there(self._part, "r+", libver=self.libver), data, columns)
 
     def wait_room(self, nbytes: int, timeout_s: float) -> bool:
         """Whether the page cache will take them at once, nobody knows."""
@@ -196,9 +196,10 @@ class SwmrBackend:
         name = self._data.name
         file, self._file = self._open_file(), None
         file.close()
-        keep_state(Path(self._part), name)
+        with folder_at(self._part.parent):
+            keep_state(self._part, name)
         if end is not None:
-            with h5py.File(self._part, "r+", libver=self.libver, locking=False) as file:
+            with hdf5_there(self._part, "r+", libver=self.libver) as file:
                 group = file[name].parent
                 turn_aside(group, end.rotation, end.modulus)
                 self._columns.turn(group, end.rotation, end.modulus)
@@ -211,7 +212,7 @@ class SwmrBackend:
 
     def published(self) -> None:
         """The state before its end has done its duty."""
-        remove_state(Path(self._part))
+        remove_state(self._part)
 
     def _open_file(self) -> h5py.File:
         assert self._file is not None

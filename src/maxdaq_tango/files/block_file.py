@@ -25,6 +25,7 @@ from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, store_texts
 from maxdaq_tango.files.layout import ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
+from maxdaq_tango.files.whereabouts import hdf5_there
 from maxdaq_tango.files.writer import SeriesFile
 from maxdaq_tango.model import NOTHING_PINNED, FileBackend, FrameFormat, Pinned
 
@@ -171,7 +172,7 @@ class BlockFile(SeriesFile):
     @contextlib.contextmanager
     def _reopened(self) -> Iterator[h5py.Group]:
         """The detector group of a parked file, for a moment. When something fails it is left open for `abandon`."""
-        self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
+        self._file = hdf5_there(self.destination.part, "r+", libver=self._backend.libver)
         yield self._file[self.dataset].parent
         self._file.close()
         self._file = None

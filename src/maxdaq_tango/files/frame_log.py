@@ -25,6 +25,7 @@ import numpy.typing as npt
 import xxhash
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.whereabouts import open_there
 
 MAGIC = b"maxdaq frame log 2\n"
 _BLOCK = struct.Struct("<QQ")
@@ -107,7 +108,7 @@ class FrameLog:
         """Begins a new log; without `header` it goes on with one that is whole."""
         self.path = log_path(part)
         how = os.O_APPEND if header is None else os.O_CREAT | os.O_EXCL
-        self._handle = os.open(self.path, os.O_WRONLY | how | os.O_CLOEXEC, 0o644)
+        self._handle = open_there(self.path, os.O_WRONLY | how, 0o644)
         if header is None:
             return
         try:

@@ -12,7 +12,6 @@ header is on the disk from the first frame on, because it comes only once.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, make_way
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.troubles import told_as_file_error
+from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
 from maxdaq_tango.model import Receipt
 
 LIBVER = ("v108", "v110")
@@ -51,8 +51,8 @@ class MasterFile:
                 with self._opened("x") as file:
                     claim(destination.part)
                     make_skeleton(file, detector, software)
-            except FileExistsError:
-                raise  # made since we looked, by somebody else: it is theirs
+            except (FileExistsError, FileError):
+                raise  # made since we looked, by somebody else: it is theirs; or led away
             except Exception:
                 self.remove()
                 raise
@@ -120,7 +120,7 @@ class MasterFile:
         """Take it back; FileError when it is in the way of the next run."""
         try:
             release(self.destination.part)
-            os.unlink(self.destination.part)
+            unlink_there(self.destination.part)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -128,7 +128,7 @@ class MasterFile:
 
     @contextlib.contextmanager
     def _opened(self, mode: str) -> Iterator[h5py.File]:
-        file = h5py.File(self.destination.part, mode, libver=LIBVER, locking=False)
+        file = hdf5_there(self.destination.part, mode, libver=LIBVER)
         try:
             yield file
             file.flush()

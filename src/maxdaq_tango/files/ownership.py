@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from maxdaq_tango.files.whereabouts import open_there
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BEING_WRITTEN_S = 10.0
 """A record that makes no sense may be one that is just being written, for so long."""
@@ -45,7 +47,7 @@ def claim(part: Path) -> bool:
     path, text = owner_path(part), msgspec.json.encode(_self())
     while True:
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            handle = open_there(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             if living_owner(part) is not None:
                 return False

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.whereabouts import folder_at
 
 SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
@@ -67,7 +68,8 @@ def resolve_destination(path: str, roots: Sequence[str], *, overwrite: bool = Fa
 
 def make_way(destination: Destination) -> None:
     """Missing folders are made; FileError when an unfinished file of that name exists already."""
-    destination.part.parent.mkdir(parents=True, exist_ok=True)
+    with folder_at(destination.part.parent, make=True):
+        pass
     if destination.part.exists():
         raise FileError(
             f"create the file {destination.final}",

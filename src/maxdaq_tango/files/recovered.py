@@ -73,7 +73,7 @@ def recover_file(part: Path) -> Recovered:
             part.unlink()  # one of two names of the file: the writer was killed between giving it and taking this one
             remove_side_files(part)
             return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
-        if not claim(part):
+        if not claim(Path(os.path.realpath(part.parent), part.name)):
             return Recovered(part=str(part), note="left alone: somebody else is recovering it")
         try:
             return _recover(part)

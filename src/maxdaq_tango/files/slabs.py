@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from maxdaq_tango.files.whereabouts import open_there
 from maxdaq_tango.model import Buffer
 
 ALIGNMENT = 4096
@@ -96,9 +97,9 @@ class SlabWriter:
         self.direct = True
         """False where the file system refuses O_DIRECT (tmpfs): then slabs go through the page cache."""
         self._pool = pool
-        self._plain = os.open(path, os.O_RDWR)
+        self._plain = open_there(path, os.O_RDWR)
         try:
-            self._handle = os.open(path, os.O_WRONLY | os.O_DIRECT)
+            self._handle = open_there(path, os.O_WRONLY | os.O_DIRECT)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 os.close(self._plain)

@@ -43,6 +43,7 @@ from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
 from maxdaq_tango.files.side_files import move_side_files_aside
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
+from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
 from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
 
 CHECKPOINT_FRAMES = 100
@@ -87,7 +88,7 @@ class SeriesFile:
         self._wanted_backend = backend
         self._slab_memory_bytes = slab_memory_bytes
         self._pinned = pinned
-        self._backend: Backend = SwmrBackend()
+        self._backend: Backend = SwmrBackend(destination.part)
         self._write = _refuse
         self._entered = False
         self._detector, self._software = detector, software
@@ -104,12 +105,16 @@ class SeriesFile:
             make_way(destination)
             move_side_files_aside(destination.part)
             try:
-                self._file = h5py.File(destination.part, "x", libver=self._backend.libver, locking=False)
+                self._file = hdf5_there(destination.part, "x", libver=self._backend.libver)
                 claim(destination.part)
                 self._group = make_skeleton(self._file, detector, software)
                 self._file.flush()
             except FileExistsError:
                 raise  # made since we looked, by somebody else: it is theirs
+            except FileError:
+                if self._file is not None:  # led away behind it: what is there now is not ours either
+                    close_anyhow(self._file)
+                raise
             except Exception:
                 self.abandon()
                 raise
@@ -170,12 +175,12 @@ class SeriesFile:
         self.choice = choose_backend(self._wanted_backend, chunk_nbytes, stored_nbytes, period_s, grows=grows)
         part = self.destination.part
         if self.choice.backend is not FileBackend.DIRECT:
-            self._backend = SwmrBackend(self._offsets)
+            self._backend = SwmrBackend(part, self._offsets)
             return
         with self._errors("create the file"):
             self._open_file().close()
             self._backend = DirectBackend(part, format.chunk_count, self._slab_memory_bytes, self._pinned.slab_bytes)
-            self._file = h5py.File(part, "w", libver=self._backend.libver, locking=False)
+            self._file = hdf5_there(part, "w", libver=self._backend.libver)
             self._group = make_skeleton(self._file, self._detector, self._software)
 
     def write(
@@ -236,7 +241,7 @@ class SeriesFile:
             self._write = _refuse
             self._backend.leave(LogEnd(rotation, modulus) if rotation else None)
             self._entered = False
-            file = self._file = h5py.File(self.destination.part, "r+", libver=self._backend.libver, locking=False)
+            file = self._file = hdf5_there(self.destination.part, "r+", libver=self._backend.libver)
             group = file[self.dataset].parent
             data = group["data"]
             if self._grows and rows > data.shape[0]:
@@ -305,7 +310,7 @@ class SeriesFile:
             self._backend.give_up()
         if self.bytes_written == 0:
             with self._errors("remove the empty file of"), contextlib.suppress(FileNotFoundError):
-                self.destination.part.unlink()
+                unlink_there(self.destination.part)
         with contextlib.suppress(OSError):
             release(self.destination.part)
 
