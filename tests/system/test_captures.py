@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def replay_and_receive(
     player = subprocess.Popen(
         maxdaq("replay", str(case.path), "--bind", "tcp://127.0.0.1:0", "--linger", "5", *replay),
         stdout=subprocess.PIPE,
-        env={**__import__("os").environ, "COLUMNS": "1000", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "COLUMNS": "1000", "PYTHONUNBUFFERED": "1"},
     )
     try:
         assert player.stdout is not None

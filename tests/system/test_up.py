@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import tango
 import zmq
@@ -69,6 +70,31 @@ def test_the_built_in_topology_comes_up_and_goes_down(run: Run, tmp_path: Path) 
     command.assert_nothing_is_left(0)
     assert "Everything is stopped." in command.out
     assert (tmp_path / "data" / "simulated-eiger" / "tango.db").exists()
+
+
+@pytest.mark.lesson(39)
+@pytest.mark.timeout(120)
+def test_nothing_of_the_built_in_topology_listens_beyond_this_computer(run: Run) -> None:
+    """Database, simulator, device servers, and the sockets over which they send events: unless told otherwise."""
+    command = run("up", "--json")
+    command.wait_for("}\n", 90)
+    description = told(command)
+    device = tango.DeviceProxy(f"tango://{description['tango_host']}/laptop/receiver/eiger")
+    subscription = device.subscribe_event("State", tango.EventType.CHANGE_EVENT, lambda event: None)
+    try:
+        listening = {
+            (psutil.Process(pid).name(), connection.laddr.port, connection.laddr.ip)
+            for pid in command.family()
+            for connection in psutil.Process(pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    finally:
+        device.unsubscribe_event(subscription)
+    assert len(listening) >= 10  # database, HTTP and two streams of the simulator, three servers with their events
+    assert {ip for _, _, ip in listening} == {"127.0.0.1"}, listening
+    command.send(signal.SIGINT)
+    assert command.wait(30) == 0
+    command.assert_nothing_is_left(0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -16,6 +16,17 @@ DATA_PATH = [
 ]
 
 PICKLING = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle"}
+CODE_FROM_TEXT = {"eval", "exec", "compile", "__import__"}
+OF_MODULES = {
+    *(
+        ("yaml", name)
+        for name in ("load", "load_all", "unsafe_load", "full_load", "Loader", "UnsafeLoader", "FullLoader")
+    ),
+    *(("multiprocessing", name) for name in ("Queue", "SimpleQueue", "JoinableQueue", "Pipe", "Manager", "Pool")),
+    *(("os", name) for name in ("system", "popen")),
+    ("tempfile", "mktemp"),
+}
+"""By whatever name the module, or the thing itself, was imported."""
 PICKLING_CALLS = {"recv_pyobj", "send_pyobj", "recv_serialized", "unsafe_load", "full_load", "get_object"}
 """Of pyzmq and PyYAML; yaml.load is looked at by its module, because `load` is a word of many."""
 PROCESS_LIFE = {"writers.py", "writer_process.py"}
@@ -41,20 +52,33 @@ def imported(tree: ast.AST) -> Iterator[str]:
 def pickles(tree: ast.AST) -> Iterator[str]:
     """Everything by which bytes from outside could become code."""
     yield from PICKLING.intersection(imported(tree))
+    modules, parts = {"yaml": "yaml", "multiprocessing": "multiprocessing"}, {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            if not (isinstance(node.value, ast.Constant) and node.value.value is False):
-                yield "allow_pickle"
+        if isinstance(node, ast.Import):
+            modules |= {name.asname or name.name: name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts |= {(node.module, name.name): name.name for name in node.names}
+    yield from (f"{module}.{name}" for module, name in OF_MODULES.intersection(parts))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword):
+            harmless = isinstance(node.value, ast.Constant) and node.value.value is False
+            if node.arg in ("allow_pickle", "shell") and not harmless:
+                yield node.arg
         elif isinstance(node, ast.Attribute):
-            module = node.value.id if isinstance(node.value, ast.Name) else ""
-            if node.attr in PICKLING_CALLS or (module, node.attr) in {
-                ("yaml", "load"),
-                ("multiprocessing", "Queue"),
-                ("multiprocessing", "Pipe"),
-            }:
-                yield f"{module}.{node.attr}"
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            word = node.value.id if isinstance(node.value, ast.Name) else ""
+            if node.attr in PICKLING_CALLS or (modules.get(word, word), node.attr) in OF_MODULES:
+                yield f"{word}.{node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CODE_FROM_TEXT:
             yield node.func.id
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "import_module"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and str(node.args[0].value).split(".")[0] in PICKLING
+        ):
+            yield f"import_module of {node.args[0].value}"
 
 
 @pytest.mark.lesson(38)
@@ -74,6 +98,19 @@ def test_nothing_is_pickled_anywhere() -> None:
         "yaml.load(text)",
         "multiprocessing.Queue()",
         "eval(text)",
+        "exec(text)",
+        "compile(text, 'a', 'exec')",
+        "__import__(name)",
+        "import shelve",
+        "from yaml import load",
+        "import yaml as y\ny.load(text)",
+        "from yaml import UnsafeLoader as L",
+        "import multiprocessing as mp\nmp.Pipe()",
+        "from multiprocessing import Queue",
+        "importlib.import_module('pickle')",
+        "subprocess.run(text, shell=True)",
+        "import os\nos.system(text)",
+        "import os as o\no.popen(text)",
     ],
 )
 def test_pickling_would_be_found(code: str) -> None:
@@ -81,7 +118,20 @@ def test_pickling_would_be_found(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["json.load(file)", "numpy.load(path, allow_pickle=False)", "model.eval()", "x = 'pickle'"]
+    "code",
+    [
+        "json.load(file)",
+        "numpy.load(path, allow_pickle=False)",
+        "model.eval()",
+        "x = 'pickle'",
+        "import yaml\nyaml.safe_load(text)",
+        "re.compile(text)",
+        "subprocess.run([text], shell=False)",
+        "zmq.Loader",
+        "importlib.import_module(name)",
+        "from multiprocessing import shared_memory",
+        "numpy.load(path)",
+    ],
 )
 def test_what_is_no_pickling_is_left_alone(code: str) -> None:
     assert not list(pickles(ast.parse(code)))

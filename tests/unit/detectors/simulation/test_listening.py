@@ -16,7 +16,7 @@ from maxdaq_tango.detectors.simulation.stins_server import StinsServer
 
 @pytest.mark.lesson(39)
 def test_simulators_listen_on_this_computer_alone() -> None:
-    """Theirs are the only sockets of ours that listen. Encryption (CURVE) is not offered: the vendor's has none."""
+    """A replay listens where it is told to, and the rest of a site is looked at in tests/system/test_up.py."""
     with ExitStack() as stack:
         eiger = stack.enter_context(EigerSimulatorServer(SimulatorOptions(rows=8, columns=8)))
         stins = stack.enter_context(StinsServer(StinsOptions(rows=8, columns=8)))
