@@ -5,7 +5,9 @@ An input is: encoding, pixel type, rows, columns, how often the rows (1 byte eac
 
 from __future__ import annotations
 
+import importlib.util
 import random
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from fuzz.guarded import guarded
 from fuzz.message import must_be_readable
 from fuzz.mutation import Plain, blob_part
 from maxdaq_tango.errors import WireError
+from maxdaq_tango.kernels import framing
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels, encode_pixels
 from maxdaq_tango.model import Encoding
 from maxdaq_tango.wire.blobs import ITEM_NBYTES, accept_blob, frame_format, lz4_block_to_hdf5
@@ -20,6 +23,22 @@ from maxdaq_tango.wire.blobs import ITEM_NBYTES, accept_blob, frame_format, lz4_
 ENCODINGS = tuple(Encoding)
 TYPES = tuple(ITEM_NBYTES)
 HEAD = 5
+FIRST_BLOCK = 12
+
+
+def compiled_walk() -> Callable[[memoryview, int, int], int]:
+    """What takes the place of Python's walk in a receiver; of a second copy, since what is fuzzed is instrumented."""
+    specification = importlib.util.spec_from_file_location("framing_as_it_is", framing.__file__)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    module.compile_kernels()
+    walk: Callable[[memoryview, int, int], int] = module.blocks_end
+    return walk
+
+
+WALK = compiled_walk()
 
 
 def one(data: bytes) -> None:
@@ -29,6 +48,9 @@ def one(data: bytes) -> None:
     encoding, dtype = ENCODINGS[data[0] % len(ENCODINGS)], TYPES[data[1] % len(TYPES)]
     shape = ((1 + data[2]) << (data[4] % 8), 1 + data[3])
     blob = guarded(data[HEAD:])
+    for at, count in ((FIRST_BLOCK, 1), (FIRST_BLOCK, 2), (FIRST_BLOCK, 5), (0, 1), (0, 3)):
+        if len(blob):
+            assert WALK(blob, at, count) == framing.walk_in_python(blob, at, count)
     try:
         format = frame_format(shape, dtype, encoding)
         accepted = accept_blob(format, blob)
