@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import zmq
 
+from maxdaq_tango.curve import guard, read_keys
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import Encoding, Frame, FrameFormat
 from maxdaq_tango.wire import dectris_v2, stins
@@ -120,6 +121,65 @@ def test_a_signal_ends_the_series_with_a_readable_file(
     assert process.returncode == 128 + number
     assert (receipt["verdict"], receipt["frames_written"]) == ("ABORTED", 3)
     assert run("check", str(output))[0] == 0
+
+
+def test_an_encrypted_replay_is_taken_with_its_key_and_with_no_other(tmp_path: Path) -> None:
+    capture = tmp_path / "a.cborseq.gz"
+    with CaptureWriter(capture) as writer:
+        for message in messages(3):
+            writer.write(message)
+    keys = {name: json.loads(run("keys", str(tmp_path / f"{name}.key"), "--json")[1])["public"] for name in "ab"}
+    files = {name: str(tmp_path / f"{name}.key") for name in keys}
+    how = ["--format", "stins", "--output", str(tmp_path / "a.h5"), "--json"]
+    player = maxdaq("replay", str(capture), "--bind", "tcp://127.0.0.1:*", "--curve-key", files["a"])
+    assert player.stdout is not None
+    endpoint = player.stdout.readline().split()[-1]
+    source = ["--source", endpoint]
+    try:
+        status, out, _ = run("receive", *source, *how, "--curve-server-key", keys["b"], "--start-timeout", "1.5")
+        assert status == 1
+        assert "with other keys (CURVE) than ours, or with none" in str(json.loads(out)["reasons"])
+        status, _, err = run("record", *source, "--output", str(tmp_path / "b.gz"), "--curve-key", files["b"])
+        assert status == 2
+        assert "the public key of the sender is not given" in err
+        status, out, err = run("receive", *source, *how, "--curve-server-key", keys["a"], "--curve-key", files["b"])
+        assert status == 0, err
+        assert json.loads(out)["frames_written"] == 3
+        for name in files:
+            secret = read_keys(files[name]).secret.decode()
+            assert secret not in out + err
+        player.communicate(timeout=WAIT_S)
+        assert player.returncode == 0
+    finally:
+        player.kill()
+        player.communicate()
+    assert not (tmp_path / "b.gz").exists()
+
+
+def test_an_encrypted_stream_can_be_recorded(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    key = json.loads(run("keys", str(tmp_path / "a.key"), "--json")[1])["public"]
+    socket = context.socket(zmq.PUSH)
+    try:
+        guard(context, socket, str(tmp_path / "a.key"))
+        socket.bind("tcp://127.0.0.1:*")
+        output = tmp_path / "a.cborseq.gz"
+        process = maxdaq("record", "--source", endpoint_of(socket), "--output", str(output), "--curve-server-key", key)
+        for message in messages(2):
+            socket.send_multipart(message)
+        process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0
+        assert len(list(read_capture(output))) == 4
+    finally:
+        context.destroy(0)
+
+
+def test_a_simulator_with_a_key_file_that_others_can_read_does_not_start(tmp_path: Path) -> None:
+    run("keys", str(tmp_path / "a.key"))
+    (tmp_path / "a.key").chmod(0o644)
+    status, _, err = run("simulate", "stins", "--curve-key", str(tmp_path / "a.key"))
+    assert status == 2
+    assert "others may read or change it: mode 644. Accepted: chmod 600" in err
 
 
 def test_several_series_in_a_row_have_a_file_and_a_receipt_each(push: zmq.Socket[bytes], tmp_path: Path) -> None:

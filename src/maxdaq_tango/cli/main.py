@@ -40,6 +40,7 @@ COMMANDS = {
     "replay": Command("Data", "Send a recorded stream again."),
     "check": Command("Data", "Compare a file with its receipt, frame by frame."),
     "recover": Command("Data", "Make readable what a killed receiver has left."),
+    "keys": Command("Data", "Make a pair of keys for streams of our own (CURVE)."),
     "bench": Command("Look closer", "Measure this machine."),
 }
 """Each is a module `maxdaq_tango.cli.NAME` with a function of the same name; one that is not there is not offered."""

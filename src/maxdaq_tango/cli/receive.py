@@ -61,6 +61,12 @@ def receive(
     sockets: Annotated[
         int, typer.Option(min=0, max=16, help="Connections to each source; 0 = as many as the data rate needs.")
     ] = 0,
+    curve_server_key: Annotated[
+        str, typer.Option(metavar="KEY", help="Public key of a sender that encrypts (CURVE); see `maxdaq keys`.")
+    ] = "",
+    curve_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Our own key file, for senders that want to know us.")
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the receipt as one JSON object; of several series {receipts: [...]}.")
     ] = False,
@@ -98,6 +104,8 @@ def receive(
         engines=engines,
         series_count=series_count,
         pinned=Pinned(sockets=sockets),
+        curve_server_key=curve_server_key,
+        curve_key_file=os.path.abspath(curve_key) if curve_key else "",
     )
     console = people(json)
     receipts, interrupted = _take(request, console)

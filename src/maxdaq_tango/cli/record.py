@@ -14,6 +14,12 @@ def record(
     series: Annotated[int, typer.Option(min=0, help="Stop after this many end messages; 0 = do not look.")] = 1,
     messages: Annotated[int, typer.Option(min=0, help="Stop after this many messages; 0 = no limit.")] = 0,
     timeout: Annotated[float, typer.Option(min=0, help="Stop after this silence, s; 0 = never.")] = 30.0,
+    curve_server_key: Annotated[
+        str, typer.Option(metavar="KEY", help="Public key of a sender that encrypts (CURVE); see `maxdaq keys`.")
+    ] = "",
+    curve_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Our own key file, for senders that want to know us.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was recorded as one JSON object.")] = False,
 ) -> None:
     """Write a stream down as it comes, to replay it later.
@@ -24,7 +30,16 @@ def record(
     from maxdaq_tango.cli.terminal import people, program
 
     console = people(json)
-    recorded = record_stream(source, output, series=series, messages=messages, timeout_s=timeout, console=console)
+    recorded = record_stream(
+        source,
+        output,
+        series=series,
+        messages=messages,
+        timeout_s=timeout,
+        console=console,
+        server_key=curve_server_key,
+        key_file=str(curve_key or ""),
+    )
     if json:
         program(recorded)
     kept = str(output) if recorded.messages else "nothing came, and no file is left"

@@ -10,6 +10,7 @@ import msgspec
 import zmq
 from rich.console import Console
 
+from maxdaq_tango.curve import identify
 from maxdaq_tango.errors import ConfigurationError, WireError
 from maxdaq_tango.model import SeriesEnd
 from maxdaq_tango.wire import Decoder, decoder_for
@@ -33,7 +34,15 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def record_stream(
-    source: str, output: Path, *, series: int, messages: int, timeout_s: float, console: Console
+    source: str,
+    output: Path,
+    *,
+    series: int,
+    messages: int,
+    timeout_s: float,
+    console: Console,
+    server_key: str = "",
+    key_file: str = "",
 ) -> Recorded:
     """Until the wished number of ends or messages, silence, or Ctrl-C; the file is readable in any case.
 
@@ -49,6 +58,7 @@ def record_stream(
     socket = context.socket(zmq.PULL)
     socket.set_hwm(MESSAGES_AHEAD)
     try:
+        identify(socket, server_key, key_file)
         with CaptureWriter(output) as writer:
             try:
                 socket.connect(source)

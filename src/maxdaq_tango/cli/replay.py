@@ -18,6 +18,9 @@ def replay(
     ] = 0,
     end: Annotated[bool, typer.Option("--end", help="Add the end message where the capture has none.")] = False,
     linger: Annotated[float, typer.Option(min=0, help="Longest wait for the receiver to take the rest, s.")] = 30.0,
+    curve_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Key file of `maxdaq keys`: the stream is encrypted (CURVE).")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was sent as one JSON object.")] = False,
 ) -> None:
     """Send a recorded stream to whoever connects.
@@ -31,7 +34,7 @@ def replay(
     from maxdaq_tango.cli.terminal import people, program
 
     console = people(json)
-    with Player(bind) as player:
+    with Player(bind, str(curve_key or "")) as player:
         console.print(f"replaying {capture} on {player.endpoint}", markup=False, soft_wrap=True)
         sent = player.play(capture, repeat=repeat, rate_hz=rate, loop_frames=loop_frames, add_end=end, console=console)
         sent = player.finish(sent, linger_s=linger)

@@ -14,6 +14,7 @@ import zmq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from maxdaq_tango.curve import Doorman, guard
 from maxdaq_tango.errors import ConfigurationError, WireError
 from maxdaq_tango.model import Buffer, Frame, SeriesEnd, SeriesStart
 from maxdaq_tango.wire import decoder_for
@@ -36,16 +37,21 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Player:
-    """A bound PUSH socket. Use as a context manager."""
+    """A bound PUSH socket, with a `key_file` one that speaks CURVE. Use as a context manager."""
 
-    def __init__(self, bind: str) -> None:
+    def __init__(self, bind: str, key_file: str = "") -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._pause = threading.Event()
+        self._doorman: Doorman | None = None
         try:
+            self._doorman = guard(self._context, self._socket, key_file)
             self._socket.bind(bind)
+        except ConfigurationError:
+            self._leave()
+            raise
         except zmq.ZMQError as error:
-            self._context.destroy(0)
+            self._leave()
             raise ConfigurationError(f"listen on {bind!r}", answer=str(error), accepted="tcp://HOST:PORT") from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -53,6 +59,12 @@ class Player:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._doorman is not None:
+            self._doorman.stop()
+            self._doorman = None
         self._context.destroy(0)
 
     def play(
@@ -100,6 +112,9 @@ class Player:
         """Wait until the receiver has taken everything, `linger_s` at most."""
         before = time.monotonic()
         self._socket.close(linger=int(linger_s * 1000))
+        if self._doorman is not None:
+            self._doorman.stop()  # its socket is the context's too
+            self._doorman = None
         self._context.term()
         took_s = time.monotonic() - before
         # ZeroMQ drops the rest without a word when the linger time is over; the clock is the only witness.

@@ -34,21 +34,31 @@ def simulate(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Something to go wrong, such as drop=0.01; may be repeated."),
     ] = None,
+    curve_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Key file of `maxdaq keys`: the streams speak CURVE, as no detector does."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
 ) -> None:
     """Start one simulated detector and keep it until Ctrl-C.
 
     It speaks the vendor's own protocol, so a driver cannot tell it from a detector.
     """
+    import os
     import shutil
     import tempfile
 
     from maxdaq_tango.cli.terminal import people, program
+    from maxdaq_tango.curve import read_keys
     from maxdaq_tango.deployment.interruption import Interrupted, Interruption
     from maxdaq_tango.deployment.launcher import deployed
     from maxdaq_tango.deployment.topology import EigerSimulator, Simulator, StinsSimulator, Topology
 
     faults = tuple(fault or ())
+    key_file = ""
+    if curve_key is not None:
+        read_keys(curve_key)  # said here, and not in a log
+        key_file = os.path.abspath(curve_key)
     settings: Simulator
     if family is Family.EIGER:
         settings = EigerSimulator(
@@ -62,6 +72,7 @@ def simulate(
             model=model,
             api=api,
             fault=faults,
+            curve_key=key_file,
         )
     else:
         settings = StinsSimulator(
@@ -74,6 +85,7 @@ def simulate(
             compression=compression,
             seed=seed,
             fault=faults,
+            curve_key=key_file,
         )
     topology = Topology(name=f"simulate-{family.value}", simulators={family.value: settings})
     interruption = Interruption()

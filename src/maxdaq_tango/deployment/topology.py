@@ -44,6 +44,7 @@ Value = str | int | float | bool
 Faulty = Annotated[
     tuple[str, ...], Described("a list of faults such as drop=0.01; docs/reference/simulated-eiger.md has them")
 ]
+KeyFile = Annotated[str, Described("the path of a key file that `maxdaq keys` has made")]
 Values = Annotated[Value | tuple[Value, ...], Described("text, a number, true or false, or a list of those")]
 
 
@@ -82,6 +83,8 @@ class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     """Version of SIMPLON that it speaks."""
     fault: Faulty = ()
     """What shall go wrong from the start, such as `drop=0.01`."""
+    curve_key: KeyFile = ""
+    """Path of a key file: both streams are encrypted (CURVE); empty = neither, as a detector's."""
 
     def __post_init__(self) -> None:
         Faults.parse(self.fault)
@@ -103,6 +106,7 @@ class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     compression: Text = "bslz4"
     seed: Annotated[int, Meta(ge=0), Described("a whole number from 0")] = 1
     fault: Faulty = ()
+    curve_key: KeyFile = ""
 
     def __post_init__(self) -> None:
         Faults.parse(self.fault)

@@ -143,6 +143,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Budget for frames between socket and disk; when it is full the socket is not read. Dealt out in
     `pipeline/budget.py`."""
     pinned: Pinned = NOTHING_PINNED
+    curve_server_key: str = ""
+    """Public key of the senders; "" = they speak without encryption, as detectors do."""
+    curve_key_file: str = ""
+    """Path of our own pair, for senders that want to know us. The keys in it are in no request and no receipt."""
     series_count: int = 1
     """Series that are taken one after the other on the same sockets, each into a file of its own; 0 = until stopped.
     From the second on the file is called <destination>_2, _3 ..., or as the stream says."""

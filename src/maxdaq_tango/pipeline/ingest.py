@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import zmq
 import zmq.utils.monitor
 
+from maxdaq_tango.curve import identify
 from maxdaq_tango.errors import ConfigurationError, PipelineError
 from maxdaq_tango.model import Buffer
 
@@ -33,6 +34,10 @@ MESSAGE_COST = 512
 it very many very small messages would pass any budget."""
 
 
+STRANGERS = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+SPEAKS_OTHERWISE = "somebody listens there, with other keys (CURVE) than ours, or with none"
+
+
 class Source:
     """One endpoint. One thread at a time."""
 
@@ -45,18 +50,22 @@ class Source:
         frame_nbytes: int,
         messages_ahead: int = 0,
         most_nbytes: int = -1,
+        server_key: str = "",
+        key_file: str = "",
     ) -> None:
         """`ahead_bytes` may wait in ZeroMQ, which counts messages: of `frame_nbytes` at most, as far as is known.
 
         `messages_ahead` says how many, whatever that makes; 0 = as many as fit. A message part of more than
         `most_nbytes` is never received: ZeroMQ closes the connection before it takes memory for it, and `mend` makes a
-        new one; what was on its way is gone. -1 = any.
+        new one; what was on its way is gone. -1 = any. `server_key` and `key_file` as `curve.identify` takes them.
         """
         self.endpoint = endpoint
         self.bytes_received = 0
         """Of all parts. Written by one thread; any may look."""
         self.refused = 0
         """Connections that were closed for what came over them: a message that was too large, or no ZMTP."""
+        self.strangers = 0
+        """Connections that were answered by somebody who speaks with other keys, or with none."""
         self._was_connected = False
         self._ended_at: float | None = None
         self.is_open = True
@@ -75,10 +84,14 @@ class Source:
         self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._monitor = self.socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | STRANGERS
         )
         try:
+            identify(self.socket, server_key, key_file)
             self.socket.connect(endpoint)
+        except ConfigurationError:
+            self.close()
+            raise
         except zmq.ZMQError as error:
             self.close()
             raise ConfigurationError(
@@ -117,7 +130,7 @@ class Source:
         if not self._was_connected:
             raise PipelineError(
                 f"connect to the stream {self.endpoint}",
-                answer="nobody accepted the connection",
+                answer=SPEAKS_OTHERWISE if self.strangers else "nobody accepted the connection",
                 accepted="a sender that listens there before the detector is armed",
             )
 
@@ -157,5 +170,8 @@ class Source:
         """Hear what became of the connection."""
         while self._monitor.poll(0):
             event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
+            if event & STRANGERS:
+                self.strangers += 1
+                continue
             self._was_connected = self._was_connected or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._ended_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None

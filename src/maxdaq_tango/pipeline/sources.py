@@ -18,7 +18,7 @@ import zmq
 from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline.bell import Bell
 from maxdaq_tango.pipeline.budget import AHEAD_BYTES, Shares
-from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message, Received, Source
+from maxdaq_tango.pipeline.ingest import MESSAGE_COST, SPEAKS_OTHERWISE, Message, Received, Source
 from maxdaq_tango.pipeline.pool import usable_cores
 
 ASSUMED_FRAME_NBYTES = 16 << 20
@@ -88,6 +88,7 @@ class SourceSet:
         self._sockets = sockets or choose_sockets(request)
         self._endpoints = request.sources
         self._pinned = request.pinned
+        self._keys = {"server_key": request.curve_server_key, "key_file": request.curve_key_file}
         ahead = min(shares.sockets, AHEAD_BYTES) if request.frame_nbytes else shares.sockets
         self._ahead_bytes = ahead // (len(request.sources) * self._sockets.per_source)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
@@ -124,7 +125,9 @@ class SourceSet:
     @property
     def never_connected(self) -> tuple[str, ...]:
         """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
-        return tuple(dict.fromkeys(source.endpoint for source in self._sources if not source.was_connected))
+        silent = (source for source in self._sources if not source.was_connected)
+        texts = (f"{one.endpoint} ({SPEAKS_OTHERWISE})" if one.strangers else one.endpoint for one in silent)
+        return tuple(dict.fromkeys(texts))
 
     @property
     def reading(self) -> bool:
@@ -141,6 +144,7 @@ class SourceSet:
                 frame_nbytes=self._frame_nbytes,
                 messages_ahead=self._pinned.messages_ahead,
                 most_nbytes=self._most_nbytes,
+                **self._keys,
             )
             self._sources.append(source)
             self._poller.register(source.socket, zmq.POLLIN)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from maxdaq_tango.curve import is_key, read_keys
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import (
     MOST_ENGINES,
@@ -39,6 +40,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout_s: float
     grace_s: float
     prepare_wait_s: float
+    curve_server_key: str = ""
+    curve_key_file: str = ""
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""
@@ -58,6 +61,8 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
             "grace_s": self.grace_s,
+            "curve_server_key": self.curve_server_key,
+            "curve_key_file": self.curve_key_file,
         }
 
 
@@ -99,11 +104,33 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
     if not 1 <= configuration.engines <= MOST_ENGINES:
         raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
     _check_pinned(configuration.pinned)
+    _check_keys(configuration.curve_server_key, configuration.curve_key_file)
     for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):
             raise ConfigurationError(f"set {name} to {value} s", accepted="0 s or more")
     return configuration
+
+
+def _check_keys(server_key: str, key_file: str) -> None:
+    if server_key and not is_key(server_key):
+        raise ConfigurationError(
+            "set property CurveServerKey",
+            answer="not a public key",
+            accepted="the 40 characters that `maxdaq keys` prints",
+        )
+    if not key_file:
+        return
+    if not server_key:
+        raise ConfigurationError(
+            f"set property CurveKeyFile to '{key_file}'", answer="CurveServerKey is empty", accepted="both, or neither"
+        )
+    try:
+        read_keys(key_file)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"set property CurveKeyFile to '{key_file}'", answer=error.answer, accepted=error.accepted
+        ) from None
 
 
 MOST_OF_PINNED = {

@@ -107,6 +107,17 @@ class ReceiverProperties:
         default_value=0.0,
         doc="Between two checkpoints of a file, s; 0 = a twentieth of the time at most, and never over 1 s apart.",
     )
+    CurveServerKey = device_property(
+        dtype=str,
+        default_value="",
+        doc="Public key of senders that encrypt (CURVE), as `maxdaq keys` prints it. Empty: they do not, as detectors.",
+    )
+    CurveKeyFile = device_property(
+        dtype=str,
+        default_value="",
+        doc="Path of this receiver's own key file, for senders that let in only those whom they know. Empty: a new key "
+        "for each run.",
+    )
 
     def read_properties(self) -> ReceiverConfiguration:
         """Checked; ConfigurationError with the name of the property that cannot work."""
@@ -136,5 +147,7 @@ class ReceiverProperties:
                 stall_timeout_s=self.StallTimeout,
                 grace_s=self.Grace,
                 prepare_wait_s=self.PrepareWait,
+                curve_server_key=self.CurveServerKey.strip(),
+                curve_key_file=self.CurveKeyFile,
             )
         )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import zmq
 
+from maxdaq_tango.curve import make_keys
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.rates import RateMeter
+
+KEY = zmq.curve_keypair()[0].decode()
 
 
 @pytest.fixture
@@ -57,11 +61,23 @@ def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
         ({"pinned": Pinned(checkpoint_s=float("nan"))}, "CheckpointInterval"),
         ({"grace_s": -1.0}, "grace_s"),
         ({"stall_timeout_s": float("nan")}, "stall_timeout_s"),
+        ({"curve_server_key": "secret?"}, "CurveServerKey: not a public key.*40 characters"),
+        ({"curve_key_file": "/a.key"}, "CurveKeyFile to '/a.key': CurveServerKey is empty"),
+        ({"curve_server_key": KEY, "curve_key_file": "/no/a.key"}, "CurveKeyFile to '/no/a.key': No such file"),
     ],
 )
 def test_a_bad_one_is_refused_with_the_property_named(good, change, named):
     with pytest.raises(ConfigurationError, match=named):
         checked(msgspec.structs.replace(good, **change))
+
+
+def test_keys_are_the_receivers_and_no_choice_of_clients(good, tmp_path):
+    make_keys(tmp_path / "a.key")
+    keyed = msgspec.structs.replace(good, curve_server_key=KEY, curve_key_file=str(tmp_path / "a.key"))
+    assert checked(keyed) is keyed
+    assert keyed.own_fields()["curve_server_key"] == KEY
+    assert keyed.own_fields()["curve_key_file"] == str(tmp_path / "a.key")
+    assert good.own_fields()["curve_server_key"] == ""
 
 
 @pytest.mark.lesson(45)

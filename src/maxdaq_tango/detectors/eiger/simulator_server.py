@@ -59,9 +59,10 @@ class EigerSimulatorServer:
         stream_port: int = 0,
         cbor_port: int = 0,
         faults: Faults = NO_FAULTS,
+        curve_key: str = "",
     ) -> None:
         self.simulator = EigerSimulator(options, faults=faults)
-        self.host = host
+        self.host, self._curve_key = host, curve_key
         self.http_port, self.stream_port, self.cbor_port = http_port, stream_port, cbor_port
         self.lock = threading.Lock()
         self._changed = threading.Condition(self.lock)
@@ -110,7 +111,7 @@ class EigerSimulatorServer:
 
     def _start(self) -> None:
         for name, port in (("legacy", self.stream_port), ("cbor", self.cbor_port)):
-            self._outlets[name] = Outlet(self.host, port, FORMATS[name])
+            self._outlets[name] = Outlet(self.host, port, FORMATS[name], self._curve_key)
         self.stream_port, self.cbor_port = self._outlets["legacy"].port, self._outlets["cbor"].port
         self._listener = HttpListener(self.host, self.http_port, self._serve)
         self.http_port = self._listener.port
@@ -215,6 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME=VALUE", help="something to go wrong; may be repeated"
     )
+    parser.add_argument("--curve-key", default="", metavar="FILE", help="key file: the streams speak CURVE")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     try:
@@ -243,6 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream_port=given.stream_port,
             cbor_port=given.cbor_port,
             faults=faults,
+            curve_key=given.curve_key,
         )
         with server:
             if given.exit_with_parent:
@@ -254,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
                 json.dumps({**server.ports(), "host": given.host, "api": given.api, "model": given.model}), flush=True
             )
             ended.wait()
-    except (OSError, zmq.ZMQError) as error:
+    except (OSError, zmq.ZMQError, ConfigurationError) as error:
         print(f"simulated-eiger: cannot serve on {given.host}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,8 +9,9 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from maxdaq_tango.curve import Doorman, guard, identify, read_keys
 from maxdaq_tango.detectors.simulation.delivery import Delivery, Item
-from maxdaq_tango.errors import WireError
+from maxdaq_tango.errors import ConfigurationError, WireError
 from maxdaq_tango.model import Buffer, Frame, StreamFormat
 from maxdaq_tango.wire import decoder_for
 
@@ -26,11 +27,12 @@ THIEF_PATIENCE_S = 0.5
 
 class Outlet:
     """One bound PUSH socket on `port` of `host` (0 = a free one, which it keeps). One thread pushes; `close` from any
-    other only when that one has ended.
+    other only when that one has ended. With a `key_file` it speaks CURVE, as no detector does.
     """
 
-    def __init__(self, host: str, port: int, stream_format: StreamFormat) -> None:
-        self._host, self._format = host, stream_format
+    def __init__(self, host: str, port: int, stream_format: StreamFormat, key_file: str = "") -> None:
+        self._host, self._format, self._key_file = host, stream_format, key_file
+        self._doorman: Doorman | None = None
         self._thief: Thief | None = None
         self._closed = False
         self._open(port)
@@ -48,13 +50,14 @@ class Outlet:
         that a thief takes.
         """
         if delivery.away_s:
-            self._context.destroy(linger=int(GOODBYE_S * 1000))
+            self._leave(int(GOODBYE_S * 1000))
             stopping.wait(delivery.away_s)
             self._open(self.port)
         if delivery.delay_s:
             stopping.wait(delivery.delay_s)
         if delivery.thief and self._thief is None:
-            self._thief = Thief(f"tcp://{self._host}:{self.port}", self._format, stolen)
+            key = read_keys(self._key_file).public if self._key_file else ""
+            self._thief = Thief(f"tcp://{self._host}:{self.port}", self._format, stolen, key)
         sent = self._send(parts, stopping)
         if self._thief is not None and delivery.item is Item.END and delivery.number < 0:
             self._thief.leave()
@@ -68,7 +71,7 @@ class Outlet:
         self._closed = True
         if self._thief is not None:
             self._thief.leave(at_once=True)
-        self._context.destroy(linger=0)
+        self._leave(0)
 
     def _open(self, port: int) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -76,10 +79,18 @@ class Outlet:
         self._socket.sndhwm = HIGH_WATER
         self._socket.linger = 0
         try:
+            self._doorman = guard(self._context, self._socket, self._key_file)
             self._socket.bind(f"tcp://{self._host}:{port or '*'}")
-        except zmq.ZMQError:
-            self._context.destroy(linger=0)
+        except (zmq.ZMQError, ConfigurationError):
+            self._leave(0)
             raise
+
+    def _leave(self, linger_ms: int) -> None:
+        self._socket.close(linger_ms)
+        if self._doorman is not None:
+            self._doorman.stop()
+            self._doorman = None
+        self._context.destroy(linger=linger_ms)
 
     def _send(self, parts: Sequence[Any], stopping: threading.Event) -> bool:
         while not stopping.is_set():
@@ -95,12 +106,15 @@ class Outlet:
 class Thief:
     """A second client of the same PUSH socket, which deals it every second message. Connected when it is made."""
 
-    def __init__(self, endpoint: str, stream_format: StreamFormat, stolen: Callable[[int], object]) -> None:
+    def __init__(
+        self, endpoint: str, stream_format: StreamFormat, stolen: Callable[[int], object], server_key: str = ""
+    ) -> None:
         self._decoder, self._stolen = decoder_for(stream_format), stolen
         self._leaving, self._at_once = threading.Event(), threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        identify(self._socket, server_key)
         self._socket.connect(endpoint)
         if monitor.poll(int(HANDSHAKE_S * 1000)):
             recv_monitor_message(monitor)

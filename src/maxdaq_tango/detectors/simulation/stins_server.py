@@ -62,10 +62,12 @@ class StinsServer:
         http_port: int = 0,
         stream_port: int = 0,
         faults: Faults = NO_FAULTS,
+        curve_key: str = "",
     ) -> None:
         self.sender = StinsSender(options, faults)
         self.accounts = AccountBook()
         self.host, self.http_port, self.stream_port = host, http_port, stream_port
+        self._curve_key = curve_key
         self.lock = threading.Lock()
         self._asked = threading.Condition(self.lock)
         self._request: SeriesRequest | None = None
@@ -78,7 +80,7 @@ class StinsServer:
 
     def __enter__(self) -> Self:
         try:
-            self._outlet = Outlet(self.host, self.stream_port, StreamFormat.STINS)
+            self._outlet = Outlet(self.host, self.stream_port, StreamFormat.STINS, self._curve_key)
             self.stream_port = self._outlet.port
             self._listener = HttpListener(self.host, self.http_port, self._serve)
             self.http_port = self._listener.port
@@ -227,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fault", action="append", default=[], metavar="NAME=VALUE", help="something to go wrong; may be repeated"
     )
+    parser.add_argument("--curve-key", default="", metavar="FILE", help="key file: the streams speak CURVE")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     try:
@@ -245,7 +248,12 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         server = StinsServer(
-            options, host=given.host, http_port=given.port, stream_port=given.stream_port, faults=faults
+            options,
+            host=given.host,
+            http_port=given.port,
+            stream_port=given.stream_port,
+            faults=faults,
+            curve_key=given.curve_key,
         )
         with server:
             if given.exit_with_parent:
@@ -255,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ).start()
             print(json.dumps({"http": server.http_port, "stream": server.stream_port, "host": given.host}), flush=True)
             ended.wait()
-    except (OSError, zmq.ZMQError) as error:
+    except (OSError, zmq.ZMQError, ConfigurationError) as error:
         print(f"simulated-stins: cannot serve on {given.host}: {error}", file=sys.stderr)
         return 1
     return 0
