@@ -55,11 +55,12 @@ def demo(
 def _demonstrate(
     frames: int, rate: float, directory: Path, console: Console, interruption: Interruption, keep_running: bool
 ) -> dict[str, Any]:
+    from maxdaq_tango.cli.new_folder import new_folder
     from maxdaq_tango.cli.status import introduce, supervise
     from maxdaq_tango.deployment.interruption import Interrupted
     from maxdaq_tango.deployment.launcher import deployed
 
-    folder = _new_folder(directory)
+    folder = new_folder(directory, "demo")
     topology = _topology(folder.name)
     _greet(topology, console)
     with deployed(
@@ -82,10 +83,10 @@ def _demonstrate(
 def _take_and_check(
     deployment: Deployment, interruption: Interruption, console: Console, frames: int, rate: float
 ) -> dict[str, Any]:
-    from maxdaq_tango.cli.acquisition import take_series, wait_until_devices_are_on
     from maxdaq_tango.cli.preview import write_preview
     from maxdaq_tango.cli.receipt_table import receipt_table
     from maxdaq_tango.cli.verification import compare_with_pattern
+    from maxdaq_tango.deployment.acquisition import take_series, wait_until_devices_are_on
     from maxdaq_tango.model import Verdict
 
     seed = deployment.topology.simulators["eiger"].seed
@@ -188,33 +189,6 @@ def _topology(name: str) -> Topology:
 
     topology = parse_topology(built_in_topology(), "the built-in topology")
     return replace(topology, name=name, database=replace(topology.database, embedded=EmbeddedDatabase.ALWAYS))
-
-
-def _new_folder(directory: Path) -> Path:
-    """A folder that did not exist, named after the time."""
-    from datetime import datetime
-    from itertools import count
-
-    from maxdaq_tango.errors import LaunchError
-
-    stamp = datetime.now().astimezone().strftime("demo-%Y%m%d-%H%M%S")
-    for number in count(1):
-        folder = directory / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if directory.is_dir():
-                continue  # another demo of this second
-            raise LaunchError("make a folder", of=str(directory), answer="there is a file of that name") from None
-        except OSError as error:
-            raise LaunchError(
-                "make a folder",
-                of=str(folder),
-                answer=error.strerror or str(error),
-                accepted="a place that can be written, with --directory",
-            ) from None
-        return folder.absolute()
-    raise AssertionError("count() does not end")
 
 
 def _progress(console: Console) -> Progress:

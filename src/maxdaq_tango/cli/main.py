@@ -42,6 +42,7 @@ COMMANDS = {
     "recover": Command("Data", "Make readable what a killed receiver has left."),
     "keys": Command("Data", "Make a pair of keys for streams of our own (CURVE)."),
     "bench": Command("Look closer", "Measure this machine."),
+    "soak": Command("Look closer", "Take random acquisitions with random faults; compare every receipt."),
 }
 """Each is a module `maxdaq_tango.cli.NAME` with a function of the same name; one that is not there is not offered."""
 

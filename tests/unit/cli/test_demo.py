@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maxdaq_tango.cli.acquisition import report_in
-from maxdaq_tango.cli.demo import _new_folder, _programs, _short, _topology
+from maxdaq_tango.cli.demo import _programs, _short, _topology
+from maxdaq_tango.cli.new_folder import new_folder
 from maxdaq_tango.cli.preview import coloured, write_preview
 from maxdaq_tango.cli.verification import compare_with_pattern
+from maxdaq_tango.deployment.acquisition import report_in
 from maxdaq_tango.deployment.topology import EmbeddedDatabase
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.errors import FileError, LaunchError, StateError
@@ -35,7 +36,7 @@ def series(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_made_anew_each_time(tmp_path: Path) -> None:
-    made = [_new_folder(tmp_path / "deep") for _ in range(4)]
+    made = [new_folder(tmp_path / "deep", "demo") for _ in range(4)]
     assert len(set(made)) == 4
     assert all(folder.is_dir() and folder.is_absolute() for folder in made)
 
@@ -43,7 +44,7 @@ def test_a_folder_is_made_anew_each_time(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("mine")
     with pytest.raises(LaunchError, match="make a folder"):
-        _new_folder(tmp_path / "data")
+        new_folder(tmp_path / "data", "demo")
     assert (tmp_path / "data").read_text() == "mine"
 
 

@@ -162,7 +162,7 @@ class DeliveryPlan:
             sent_as = faults.number_sent
         delivery = Delivery(
             number,
-            damage=self._damage(number),
+            damage=damage_of(faults, number),
             sent_as=sent_as,
             wrong_series=faults.meets("wrong_series", number),
             delay_s=faults.delay_s if faults.meets("delay", number) else 0.0,
@@ -171,19 +171,6 @@ class DeliveryPlan:
         if faults.meets("duplicate", number):
             yield delivery
 
-    def _damage(self, number: int) -> Damage:
-        faults = self._faults
-        if number == faults.bomb_at:
-            return Damage.BOMB
-        for fault, damage in _DAMAGES:
-            if faults.meets(fault, number):
-                return damage
-        if faults.dtype_at is not None and number >= faults.dtype_at:
-            return Damage.DTYPE
-        if faults.shape_at is not None and number >= faults.shape_at:
-            return Damage.SHAPE
-        return Damage.NONE
-
     def _marked(self, delivery: Delivery) -> Delivery:
         """What the socket has to do first goes with the next message, whatever that is."""
         if self._away or self._thief:
@@ -191,6 +178,20 @@ class DeliveryPlan:
             delivery = msgspec.structs.replace(delivery, away_s=away_s, thief=self._thief)
             self._away = self._thief = False
         return delivery
+
+
+def damage_of(faults: Faults, number: int) -> Damage:
+    """What is wrong inside the message of this frame; of several faults the first in this order."""
+    if number == faults.bomb_at:
+        return Damage.BOMB
+    for fault, damage in _DAMAGES:
+        if faults.meets(fault, number):
+            return damage
+    if faults.dtype_at is not None and number >= faults.dtype_at:
+        return Damage.DTYPE
+    if faults.shape_at is not None and number >= faults.shape_at:
+        return Damage.SHAPE
+    return Damage.NONE
 
 
 _DAMAGES = (
