@@ -11,7 +11,7 @@ from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.model import Encoding, StreamFormat, TriggerMode
 from maxdaq_tango.soak.menu import DISHES, Dish, Group, chosen
 
-SETUP_LASTS = 25
+SETUP_LASTS = 40
 """Acquisitions with the same properties: a receiver starts anew for other ones, and its memory is looked at."""
 SHAPE = (160, 128)
 """Rows and columns: small, so that a soak is about accounts and not about bandwidth. Five blocks of bslz4."""
@@ -44,7 +44,7 @@ class End(StrEnum):
 
 
 ENDS = tuple(end.value for end in End if end is not End.ITSELF)
-_END_CHANCES = {End.STOP: 0.10, End.ABORT: 0.07, End.KILL_ENGINE: 0.05, End.KILL_SERVER: 0.02}
+_END_CHANCES = {End.STOP: 0.10, End.ABORT: 0.07, End.KILL_ENGINE: 0.03, End.KILL_SERVER: 0.015}
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):

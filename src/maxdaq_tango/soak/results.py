@@ -101,7 +101,9 @@ def summary(result: SoakResult) -> Group:
 
 def _faults_table(result: SoakResult) -> Table:
     verdicts = sorted(result.verdicts)
-    table = Table("fault or end", "acquisitions", *verdicts, "disagreements", title="Acquisitions", title_style="bold")
+    table = Table(title="Acquisitions", title_style="bold")
+    for name in ("fault or end", "taken", *verdicts, "disagree"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "fault or end" else "right")
     for line in result.lines:
         bad = f"[bold red]{line.disagreements}[/bold red]" if line.disagreements else "0"
         counts = (str(line.verdicts.get(verdict, "")) for verdict in verdicts)
@@ -113,12 +115,12 @@ def _faults_table(result: SoakResult) -> Table:
 
 
 def _processes_table(result: SoakResult) -> Table:
-    table = Table(
-        "process", "lives", "samples", "memory MiB", "peak MiB", "growth MiB", "files", "threads", "trend",
-        title="Processes", title_style="bold",
-    )  # fmt: skip
+    table = Table(title="Processes: memory, its peak and its growth in MiB", title_style="bold")
+    table.add_column("process", no_wrap=True)
+    for name in ("lives", "samples", "memory", "peak", "growth", "files", "threads", "trend"):
+        table.add_column(name, justify="right")
     for trend in result.trends:
-        word = ("[red]grows[/red]" if trend.problems else "flat") if trend.judged else "too few samples"
+        word = ("[red]grows[/red]" if trend.problems else "flat") if trend.judged else "too few"
         table.add_row(
             trend.process,
             str(trend.lives),

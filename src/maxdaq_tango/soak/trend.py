@@ -17,7 +17,7 @@ import msgspec
 
 from maxdaq_tango.soak.processes import Holding
 
-WARM_UP = 8
+WARM_UP = 6
 """Acquisitions in the life of a process before its samples count."""
 LEAST_SAMPLES = 12
 MOST_MEMORY_BYTES = 16 << 20

@@ -68,7 +68,8 @@ class _Compressed(NamedTuple):
 
 
 class WireArray(NamedTuple):
-    """An array as a message states it; nothing is unpacked yet."""
+    """An array as a message states it; nothing is unpacked yet, and whether its bytes are as many as its shape says is
+    seen by who reads it: `to_numpy`, or `check_blob` of pixels."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -115,10 +116,11 @@ def _typed_array(number: int, value: Any, immutable: bool) -> WireArray:
                 f"read a compressed {name} array", answer=f"element size {value.item_nbytes}", accepted=str(item)
             )
         return WireArray((), name, order, value.encoding, value.blob)
-    if type(value) is not bytes or len(value) % item:
+    if type(value) is not bytes:
         raise WireError(
             f"read a typed array (tag {number})", answer=_describe(value), accepted=f"a byte string of {name} elements"
         )
+    # A length that does not fit is the reader's business: of pixels it must be known whose they are (`DamagedFrame`).
     return WireArray((len(value) // item,), name, order, Encoding.NONE, value)
 
 
@@ -146,11 +148,11 @@ def _shaped(column_major: bool, value: Any, immutable: bool) -> WireArray:
                 accepted=f"[[1 to {_MOST_AXES} sizes >= 1], typed array]",
             )
     elements = math.prod(shape)
-    if elements >= CHUNK_LIMIT_NBYTES or (data.encoding is Encoding.NONE and data.shape != (elements,)):
+    if elements >= CHUNK_LIMIT_NBYTES or (data.encoding is Encoding.NONE and len(data.shape) != 1):
         raise WireError(
             "read a multi-dimensional array (tag 40)",
-            answer=f"shape {tuple(shape)} for {data.shape} elements",
-            accepted="as many elements as the shape says",
+            answer=f"shape {tuple(shape)} for an array of {data.shape}",
+            accepted="a flat array, of less than 4 GiB",
         )
     return data._replace(shape=tuple(shape), column_major=column_major)
 

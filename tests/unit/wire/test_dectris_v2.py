@@ -11,7 +11,7 @@ from cbor2 import CBORTag
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import compress_bslz4, decode_pixels, encode_pixels
-from maxdaq_tango.model import Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart
+from maxdaq_tango.model import DamagedFrame, Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart
 from maxdaq_tango.wire.dectris_v2 import DectrisV2Decoder, encode_end, encode_image, encode_start
 
 decode = DectrisV2Decoder().decode
@@ -522,3 +522,17 @@ def test_what_cbor_cannot_say_is_refused() -> None:
     for value in (object(), np.zeros(3, "c8"), np.zeros(3, "U2"), Fraction):
         with pytest.raises(WireError):
             encode_start(1, ULID, {"value": value})
+
+
+@pytest.mark.parametrize("data", [PIXELS.tobytes() + b"\0\0", PIXELS.tobytes()[:-2], PIXELS.tobytes()[:-1], b""])
+def test_an_unpacked_frame_of_another_size_is_damaged_and_its_number_is_known(data: bytes) -> None:
+    with pytest.raises(DamagedFrame) as caught:
+        decode(image(data={"threshold_1": array(data)}))
+    assert (caught.value.frame.frame_number, caught.value.frame.series) == (3, ULID)
+    assert caught.value.accepted == "48 bytes"
+
+
+def test_an_array_beside_the_pixels_of_another_size_is_refused() -> None:
+    with pytest.raises(WireError) as caught:
+        decode(image(user_data={"profile": array(PIXELS.tobytes()[:-1])}))
+    assert "48 bytes" in caught.value.accepted

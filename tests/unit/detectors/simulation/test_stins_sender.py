@@ -13,7 +13,7 @@ from maxdaq_tango.detectors.simulation.pattern import expected_frame
 from maxdaq_tango.detectors.simulation.stins_sender import COMPRESSIONS, SeriesRequest, StinsOptions, StinsSender
 from maxdaq_tango.errors import ConfigurationError, WireError
 from maxdaq_tango.kernels.compression import decode_pixels
-from maxdaq_tango.model import Frame, SeriesEnd, SeriesStart
+from maxdaq_tango.model import DamagedFrame, Frame, SeriesEnd, SeriesStart
 from maxdaq_tango.wire.stins import StinsDecoder
 
 SMALL = StinsOptions(rows=48, columns=64)
@@ -35,7 +35,7 @@ def series(sender: StinsSender, frames: int, *, stop_after: int | None = None) -
 
 
 def told(events: list[Any]) -> list[str]:
-    words = {SeriesStart: "start", SeriesEnd: "end", WireError: "error"}
+    words = {SeriesStart: "start", SeriesEnd: "end", WireError: "error", DamagedFrame: "error"}
     return [words.get(type(event)) or str(event.frame_number) for event in events]
 
 
