@@ -90,7 +90,7 @@ _PER_FRAME = (
     Dish("duplicate", Group.PER_FRAME, _fraction("duplicate", 0.2)),
     Dish("reorder", Group.PER_FRAME, lambda random, frames: (f"reorder={random.randint(2, 16)}",)),
     Dish("swap", Group.PER_FRAME, lambda random, frames: (f"reorder_frames={_some(random, frames)}",)),
-    Dish("delay", Group.PER_FRAME, lambda random, frames: (f"delay_frames={_some(random, frames)}", "delay_s=0.15")),
+    Dish("delay", Group.PER_FRAME, lambda random, frames: (*_fraction("delay", 0.05)(random, frames), "delay_s=0.05")),
     Dish("cut", Group.PER_FRAME, _fraction("cut", 0.1), _BARE),
     Dish("corrupt", Group.PER_FRAME, _fraction("corrupt", 0.1), _LZ4),
     Dish("block-length", Group.PER_FRAME, _fraction("block_length", 0.1), _BARE),

@@ -1,0 +1,71 @@
+"""`maxdaq soak`, as a person runs it, for half a minute: long ones are in docs/reference/soak.md."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from system.processes import Command
+
+Soak = Callable[..., Command]
+
+
+@pytest.fixture
+def soak(tmp_path: Path) -> Iterator[Soak]:
+    """Starts `maxdaq soak` in an empty folder; ends everything after the test."""
+    running: list[Command] = []
+
+    def start(*words: str) -> Command:
+        command = Command(tmp_path, "soak", *words, environment={"TANGO_HOST": "nowhere.invalid:10000"})
+        running.append(command)
+        return command
+
+    yield start
+    for command in running:
+        command.clean_up()
+
+
+@pytest.mark.timeout(300)
+def test_half_a_minute_of_random_acquisitions_agrees_with_the_sender(soak: Soak, tmp_path: Path) -> None:
+    command = soak("--minutes", "0.5", "--seed", "2", "--json")
+    status = command.wait(240)
+    told = json.loads(command.out)
+    assert told["disagreements"] == []
+    assert (status, told["ok"], told["deaths"]) == (0, True, []), command.err
+    command.assert_nothing_is_left(0)
+    assert told["acquisitions"] == sum(told["verdicts"].values()) > 3
+    assert told["frames"] > 0
+    assert "everybody agrees" in command.err
+    (folder,) = (tmp_path / "data").iterdir()
+    assert list((folder / "runs").iterdir()) == []  # files of acquisitions that agree are removed
+
+
+@pytest.mark.timeout(300)
+def test_one_acquisition_can_be_taken_again_alone(soak: Soak) -> None:
+    command = soak("--seed", "2", "--first", "4", "--acquisitions", "1", "--json")
+    assert command.wait(120) == 0, command.err
+    told = json.loads(command.out)
+    assert (told["first"], told["acquisitions"]) == (4, 1)
+    assert {line["fault"] for line in told["lines"]} == {"end-early"}  # as in a soak of this seed that began with 0
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_tells_what_was_found_so_far_and_leaves_nothing(soak: Soak) -> None:
+    command = soak("--minutes", "5", "--seed", "5")
+    command.wait_for("DAQController/laptop is ready", 60)
+    command.send(signal.SIGINT)
+    assert command.wait(60) == 130
+    command.assert_nothing_is_left(0)
+    assert "Every process is stopped." in command.out
+    assert "Traceback" not in command.out + command.err
+
+
+def test_an_unknown_fault_is_refused_and_all_are_named(soak: Soak) -> None:
+    command = soak("--faults", "lightning")
+    assert command.wait(30) == 2
+    assert "thief" in command.err
+    assert len(command.err.splitlines()) == 1
