@@ -67,6 +67,8 @@ class Conductor:
         self._look, self._listener = look, listener
         self._tally, self._samples = Tally(), Samples()
         self._kills = 0
+        self._stuck = False
+        """The devices do not become ready any more: nothing further can be taken."""
         self._deaths: list[str] = []
         self._seconds = 0.0
         self._restarts: dict[str, int] = {}
@@ -118,7 +120,12 @@ class Conductor:
     def _goes_on(self, number: int, seconds: float) -> bool:
         plan = self._plan
         enough = plan.acquisitions and number >= plan.first + plan.acquisitions
-        return not enough and seconds < plan.seconds and len(self._tally.disagreements) < MOST_DISAGREEMENTS
+        return (
+            not enough
+            and not self._stuck
+            and seconds < plan.seconds
+            and len(self._tally.disagreements) < MOST_DISAGREEMENTS
+        )
 
     def _take(self, site: Site, recipe: Recipe) -> None:
         folder = site.folder(recipe.number)
@@ -134,13 +141,21 @@ class Conductor:
         except Exception as error:  # Tango's DevFailed, which only some modules may name
             problems = [f"could not be carried out: {sentence(error)}"]
         self._kills += happened.killed and recipe.end is End.KILL_SERVER
+        problems += self._settle(site)
         self._note(recipe, happened, problems, folder)
         if not problems:
             shutil.rmtree(folder)
-        site.settle()
         for name, pid in site.pids().items():
             if (held := holding(pid)) is not None:
                 self._samples.add(name, pid, held)
+
+    def _settle(self, site: Site) -> list[str]:
+        """What keeps the devices from being ready for the next one."""
+        try:
+            return ["the detector was left armed with nobody who uses it"] if site.settle() else []
+        except MaxdaqError as error:
+            self._stuck = True
+            return [str(error)]
 
     def _note(self, recipe: Recipe, happened: Happened, problems: list[str], folder: Path) -> None:
         plan, end = self._plan, recipe.end

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -25,6 +26,8 @@ LOOK_EVERY_S = 0.05
 READY_S = 90.0
 """For all devices to be ON again, after a kill as well: the supervisor waits up to 30 s before it starts a server."""
 ANSWER_S = 20.0
+FORGOTTEN_S = 8.0
+"""A detector that is armed for so long with nobody who uses it has been forgotten by its transaction."""
 RECEIVER = "StreamReceiver"
 DETECTOR = "EigerDetector"
 CONTROLLER = "DAQController"
@@ -129,15 +132,20 @@ class Site:
             self.wait_until_on(f"Init of {name} with {properties}")
         self._setup = setup
 
-    def settle(self) -> None:
-        """Everything in good health and ON again."""
+    def settle(self) -> bool:
+        """Everything in good health and ON again. True: a detector that nobody used had to be aborted for it."""
         self.faults(GOOD_HEALTH)
-        self.wait_until_on("the last acquisition")
+        return self.wait_until_on("the last acquisition")
 
-    def wait_until_on(self, after: str) -> None:
-        """Until every device is ON, acknowledging what went wrong; StateError with their states when that fails."""
+    def wait_until_on(self, after: str) -> bool:
+        """Until every device is ON, acknowledging what went wrong as operators do; StateError with their states when
+        that fails. True: the detector was left armed, and had to be aborted.
+        """
+        forgotten: list[float] = []
+        aborted = False
 
         def ready() -> bool:
+            nonlocal aborted
             try:
                 states = {name: proxy.state() for name, proxy in self._proxies().items()}
                 for name, state in states.items():
@@ -145,11 +153,17 @@ class Site:
                         self._proxies()[name].Reset()
             except tango.DevFailed:
                 return False  # its server is starting, or what it did last has not come back yet
+            if states[DETECTOR] == tango.DevState.RUNNING and states[CONTROLLER] != tango.DevState.RUNNING:
+                forgotten.append(monotonic())
+                if forgotten[-1] - forgotten[0] > FORGOTTEN_S and not aborted:
+                    aborted = True
+                    self.detector.Abort()
             return all(state == tango.DevState.ON for state in states.values())
 
         if not self.until(ready, READY_S, 0.1):
             rows = "; ".join(f"{row.device} {row.state}: {row.status}" for row in self.deployment.statuses())
             raise StateError(f"bring all devices to State ON after {after}", answer=rows)
+        return aborted
 
     def _proxies(self) -> dict[str, Any]:
         return {RECEIVER: self.receiver, DETECTOR: self.detector, CONTROLLER: self.controller}

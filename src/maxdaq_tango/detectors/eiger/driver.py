@@ -23,12 +23,15 @@ from maxdaq_tango.detectors.eiger import protocol
 from maxdaq_tango.detectors.eiger.client import SimplonClient
 from maxdaq_tango.detectors.eiger.configuration import EigerConfiguration
 from maxdaq_tango.detectors.eiger.protocol import DetectorCommand, Module, Parameter, State, Task
-from maxdaq_tango.errors import DetectorError, DetectorRefused, DetectorTimeout
+from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
 from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat
 
 TRIGGER_GRACE_S = 1.0
 """How long an ended trigger may take to come back by itself."""
 POLL_S = 0.02
+ABORT_PATIENCE_S = 5.0
+"""How long an abort insists on a detector that does not answer."""
+ABORT_AGAIN_S = 0.2
 REPORT_TIMEOUT_S = 2.0
 """A look at the hardware that takes longer says OFFLINE; panels poll it."""
 HARDWARE_STATES: dict[str, HardwareState] = {
@@ -263,7 +266,23 @@ class EigerDriver:
         self._finish(frame_time_s + TRIGGER_GRACE_S)
 
     def abort(self) -> None:
-        """End at once, whatever the detector is doing. Harmless when idle."""
+        """End at once, whatever the detector is doing. Harmless when idle.
+
+        One that was armed here and cannot be reached is tried again for `ABORT_PATIENCE_S`: nobody else would come to
+        disarm it later.
+        """
+        deadline, pause = time.monotonic() + ABORT_PATIENCE_S, threading.Event()
+        while True:
+            try:
+                self._abort()
+            except DetectorOffline:
+                if not self._armed or time.monotonic() > deadline:
+                    raise
+                pause.wait(ABORT_AGAIN_S)
+            else:
+                return
+
+    def _abort(self) -> None:
         state = self._client.state()
         if not self._has_series(state) and not self._arming and state != State.ERROR:
             return

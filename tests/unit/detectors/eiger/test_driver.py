@@ -413,6 +413,31 @@ def test_a_detector_that_comes_back_is_used_without_a_new_connect(
     driver.trigger()
 
 
+def test_an_abort_of_an_armed_detector_that_is_away_for_a_moment_waits_for_it(
+    server: EigerSimulatorServer, driver: EigerDriver
+) -> None:
+    driver.configure(AcquisitionSettings(exposure_time_s=0.01, trigger_mode=TriggerMode.SOFTWARE))
+    driver.arm()
+    set_faults(server, offline_s=0.8)
+    wait_for("OFFLINE", lambda: driver.report().state is HardwareState.OFFLINE)
+    driver.abort()
+    assert driver.report().state is HardwareState.IDLE  # else it would stay armed, with nobody who knows of it
+
+
+def test_an_abort_of_an_armed_detector_that_stays_away_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maxdaq_tango.detectors.eiger.driver.ABORT_PATIENCE_S", 0.3)
+    with EigerSimulatorServer(SimulatorOptions(**SMALL)) as server:
+        lost = driver_of(server)
+        lost.connect()
+        lost.configure(AcquisitionSettings(trigger_mode=TriggerMode.SOFTWARE))
+        lost.arm()
+    try:
+        with pytest.raises(DetectorOffline):
+            lost.abort()
+    finally:
+        lost.close()
+
+
 def test_a_refused_arm_leaves_it_idle_and_says_why(server: EigerSimulatorServer, driver: EigerDriver) -> None:
     set_faults(server, refuse_arm="high voltage is off")
     driver.configure(AcquisitionSettings())
