@@ -5,6 +5,7 @@ from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.blocks import BlockedSeries
 from maxdaq_tango.files.check import CheckResult, check_file
 from maxdaq_tango.files.columns import FrameTimes
+from maxdaq_tango.files.manifest import Manifest, manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered import Recovered, find_parts, recover_file
@@ -19,12 +20,16 @@ __all__ = [
     "CheckResult",
     "Destination",
     "FrameTimes",
+    "Manifest",
     "Recovered",
     "SeriesFile",
     "check_file",
     "find_parts",
+    "manifest_path",
+    "read_manifest",
     "read_receipt",
     "recover_file",
     "recover_part",
     "resolve_destination",
+    "write_manifest",
 ]

@@ -21,6 +21,7 @@ from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
 from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
+from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
@@ -252,6 +253,11 @@ class BlockedSeries:
         names = self._free_names()
         return tuple(names.name(block) for block in range(count_blocks(self._rows, self._block_rows)))
 
+    @property
+    def part_files(self) -> tuple[str, ...]:
+        """Names of the data files that are there, unfinished."""
+        return tuple(path.name for _, path in self._names.existing() if path.name.startswith("."))
+
     def abandon(self) -> None:
         """Take back everything when nothing was written; else close what is there: it stays, under its `.part` names.
 
@@ -298,6 +304,7 @@ def _move_aside(names: BlockNames) -> None:
     old = [path for path in (names.master, *data) if os.path.lexists(path)]
     if not old:
         return
+    old += [path for path in (manifest_path(names.master),) if os.path.lexists(path)]
     for number in range(1, MOST_VERSIONS):
         aside = names.folder / f"{names.stem}.old{number}"
         with contextlib.suppress(FileExistsError):

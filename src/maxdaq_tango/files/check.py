@@ -1,5 +1,5 @@
-"""Does a file hold what its receipt says? Every chunk is read, looked at, hashed and unpacked; of a master in all its
-data files.
+"""Does a file hold what its receipt says, and its manifest, if there is one? Every chunk is read, looked at, hashed and
+unpacked; of a master in all its data files.
 
 Raises nothing for a bad file: all disagreements are collected, so that one look tells the whole story.
 """
@@ -17,6 +17,7 @@ import xxhash
 
 from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files.block_file import LOW
+from maxdaq_tango.files.manifest import disagreements
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.stored_chunks import StoredChunks
 from maxdaq_tango.kernels.framing import check_framing
@@ -53,6 +54,8 @@ def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None 
         result.problems.append(str(error))
     except (KeyError, RuntimeError, ValueError, TypeError) as error:  # h5py's ways to say that metadata are damaged
         result.problems.append(f"the file is damaged: {error}")
+    if result.receipt is not None:
+        result.problems += disagreements(Path(path), result.receipt)
     result.ok = not result.problems
     return result
 

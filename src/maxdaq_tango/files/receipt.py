@@ -1,18 +1,25 @@
-"""The account inside the file: `/entry/instrument/<detector>/daq/receipt`, JSON text, and `frame_fate` beside it."""
+"""The account inside the file: `/entry/instrument/<detector>/daq/receipt`, JSON text, and beside it, for those who read
+no JSON: `frame_fate` of each row, the attributes of `counters`, and which numbers are not there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.layout import ascii_text
+from maxdaq_tango.files.layout import ascii_text, make_group
 from maxdaq_tango.model import FATE_MEANINGS, Receipt, encoded
 
 FATES = "frame_fate"
+COUNTERS = "counters"
+LARGEST = (1 << 64) - 1
+"""Numbers from a stream may be larger than HDF5 has integers."""
 Fates = np.ndarray[tuple[int], np.dtype[np.uint8]]
 """A `Fate` for each row."""
 
@@ -20,13 +27,29 @@ Fates = np.ndarray[tuple[int], np.dtype[np.uint8]]
 def store_account(group: h5py.Group, receipt: Receipt, fates: Fates | None) -> None:
     """Put the receipt into the `daq` group of a detector, and beside it what became of the frame of each row."""
     if fates is not None:
-        if FATES in group:
-            del group[FATES]
-        dataset = group.create_dataset(FATES, data=fates.astype(np.uint8))
-        dataset.attrs["meanings"] = ascii_text(FATE_MEANINGS)
-    if "receipt" in group:
-        del group["receipt"]
-    group.create_dataset("receipt", data=encoded(receipt).decode())
+        _store(group, FATES, fates.astype(np.uint8)).attrs["meanings"] = ascii_text(FATE_MEANINGS)
+    if COUNTERS in group:
+        del group[COUNTERS]
+    counters = make_group(group, COUNTERS, "NXcollection")
+    counters.attrs["verdict"] = ascii_text(receipt.verdict.value)
+    for name, value in receipt.counts().items():
+        counters.attrs[name] = np.uint64(min(value, LARGEST))
+    lost = sorted(one for ranges in receipt.frames_lost_at.values() for one in ranges)
+    _store(group, "frames_missing_ranges", _pairs(receipt.frames_missing_ranges))
+    _store(group, "frames_lost_ranges", _pairs(lost))
+    _store(group, "frames_late_ranges", _pairs(receipt.frames_late_ranges))
+    _store(group, "frames_corrupt_numbers", np.array([min(n, LARGEST) for n in receipt.frames_corrupt_numbers], "u8"))
+    _store(group, "receipt", encoded(receipt).decode())
+
+
+def _store(group: h5py.Group, name: str, data: Any) -> h5py.Dataset:
+    if name in group:
+        del group[name]
+    return group.create_dataset(name, data=data)
+
+
+def _pairs(ranges: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
+    return np.array([[min(low, LARGEST), min(high, LARGEST)] for low, high in ranges], "u8").reshape(-1, 2)
 
 
 def find_detector(file: h5py.File) -> h5py.Group:

@@ -18,8 +18,10 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.check import check_file
 from maxdaq_tango.files.closed_state import state_path
 from maxdaq_tango.files.frame_log import log_path
+from maxdaq_tango.files.manifest import manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import SUFFIXES, give_name, sync_directory
+from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered_rows import Settled, settle
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.side_files import remove_side_files
@@ -93,21 +95,45 @@ def _recover(part: Path) -> Recovered:
     if finished.ok and finished.receipt is not None:
         final = _publish(part)
         missing = finished.receipt.frames_missing_ranges
-        note = f"was finished: {finished.receipt.verdict.value}"
+        note = f"was finished: {finished.receipt.verdict.value}{_write_manifest(final, finished.receipt)}"
         return Recovered(part=str(part), file=str(final), frames=finished.frames_valid, missing=missing, note=note)
     completed = recover_part(part)
     if not completed.frames:
         return Recovered(part=str(part), note="left as it is: it holds no frame")
     final = _free_name(part)
-    settled = settle(part, completed, lambda found: _receipt(found, final))
+    left = _left_receipt(part)
+    settled = settle(part, completed, lambda found: _receipt(found, final, left))
     final = _publish(part)
     return Recovered(
-        part=str(part), file=str(final), frames=settled.frames, missing=settled.missing, wrong=settled.wrong
+        part=str(part),
+        file=str(final),
+        frames=settled.frames,
+        missing=settled.missing,
+        wrong=settled.wrong,
+        note=_write_manifest(final, read_receipt(final)).removeprefix("; "),
     )
 
 
-def _receipt(found: Settled, final: Path) -> Receipt:
-    reasons = [KILLED]
+def _left_receipt(part: Path) -> Receipt | None:
+    """Of a run that ended without being able to finish its file: it knew why. None: nobody wrote one."""
+    with contextlib.suppress(FileError):
+        manifest = read_manifest(part)
+        if manifest is not None and manifest.file.name == part.name:
+            return manifest.receipt
+    return None
+
+
+def _write_manifest(final: Path, receipt: Receipt) -> str:
+    """What is to be said of it, if anything: the file is good without."""
+    try:
+        write_manifest(final, receipt, receipt.data_files)
+    except FileError as error:
+        return f"; {error}"
+    return ""
+
+
+def _receipt(found: Settled, final: Path, left: Receipt | None) -> Receipt:
+    reasons = [KILLED] if left is None else list(left.reasons)
     if found.missing_count:
         reasons.append(f"{found.missing_count} frames never came, or were not on the disk when it was")
     if found.wrong:
@@ -115,9 +141,17 @@ def _receipt(found: Settled, final: Path) -> Receipt:
     if found.first is None:
         reasons.append(f"which numbers the {found.blank} blank rows have is not known")
     listed = [number for low, high in found.missing for number in range(low, min(high, low + MISSING_LISTED) + 1)]
+    known = left or Receipt(verdict=Verdict.FAILED)
     return Receipt(
         verdict=Verdict.FAILED,
         reasons=tuple(reasons),
+        run_id=known.run_id,
+        series=known.series,
+        stream_format=known.stream_format,
+        sources=known.sources,
+        started_at=known.started_at,
+        settings=known.settings,
+        decisions=known.decisions,
         frames_expected=found.expected,
         frames_received=found.frames + len(found.wrong),
         frames_written=found.frames,
@@ -166,8 +200,8 @@ def _publish(part: Path) -> Path:
         os.fdatasync(raw.fileno())
     final = _free_name(part)
     give_name(part, final)
-    for beside in (log_path(part), state_path(part)):
+    for beside in (log_path(part), state_path(part), manifest_path(part)):
         with contextlib.suppress(FileNotFoundError):
-            give_name(beside, final.with_name(f".{final.name}{beside.suffix}"))
+            give_name(beside, final.with_name(f".{final.name}{beside.name.removeprefix(part.name)}"))
     sync_directory(final.parent)
     return final

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maxdaq_tango.files.closed_state import remove_state, state_path
 from maxdaq_tango.files.frame_log import log_path, remove_log
+from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import move_aside
 
@@ -21,3 +22,4 @@ def move_side_files_aside(part: Path) -> None:
     """Before `part` is made: what lies there belongs to one that somebody has taken away. It is kept."""
     move_aside(log_path(part))
     move_aside(state_path(part))
+    move_aside(manifest_path(part))

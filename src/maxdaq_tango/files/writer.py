@@ -36,6 +36,7 @@ from maxdaq_tango.files.layout import (
     store_arrays,
     store_metadata,
 )
+from maxdaq_tango.files.manifest import manifest_path, move_manifest
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import Fates, store_account
@@ -323,7 +324,10 @@ class SeriesFile:
     def _publish(self) -> Path:
         part = self.destination.part
         if self._overwrite:
-            move_aside(self.destination.final)
+            aside = move_aside(self.destination.final)
+            if aside is not None:
+                with contextlib.suppress(OSError):  # what cannot be moved, `write_manifest` meets again, and tells
+                    move_manifest(manifest_path(self.destination.final), manifest_path(aside))
         final = self._free_final()
         give_name(part, final)
         sync_directory(final.parent)

@@ -26,7 +26,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
-    """One sentence per thing that went wrong, in the order in which it was noticed; empty when COMPLETE."""
+    """One sentence per thing that went wrong, in the order in which it was noticed. COMPLETE has none, unless all that
+    failed was to write the manifest."""
     run_id: str = ""
     series: str = ""
     stream_format: str = ""
@@ -95,6 +96,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What the receiver decided by itself, and why: the way to the disk, the packing, limits and workers."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """The run request as the engine took it, JSON values only."""
+
+    def counts(self) -> dict[str, int]:
+        """All that is counted, under its name here, and the first frame number; without what nobody knows."""
+        named = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in named if isinstance(value, int) and not isinstance(value, bool)}
+
+    def with_reason(self, reason: str) -> Receipt:
+        """One more thing that went wrong; the verdict stays."""
+        return msgspec.structs.replace(self, reasons=(*self.reasons, reason))
 
     def with_conflicts(self, ranges: tuple[tuple[int, int], ...]) -> Receipt:
         """Of these frames a copy came that differs: nobody can say which one is true, so the run is not COMPLETE."""

@@ -11,7 +11,14 @@ import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import BlockedSeries, BlockLayout, FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.files import (
+    BlockedSeries,
+    BlockLayout,
+    FrameTimes,
+    SeriesFile,
+    resolve_destination,
+    write_manifest,
+)
 from maxdaq_tango.model import (
     Encoding,
     Fate,
@@ -219,8 +226,7 @@ class FileSink:
         """Close and publish the file; the receipt with its place, shape and bytes."""
         file = self._file
         if file is None or self.frames_written == 0:
-            self.abandon()
-            return receipt
+            return self.leave(receipt)
         stored = file.format
         if stored is None:
             raise FileError("close the file", answer="it was never laid out")
@@ -245,8 +251,19 @@ class FileSink:
             encoding=stored.encoding.value,
             bytes_written=file.bytes_written,
         )
-        file.finish(receipt, account.fates[: account.row_count])
-        return receipt
+        return _with_manifest(file.finish(receipt, account.fates[: account.row_count]), receipt, receipt.data_files)
+
+    def leave(self, receipt: Receipt) -> Receipt:
+        """Instead of `finish`, or after it has failed: what holds frames is closed and left, the rest is taken back.
+
+        FileError when that cannot be done.
+        """
+        self.abandon()
+        file, part = self._file, self.part_path
+        if file is None or part is None:
+            return receipt
+        data_files = file.part_files if isinstance(file, BlockedSeries) else ()
+        return _with_manifest(part, msgspec.structs.replace(receipt, file=str(part)), data_files)
 
     def abandon(self) -> None:
         """Take back an empty file; one with frames is closed and stays as it is."""
@@ -281,6 +298,15 @@ class FileSink:
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
+
+
+def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> Receipt:
+    """The receipt says so where none could be written: the data are as good without, so the verdict stays."""
+    try:
+        write_manifest(path, receipt, data_files)
+    except FileError as error:
+        return receipt.with_reason(str(error))
+    return receipt
 
 
 def _usual_nbytes(chain: Chain, first: Frame) -> int:

@@ -5,7 +5,6 @@ Everything here belongs to the collector's thread, which owns the sockets and sa
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -196,15 +195,14 @@ class Taking:
         try:
             return self.sink.finish(account, receipt)
         except Exception as error:  # nobody would hear of the end of the run if this thread died here
-            with contextlib.suppress(FileError):  # the first error tells more
-                self.sink.abandon()
             reason = told(error)
-            return msgspec.structs.replace(
-                receipt,
-                verdict=Verdict.FAILED,
-                reasons=receipt.reasons if reason in receipt.reasons else (*receipt.reasons, reason),
-                file=str(self.sink.part_path or ""),
-            )
+            receipt = msgspec.structs.replace(receipt, verdict=Verdict.FAILED)
+            if reason not in receipt.reasons:
+                receipt = receipt.with_reason(reason)
+        try:
+            return self.sink.leave(receipt)
+        except FileError:  # the first error tells more
+            return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
 
     # ---- inside ----
 

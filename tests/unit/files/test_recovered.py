@@ -99,7 +99,7 @@ def test_a_killed_series_is_published_with_an_exact_account(tmp_path: Path, back
         for row in range(40):
             assert np.all(data[row] == (65535 if row in (3, 4, 20) else row))
     kinds = {".frames" if backend == "direct" else ".state"}
-    assert {path.suffix for path in tmp_path.iterdir()} == {".h5"} | kinds
+    assert {path.suffix for path in tmp_path.iterdir()} == {".h5", ".json"} | kinds
     assert not part.exists()
 
 
