@@ -1,7 +1,8 @@
 """The owner's side: starts an engine process, talks to it, notices when it dies.
 
 A `StreamReceiver` device owns one `EngineClient` for its life. If the engine dies, `on_told` hears FAULT with the
-reason, and the next `prepare` starts a fresh one.
+reason, and the next `prepare` starts a fresh one. So it is with one that hangs, also in a file system that does not
+answer, where nothing can kill it: then it is set aside (`pipeline/undead.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,6 +28,7 @@ from maxdaq_tango.engine.last_words import receipt_of_the_dead
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
 from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
+from maxdaq_tango.pipeline.undead import end_within, is_set_aside, reap
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +36,29 @@ START_TIMEOUT_S = 20.0
 """A cold start imports numpy and HDF5 from a slow disk."""
 ANSWER_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 15.0
+KILL_TIMEOUT_S = 5.0
+"""The system buries a process at once, unless that waits for a file system."""
+HANG_S = 60.0
+"""Whoever owes an answer, or the end of a run that was aborted, and gives no sign of life for so long is killed.
+Closing a file gives none; what a kill leaves of it can be recovered."""
+LOOK_S = 0.5
+READ_BYTES = 1 << 16
 
 
 class EngineClient:
     """One engine process and the conversation with it. Thread-safe; callbacks come from the reader thread."""
 
-    def __init__(self, name: str = "engine", on_told: Callable[[Told], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "engine",
+        on_told: Callable[[Told], None] | None = None,
+        *,
+        hang_s: float = HANG_S,
+        kill_s: float = KILL_TIMEOUT_S,
+    ) -> None:
+        """`hang_s`: see HANG_S; `kill_s` is waited for the death of a process that was killed."""
         self.name = name
+        self._hang_s, self._kill_s = hang_s, kill_s
         self._on_told = on_told or (lambda told: None)
         self._condition = threading.Condition()  # guards everything below but the process and its memory
         self._told = Told(state=AcquisitionState.IDLE)
@@ -53,6 +72,11 @@ class EngineClient:
         self._closing = False
         self._request: RunRequest | None = None
         """Of the present or last run: what is known of it when the engine dies."""
+        self._deaf_since: float | None = None
+        """An answer is owed since then, longer than its asker waited for it, and nothing else was heard."""
+        self._aborted_at: float | None = None
+        self._killed_at: float | None = None
+        self._why_killed = ""
         self._start_lock = threading.Lock()
 
     # -- what can be looked at ---------------------------------------------------------------------------------------
@@ -79,9 +103,9 @@ class EngineClient:
 
     @property
     def is_alive(self) -> bool:
-        """The process runs."""
+        """The process runs, and was not given up."""
         process = self._process
-        return process is not None and process.poll() is None
+        return process is not None and process.poll() is None and not is_set_aside(process)
 
     @property
     def pid(self) -> int | None:
@@ -98,7 +122,8 @@ class EngineClient:
     def start(self) -> None:
         """Start the process unless it runs; EngineError when it does not come up."""
         with self._start_lock:
-            if not self.is_alive:
+            reap()
+            if not self.is_alive or self._killed_at is not None:
                 self._clean_up()
                 self._spawn()
 
@@ -108,7 +133,7 @@ class EngineClient:
         After a time-out that is so as soon as the engine answers again: an abort waits for it behind the request.
         """
         self.start()
-        self._request = request
+        self._request, self._aborted_at = request, None
         wait = timeout_s + request.connect_timeout_s
         try:
             self._ask(Verb.PREPARE, msgspec.to_builtins(request), wait)
@@ -128,8 +153,9 @@ class EngineClient:
             self._ask(Verb.STOP, {"finished": finished}, timeout_s)
 
     def abort(self, reason: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Close the run now. Harmless when none is on."""
+        """Close the run now. Harmless when none is on. An engine that does not for HANG_S is killed."""
         if self.is_alive:
+            self._aborted_at = self._aborted_at or time.monotonic()
             self._ask(Verb.ABORT, {"reason": reason}, timeout_s)
 
     def reset(self) -> None:
@@ -145,13 +171,17 @@ class EngineClient:
             return self._condition.wait_for(lambda: self._told.state not in BUSY_STATES, timeout_s)
 
     def kill(self) -> None:
-        """End the process at once (the expert's way out of a hang); its death is told like any other."""
+        """End the process at once (the expert's way out of a hang); its death is told like any other.
+
+        Where it does not die within KILL_TIMEOUT_S, FAULT is told all the same.
+        """
         process = self._process
         if process is not None and process.poll() is None:
+            self._killed_at = self._killed_at or time.monotonic()
             process.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let the present run end in order, then end the process. May be called twice."""
+        """Let the present run end in order, then end the process, or give it up. May be called twice."""
         with self._start_lock:
             self._closing = True
             if self.is_alive:
@@ -184,6 +214,8 @@ class EngineClient:
             os.close(counters_fd)
         self._control = ours
         self._closing = False
+        self._deaf_since = self._aborted_at = self._killed_at = None
+        self._why_killed = ""
         self._reader = threading.Thread(
             target=self._read, args=(ours, self._process), name=f"engine reader {self.name}", daemon=True
         )
@@ -207,10 +239,12 @@ class EngineClient:
         return ask.id, future
 
     def _ask(self, verb: Verb, arguments: dict[str, Any], timeout_s: float) -> None:
+        asked_at = time.monotonic()
         number, future = self._send(verb, arguments)
         try:
             answer = future.result(timeout_s)
         except TimeoutError:
+            self._deaf_since = self._deaf_since or asked_at
             raise EngineError(
                 f"ask the engine to {verb}", of=f"{self.name} (pid {self.pid})", answer=f"no answer in {timeout_s:g} s"
             ) from None
@@ -222,27 +256,53 @@ class EngineClient:
 
     def _read(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         decoder = msgspec.json.Decoder(Answer | Told)
-        nonsense = ""
-        with contextlib.suppress(OSError), control.makefile("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):  # it died in the middle of a word
+        trouble, rest = "", b""
+        poller = select.poll()
+        poller.register(control, select.POLLIN)
+        with contextlib.suppress(OSError):
+            while not trouble:
+                if not poller.poll(LOOK_S * 1000):
+                    trouble = self._look_at(process)
+                    continue
+                data = control.recv(READ_BYTES)
+                if not data:
                     break
-                try:
-                    message = decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeError) as error:
-                    nonsense = f"said what cannot be understood ({error}): {line[:80]!r}"
-                    log.error("%s: the engine %s", self.name, nonsense)
-                    process.kill()  # nobody can know what it means by the next line
-                    break
-                if isinstance(message, Answer):
-                    with self._condition:
-                        future = self._answers.pop(message.id, None)
-                    if future is not None:
-                        with contextlib.suppress(InvalidStateError):  # its asker has given up
-                            future.set_result(message)
-                else:
-                    self._hear(message)
-        self._bury(process, nonsense)
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    try:
+                        self._take(decoder.decode(line))
+                    except (msgspec.DecodeError, UnicodeError) as error:
+                        trouble = f"said what cannot be understood ({error}): {line[:80]!r}"
+                        log.error("%s: the engine %s", self.name, trouble)
+                        process.kill()  # nobody can know what it means by the next line
+                        break
+        self._bury(process, trouble)
+
+    def _take(self, message: Answer | Told) -> None:
+        self._deaf_since = None
+        if isinstance(message, Told):
+            self._hear(message)
+            return
+        with self._condition:
+            future = self._answers.pop(message.id, None)
+        if future is not None:
+            with contextlib.suppress(InvalidStateError):  # its asker has given up
+                future.set_result(message)
+
+    def _look_at(self, process: subprocess.Popen[bytes]) -> str:
+        """Nothing was heard for a moment. Why the engine is given up, or "" while there is hope."""
+        reap()
+        now = time.monotonic()
+        if self._killed_at is not None:
+            return "was killed" if now - self._killed_at >= self._kill_s else ""
+        since = [] if self._deaf_since is None else [self._deaf_since]
+        if self._aborted_at is not None and self.state in BUSY_STATES:
+            since.append(max(self._aborted_at, self.counters().updated_ns / 1e9))
+        if since and now - min(since) >= self._hang_s:
+            self._why_killed = f"gave no sign of life for {self._hang_s:g} s and was killed"
+            log.error("%s: the engine (process %d) %s", self.name, process.pid, self._why_killed)
+            self.kill()
+        return ""
 
     def _hear(self, told: Told) -> None:
         with self._condition:
@@ -255,15 +315,15 @@ class EngineClient:
         except Exception:  # this thread must go on: whoever waits for an answer waits for it
             log.exception("%s: while telling of %s", self.name, told.state)
 
-    def _bury(self, process: subprocess.Popen[bytes], nonsense: str = "") -> None:
+    def _bury(self, process: subprocess.Popen[bytes], trouble: str = "") -> None:
         """The conversation is over: nobody may wait for an answer any more, and an unasked death is a fault."""
-        try:
-            code: int | None = process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        ended = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
-        how = nonsense or ended
+        code = end_within(process, END_TIMEOUT_S if self._killed_at is None else 0.0, self._kill_s)
+        if code is None:
+            how = self._why_killed or trouble or "was killed"
+            how += " and does not die: a file system may not answer it"
+        else:
+            ended = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+            how = self._why_killed or trouble or ended
         error = EngineError("wait for the engine", of=f"{self.name} (pid {process.pid})", answer=f"it {how}")
         with self._condition:
             futures, self._answers = list(self._answers.values()), {}
@@ -274,7 +334,8 @@ class EngineClient:
             message, receipt, run_id = f"the receiver engine {how}", None, ""
             if self.state in BUSY_STATES and self._request is not None:
                 run_id = self._told.run_id
-                receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions)
+                look = code is not None  # a file system that hangs would make this thread hang as well
+                receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions, look=look)
             self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=message, receipt=receipt))
 
     def _clean_up(self) -> None:
@@ -282,14 +343,12 @@ class EngineClient:
         if control is not None:
             with contextlib.suppress(OSError):
                 control.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + END_TIMEOUT_S
         process = self._process
-        if process is not None:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None and not is_set_aside(process):
+            end_within(process, END_TIMEOUT_S if self._killed_at is None else 0.0, self._kill_s)
+        if process is not None and is_set_aside(process) and control is not None:
+            with contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_RDWR)  # the reader would wait for one that cannot speak any more
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join()
             self._reader = None

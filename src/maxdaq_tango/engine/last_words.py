@@ -11,12 +11,15 @@ from maxdaq_tango import __version__
 from maxdaq_tango.model import Counters, Receipt, RunRequest, Verdict
 
 
-def receipt_of_the_dead(request: RunRequest, counters: Counters, how: str, decisions: dict[str, str]) -> Receipt:
+def receipt_of_the_dead(
+    request: RunRequest, counters: Counters, how: str, decisions: dict[str, str], *, look: bool = True
+) -> Receipt:
     """FAILED, with what the counters knew at their last look, a tenth of a second before the end at most.
 
-    What the file holds, `maxdaq recover` finds out: a frame counts as written when it is handed to the disk.
+    What the file holds, `maxdaq recover` finds out: a frame counts as written when it is handed to the disk. Without
+    `look` the file system is not asked whether the file is there: it may not answer.
     """
-    part = _part_of(request)
+    part = _part_of(request, look)
     reasons = [how]
     if part:
         reasons.append(
@@ -52,10 +55,10 @@ def receipt_of_the_dead(request: RunRequest, counters: Counters, how: str, decis
     )
 
 
-def _part_of(request: RunRequest) -> str:
+def _part_of(request: RunRequest, look: bool) -> str:
     """The unfinished file, where it is known and there; with several series or names in the stream it is not."""
     if not request.destination or request.series_count != 1:
         return ""
     final = Path(request.destination)
     part = final.with_name(f".{final.name}.part")
-    return str(part) if part.exists() else ""
+    return str(part) if not look or part.exists() else ""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from maxdaq_tango.errors import PipelineError
+from maxdaq_tango.pipeline.undead import reap
 from maxdaq_tango.pipeline.writers import Writer
 
 START_S = 3.0
@@ -22,6 +23,7 @@ class WriterCrew:
         """So many of them, fresh ones for those that died; none for less than two. PipelineError, and none is left."""
         if count < 2:
             count = 0
+        reap()
         try:
             for number, writer in enumerate(self._writers):
                 if not writer.is_alive:

@@ -20,6 +20,7 @@ from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError
 from maxdaq_tango.files import BlockLayout, FrameTimes
 from maxdaq_tango.model import Buffer, Fate
 from maxdaq_tango.pipeline.arena import Arena
+from maxdaq_tango.pipeline.undead import end_within, is_set_aside
 from maxdaq_tango.pipeline.writer_protocol import (
     Answer,
     Begin,
@@ -45,6 +46,8 @@ HANG_S = 120.0
 """A writer that has work and gives no sign of life for so long is lost; a disk that is only slow takes something."""
 END_S = 10.0
 """A writer closes its files first."""
+KILL_S = 5.0
+"""The system buries a process at once, unless that waits for a file system."""
 
 log = logging.getLogger(__name__)
 
@@ -121,12 +124,8 @@ class Writer:
     def end(self) -> None:
         """Wait for that, or kill it. Harmless twice."""
         self.hang_up()
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            log.warning("%s (process %d) does not end and is killed", self.name, self.pid)
-            self._process.kill()
-            self._process.wait()
+        if not is_set_aside(self._process):
+            end_within(self._process, END_S, KILL_S)
         self._is_dead = True
         self._arena.close()
 
@@ -307,11 +306,9 @@ class Writer:
             self._settled.append(Settled(row, number, fate))
 
     def _how_it_ended(self) -> str:
-        try:
-            code = self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+        code = end_within(self._process, END_S, KILL_S)
+        if code is None:
+            return "it was killed and does not die: a file system may not answer it"
         return f"it was killed by signal {-code}" if code < 0 else f"it ended with status {code}"
 
     def _bury(self, how: str) -> None:

@@ -8,11 +8,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zmq
 
+from engine_owner import WAIT_S, Owner
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.counters import CountersMemory, create_counters_file
 from maxdaq_tango.engine.protocol import ErrorText, Told
@@ -21,79 +20,8 @@ from maxdaq_tango.files import check_file
 from maxdaq_tango.model import (
     AcquisitionState,
     Counters,
-    Encoding,
-    Frame,
-    FrameFormat,
-    RunRequest,
-    StreamFormat,
     Verdict,
 )
-from maxdaq_tango.wire import stins
-
-WAIT_S = 20.0
-FORMAT = FrameFormat((8, 8), "uint16", Encoding.NONE)
-
-
-class Owner:
-    """An engine, a sender and what was told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.told: list[Told] = []
-        self.changed = threading.Condition()
-        self.engine = EngineClient("test engine", self._hear)
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.socket = self.context.socket(zmq.PUSH)
-        self.socket.linger = 0
-        self.socket.bind("tcp://127.0.0.1:*")
-        self.endpoint: str = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.number = 0
-
-    def _hear(self, told: Told) -> None:
-        with self.changed:
-            self.told.append(told)
-            self.changed.notify_all()
-
-    def request(self, name: str = "a.h5", **changes: Any) -> RunRequest:
-        settings: dict[str, Any] = {
-            "sources": (self.endpoint,),
-            "stream_format": StreamFormat.STINS,
-            "destination": str(self.folder / name),
-            "roots": (str(self.folder),),
-            "connect_timeout_s": WAIT_S,
-            "grace_s": 0.2,
-            "run_id": name,
-        }
-        return RunRequest(**{**settings, **changes})
-
-    def send(self, first: int = 0, count: int = 3, *, header: bool = True, end: bool = True) -> None:
-        if header:
-            self.socket.send_multipart(stins.encode_header(self._next(), "", {}))
-        for number in range(first, first + count):
-            frame = Frame(series="", frame_number=number, format=FORMAT, blobs=(bytes([number % 256]) * 128,))
-            self.socket.send_multipart(stins.encode_image(self._next(), frame))
-        if end:
-            self.socket.send_multipart(stins.encode_end(self._next()))
-
-    def _next(self) -> int:
-        self.number += 1
-        return self.number - 1
-
-    def wait(self, met: Any) -> None:
-        with self.changed:
-            assert self.changed.wait_for(met, WAIT_S), self.told
-
-    def wait_written(self, count: int) -> None:
-        pause = threading.Event()
-        for _ in range(1000):
-            if self.engine.counters().frames_written >= count:
-                return
-            pause.wait(0.01)
-        raise AssertionError(self.engine.counters())
-
-    def close(self) -> None:
-        self.engine.close()
-        self.context.destroy(0)
 
 
 @pytest.fixture
