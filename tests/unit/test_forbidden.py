@@ -29,7 +29,7 @@ OF_MODULES = {
 """By whatever name the module, or the thing itself, was imported."""
 PICKLING_CALLS = {"recv_pyobj", "send_pyobj", "recv_serialized", "unsafe_load", "full_load", "get_object"}
 """Of pyzmq and PyYAML; yaml.load is looked at by its module, because `load` is a word of many."""
-PROCESS_LIFE = {"writers.py", "writer_process.py"}
+PROCESS_LIFE = {"writers.py", "writer_process.py", "undead.py"}
 """They start, watch and end processes, and say so; frames pass through shared memory and are never told of."""
 SENDING = {"PUSH", "PUB", "XPUB", "REP", "REQ", "ROUTER", "DEALER", "PAIR"}
 

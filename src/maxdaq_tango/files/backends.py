@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import h5py
 import numpy as np
@@ -26,6 +25,7 @@ from maxdaq_tango.files.completion import LIBVER, complete, describe
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, remove_log
 from maxdaq_tango.files.rows import turn_aside
 from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there
 from maxdaq_tango.model import Buffer, FileBackend
 
@@ -152,6 +152,7 @@ class SwmrBackend:
         self._part = part
         self._corners = corners
         self._file: h5py.File | None = None
+        self._taken: list[tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]] = []  # a disk may have refused them
 
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
@@ -185,10 +186,12 @@ class SwmrBackend:
 
     def checkpoint(self, *, wait: bool) -> None:
         """SWMR's order of writes makes each flush a consistent file."""
-        rows, values = self._columns.take()
-        for dataset, fresh in zip(self._datasets, values, strict=True):
-            scatter(dataset, rows, fresh)
+        self._taken.append(self._columns.take())
+        for rows, values in self._taken:
+            for dataset, fresh in zip(self._datasets, values, strict=True):
+                scatter(dataset, rows, fresh)
         self._open_file().flush()
+        self._taken.clear()
 
     def leave(self, end: LogEnd | None = None) -> None:
         """An ordinary close; rows that are to be turned are copied behind the others."""
@@ -205,7 +208,10 @@ class SwmrBackend:
                 self._columns.turn(group, end.rotation, end.modulus)
 
     def give_up(self) -> None:
-        """See `close_anyhow`."""
+        """With a last checkpoint where the disk takes it. See `close_anyhow`."""
+        if self._file is not None:
+            with contextlib.suppress(*LIBRARY_ERRORS):
+                self.checkpoint(wait=True)
         file, self._file = self._file, None
         if file is not None:
             close_anyhow(file)
@@ -329,11 +335,12 @@ class DirectBackend:
         """Made one file as far as the disk has come; where that fails too, `maxdaq recover` may do it later."""
         slabs = self._slabs
         if slabs is not None:
-            with contextlib.suppress(OSError):
-                self._take_block(slabs.end)
+            self._take_block(slabs.end)
+            with contextlib.suppress(*LIBRARY_ERRORS):
                 slabs.flush()
             with contextlib.suppress(OSError):
                 self._log_until(slabs.safe_end)
+                self._log_part(slabs.safe_end)
             slabs.abandon()
         self._release()
         with contextlib.suppress(OSError, FileError, RuntimeError, ValueError, KeyError):
@@ -349,9 +356,9 @@ class DirectBackend:
         if not len(rows):
             return
         shape = (len(rows), self._chunk_count)
-        block = LogBlock(
-            rows, np.array(self._offsets, "u8").reshape(shape), np.array(self._lengths, "u4").reshape(shape), columns
-        )
+        count = len(rows) * self._chunk_count  # there are more where the last frame was refused in the midst of it
+        offsets, lengths = np.array(self._offsets[:count], "u8"), np.array(self._lengths[:count], "u4")
+        block = LogBlock(rows, offsets.reshape(shape), lengths.reshape(shape), columns)
         self._offsets, self._lengths = [], []
         self._pending.append((end, block))
 
@@ -359,6 +366,15 @@ class DirectBackend:
         assert self._log is not None
         while self._pending and self._pending[0][0] <= safe_end:
             self._log.append(self._pending[0][1])
+            self._pending.popleft()
+
+    def _log_part(self, safe_end: int) -> None:
+        """Of the blocks that end behind `safe_end` those frames that do not: the disk has refused the others."""
+        assert self._log is not None
+        while self._pending:
+            part = self._pending[0][1].before(safe_end)
+            if len(part.rows):
+                self._log.append(part)
             self._pending.popleft()
 
     def _release(self) -> None:
@@ -369,21 +385,3 @@ class DirectBackend:
     def _open_slabs(self) -> SlabWriter:
         assert self._slabs is not None
         return self._slabs
-
-
-def close_anyhow(file: h5py.File) -> None:
-    """Raises nothing.
-
-    HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
-    """
-    with contextlib.suppress(OSError, RuntimeError, ValueError):
-        try:
-            file.flush()
-        except (OSError, RuntimeError, ValueError):
-            scratch = os.memfd_create("maxdaq-scratch")
-            try:
-                os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
-            finally:
-                os.close(scratch)
-        file.close()

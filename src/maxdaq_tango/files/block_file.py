@@ -108,6 +108,7 @@ class BlockFile(SeriesFile):
         """Close it: it is whole on the disk, and can be read as it is."""
         if not self.is_open:
             return
+        self._reserve.give_back()
         with self._errors("close the file"):
             self._backend.leave()
             self._entered = False
@@ -141,6 +142,7 @@ class BlockFile(SeriesFile):
 
     def abandon(self) -> None:
         """As `SeriesFile.abandon`, but every frame that was written is told of, where the disk takes it."""
+        self._reserve.give_back()
         if self.is_open:
             with contextlib.suppress(FileError):
                 self.checkpoint()

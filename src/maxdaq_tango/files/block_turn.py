@@ -14,14 +14,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from maxdaq_tango.files.backends import close_anyhow
 from maxdaq_tango.files.closed_state import keep_state
 from maxdaq_tango.files.columns import OTHERS_BYTES, FrameColumns
 from maxdaq_tango.files.frame_log import remove_log
 from maxdaq_tango.files.frame_texts import Part, joined, read_texts, share, store_texts, turned
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.files.rows import chunk_offsets, turn_rows
-from maxdaq_tango.files.troubles import LIBRARY_ERRORS
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow
 from maxdaq_tango.model import FrameFormat
 
 MOST_OPEN = 32

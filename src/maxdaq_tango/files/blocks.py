@@ -21,6 +21,7 @@ from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
 from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
+from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
@@ -257,6 +258,10 @@ class BlockedSeries:
     def part_files(self) -> tuple[str, ...]:
         """Names of the data files that are there, unfinished."""
         return tuple(path.name for _, path in self._names.existing() if path.name.startswith("."))
+
+    def kept_numbers(self) -> Numbers:
+        """As `SeriesFile.kept_numbers`, of all data files."""
+        return kept_numbers(self._names.folder / name for name in self.part_files)
 
     def abandon(self) -> None:
         """Take back everything when nothing was written; else close what is there: it stays, under its `.part` names.

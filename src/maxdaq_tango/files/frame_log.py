@@ -78,6 +78,12 @@ class LogBlock(msgspec.Struct, frozen=True):
     columns: list[npt.NDArray[Any]]
     """(n,) each, in the order of the header."""
 
+    def before(self, end: int) -> LogBlock:
+        """Those of its frames that lie before `end` in the file."""
+        kept = np.all(self.offsets + self.lengths <= end, axis=1)
+        columns = [column[kept] for column in self.columns]
+        return LogBlock(self.rows[kept], self.offsets[kept], self.lengths[kept], columns)
+
 
 class LogEnd(msgspec.Struct, frozen=True):
     """How the rows are turned once the last frame is in: new row = (row - rotation) mod modulus."""

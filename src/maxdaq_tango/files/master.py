@@ -20,7 +20,6 @@ import h5py
 import numpy as np
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.backends import close_anyhow
 from maxdaq_tango.files.block_file import PIXELS, BlockLayout, sync_file
 from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, Checksums, FrameColumns, read_checksums
@@ -29,7 +28,7 @@ from maxdaq_tango.files.layout import link_default_plot, make_group, make_skelet
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, make_way
 from maxdaq_tango.files.receipt import Fates, store_account
-from maxdaq_tango.files.troubles import told_as_file_error
+from maxdaq_tango.files.troubles import close_anyhow, told_as_file_error
 from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
 from maxdaq_tango.model import Receipt
 

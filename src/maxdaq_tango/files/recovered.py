@@ -24,6 +24,7 @@ from maxdaq_tango.files.paths import SUFFIXES, give_name, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered_rows import Settled, settle
 from maxdaq_tango.files.recovery import recover_part
+from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.model import MISSING_LISTED, PLACES, Fate, Receipt, Verdict
 
@@ -97,6 +98,7 @@ def _recover(part: Path) -> Recovered:
         missing = finished.receipt.frames_missing_ranges
         note = f"was finished: {finished.receipt.verdict.value}{_write_manifest(final, finished.receipt)}"
         return Recovered(part=str(part), file=str(final), frames=finished.frames_valid, missing=missing, note=note)
+    remove_reserve(part)
     completed = recover_part(part)
     if not completed.frames:
         return Recovered(part=str(part), note="left as it is: it holds no frame")

@@ -6,7 +6,8 @@ writes 0.3 GB/s at 3.5 CPU-s per GB, slabs with O_DIRECT 2.0 GB/s at 0.02. Slabs
     append(blob)  ->  copied into the open slab  ->  slab full: queue  ->  thread: pwrite(O_DIRECT)  ->  slab free
 
 `append` waits when every slab is on its way: that is how a slow disk is felt. An error of a thread is raised by the
-next call of `append`, `flush` or `close`, and again by every later one.
+next call of `append`, `flush` or `close`, and again by every later one: OSError, or RuntimeError for what is no trouble
+of a disk.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class SlabPool:
         # The frame size has changed: memory of the old kind would be held beside the budget.
         for size in [size for size in self._spare if size != nbytes]:
             for slab in self._spare.pop(size):
-                slab.close()
+                with contextlib.suppress(BufferError):  # somebody still looks at it; it goes when they do
+                    slab.close()
 
 
 def _new_slab(nbytes: int) -> mmap.mmap:
@@ -111,7 +113,7 @@ class SlabWriter:
         self._free = list(self._slabs)
         self._jobs: deque[_Job] = deque()
         self._writing: list[_Job] = []
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._lost_from: int | None = None
         self._closing = False
         self.bytes_waiting = 0
@@ -244,12 +246,13 @@ class SlabWriter:
                 job = self._jobs.popleft()
                 self._writing.append(job)
                 failed = self._error is not None
-            error: OSError | None = None
+            error: BaseException | None = None
             if not failed:
                 try:
                     self._write(memoryview(job.slab)[job.low : job.high], job.start + job.low)
-                except OSError as raised:
-                    error = raised
+                except BaseException as raised:  # whatever it is: `flush` would wait for ever for a thread that died
+                    error = raised.with_traceback(None)  # which would hold the slab, and nobody could close that
+                    error.__context__ = None
             with self._changed:
                 if failed or error is not None:
                     self._error = self._error or error
@@ -273,8 +276,11 @@ class SlabWriter:
             _write_all(self._plain, view, offset)
 
     def _raise_error(self) -> None:
-        if self._error is not None:
-            raise OSError(self._error.errno, os.strerror(self._error.errno or 0))
+        error = self._error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, os.strerror(error.errno or 0))
+        if error is not None:
+            raise RuntimeError(f"internal error, please report it: {type(error).__name__}: {error}") from error
 
     def _end(self) -> None:
         with self._changed:

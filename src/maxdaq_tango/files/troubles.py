@@ -1,4 +1,4 @@
-"""Failures of HDF5 and of the disk as one kind of error, with the file and the system's number."""
+"""Failures of HDF5 and of the disk: one kind of error, with file and errno; and how a file is closed after one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+
+import h5py
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.paths import Destination
@@ -34,3 +36,21 @@ def _errno_in(text: str) -> int | None:
     """HDF5 often has the system's error number in the middle of its text alone."""
     found = re.search(r"\berrno = (\d+)", text)
     return int(found[1]) if found else None
+
+
+def close_anyhow(file: h5py.File) -> None:
+    """Raises nothing.
+
+    HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
+    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
+    """
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        try:
+            file.flush()
+        except (OSError, RuntimeError, ValueError):
+            scratch = os.memfd_create("maxdaq-scratch")
+            try:
+                os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
+            finally:
+                os.close(scratch)
+        file.close()

@@ -25,9 +25,10 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend, close_anyhow
+from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend
 from maxdaq_tango.files.columns import EXTRAS, FIXED, Checksums, FrameColumns, FrameTimes, read_checksums
 from maxdaq_tango.files.frame_log import LogEnd
+from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.layout import (
     EXPECTED,
     link_default_plot,
@@ -40,10 +41,11 @@ from maxdaq_tango.files.manifest import manifest_path, move_manifest
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
 from maxdaq_tango.files.receipt import Fates, store_account
+from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
 from maxdaq_tango.files.side_files import move_side_files_aside
 from maxdaq_tango.files.slabs import Hasher
-from maxdaq_tango.files.troubles import LIBRARY_ERRORS, file_error, told_as_file_error
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, file_error, told_as_file_error
 from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
 from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
 
@@ -99,6 +101,7 @@ class SeriesFile:
         self._unlooked = 0
         """Frames since it was last asked whether a checkpoint is due."""
         self._columns = FrameColumns({})
+        self._reserve = Reserve(destination.part)
         self._room = 0
         """Rows that the datasets have."""
         check_detector_name(detector)
@@ -164,6 +167,7 @@ class SeriesFile:
             if rows:
                 group["daq"].attrs[EXPECTED] = rows
             self._link(file)
+            self._reserve.take(room_for(rows, len(self._columns.columns), format.chunk_count))
             self._file = None  # until the backend has left it again
             self._entered = True
             self._backend.enter(file, self.dataset, self._columns)
@@ -238,6 +242,7 @@ class SeriesFile:
         if self.format is None:
             return
         rows = len(valid)
+        self._reserve.give_back()
         with self._errors("close the file"):
             self._write = _refuse
             self._backend.leave(LogEnd(rotation, modulus) if rotation else None)
@@ -303,6 +308,7 @@ class SeriesFile:
 
         FileError when the empty file cannot be removed: it would be in the way of the next run.
         """
+        self._reserve.give_back()
         file, self._file = self._file, None
         if file is not None:
             close_anyhow(file)
@@ -316,6 +322,10 @@ class SeriesFile:
             release(self.destination.part)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def kept_numbers(self) -> Numbers:
+        """After `abandon`: of the frames that can be read, as it is or after a recovery."""
+        return kept_numbers([self.destination.part])
 
     def _link(self, file: h5py.File) -> None:
         """What leads a reader to the pixels."""

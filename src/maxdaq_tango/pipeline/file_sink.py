@@ -35,6 +35,7 @@ from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
+from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
 NAN = float("nan")
@@ -226,7 +227,7 @@ class FileSink:
         """Close and publish the file; the receipt with its place, shape and bytes."""
         file = self._file
         if file is None or self.frames_written == 0:
-            return self.leave(receipt)
+            return self.leave(account, receipt)
         stored = file.format
         if stored is None:
             raise FileError("close the file", answer="it was never laid out")
@@ -253,17 +254,29 @@ class FileSink:
         )
         return _with_manifest(file.finish(receipt, account.fates[: account.row_count]), receipt, receipt.data_files)
 
-    def leave(self, receipt: Receipt) -> Receipt:
+    def leave(self, account: Account, receipt: Receipt) -> Receipt:
         """Instead of `finish`, or after it has failed: what holds frames is closed and left, the rest is taken back.
 
-        FileError when that cannot be done.
+        A frame that was handed to the disk, and cannot be read now, is lost, whatever was told of it before. FileError
+        when that cannot be done.
         """
         self.abandon()
         file, part = self._file, self.part_path
         if file is None or part is None:
             return receipt
+        if account.count(Fate.WRITTEN):
+            receipt = self._with_kept(file, account, receipt)
         data_files = file.part_files if isinstance(file, BlockedSeries) else ()
         return _with_manifest(part, msgspec.structs.replace(receipt, file=str(part)), data_files)
+
+    def _with_kept(self, file: SeriesFile | BlockedSeries, account: Account, receipt: Receipt) -> Receipt:
+        kept = account.keeping(file.kept_numbers())
+        gone = account.count(Fate.WRITTEN) - kept.count(Fate.WRITTEN)
+        self.frames_written = kept.count(Fate.WRITTEN)
+        if gone:
+            receipt = msgspec.structs.replace(receipt, **written_and_lost(kept))
+            receipt = receipt.with_reason(f"{gone} frames that the disk was given cannot be read: they are lost")
+        return receipt
 
     def abandon(self) -> None:
         """Take back an empty file; one with frames is closed and stays as it is."""

@@ -14,8 +14,9 @@ Rows. A missing frame must leave a blank row and never a shift, so a row follows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,12 @@ class Account:
         if fate is Fate.MISSING:
             return self.missing_count
         return int(np.count_nonzero(self.fates == fate))
+
+    def keeping(self, numbers: np.ndarray[Any, Any]) -> Account:
+        """What was written and is not among `numbers` is lost in the writer: the disk did not take it after all."""
+        written = self.fates == Fate.WRITTEN
+        here = np.isin(np.arange(len(self.fates), dtype=np.uint64) + np.uint64(self.first), numbers)
+        return replace(self, fates=np.where(written & ~here, np.uint8(Fate.LOST_WRITER), self.fates))
 
     def ranges(self, fate: Fate) -> Ranges:
         """Numbers that ended in this state."""

@@ -200,7 +200,9 @@ class Taking:
             if reason not in receipt.reasons:
                 receipt = receipt.with_reason(reason)
         try:
-            return self.sink.leave(receipt)
+            receipt = self.sink.leave(account, receipt)
+            run.lost = receipt.frames_lost_count
+            return receipt
         except FileError:  # the first error tells more
             return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
 

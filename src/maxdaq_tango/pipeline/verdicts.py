@@ -12,24 +12,31 @@ from maxdaq_tango.pipeline.numbers import listed
 
 def counts_of(account: Account, ledger: Ledger) -> dict[str, Any]:
     """Fields of the receipt that follow from the numbers alone."""
-    lost = {place: account.ranges(fate) for fate, place in PLACES.items() if account.count(fate)}
     return {
         "frames_expected": account.expected,
-        "frames_written": account.count(Fate.WRITTEN),
         "frames_discarded": account.count(Fate.DISCARDED),
         "frames_missing": listed(account.missing_ranges),
         "frames_missing_count": account.missing_count,
         "frames_missing_ranges": account.missing_ranges,
         "frames_duplicate": ledger.duplicates.count,
         "frames_duplicate_ranges": ledger.duplicates.ranges(),
-        "frames_lost": listed(tuple(sorted(one for ranges in lost.values() for one in ranges))),
-        "frames_lost_count": sum(account.count(fate) for fate in PLACES),
-        "frames_lost_at": lost,
         "frames_late": account.count(Fate.LATE),
         "frames_late_ranges": account.ranges(Fate.LATE),
         "frames_unexpected": ledger.unexpected.count,
         "frames_unexpected_ranges": ledger.unexpected.ranges(),
         "first_frame_number": account.first if ledger.seen else None,
+        **written_and_lost(account),
+    }
+
+
+def written_and_lost(account: Account) -> dict[str, Any]:
+    """Those of them that the disk may change once more, when it refuses what was handed to it."""
+    lost = {place: account.ranges(fate) for fate, place in PLACES.items() if account.count(fate)}
+    return {
+        "frames_written": account.count(Fate.WRITTEN),
+        "frames_lost": listed(tuple(sorted(one for ranges in lost.values() for one in ranges))),
+        "frames_lost_count": sum(account.count(fate) for fate in PLACES),
+        "frames_lost_at": lost,
     }
 
 

@@ -149,6 +149,45 @@ def test_an_error_of_the_disk_is_raised_by_what_is_asked_next_and_again_at_the_e
     under_test.close()
 
 
+@pytest.mark.lesson(25)
+@pytest.mark.parametrize("error", [MemoryError("no more"), KeyError("x"), SystemExit(1)])
+def test_whatever_a_thread_meets_is_raised_and_nobody_waits_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    under_test = writer(path)
+
+    def meet(handle: int, view: memoryview, offset: int) -> None:
+        raise error
+
+    monkeypatch.setattr(slabs, "_write_all", meet)
+    under_test.append(b"a" * 10, Seen())
+    for ask in (under_test.flush, under_test.flush, under_test.close):
+        with pytest.raises(RuntimeError, match=f"internal error, please report it: {type(error).__name__}"):
+            ask()
+    under_test.close()
+    assert under_test.safe_end == 0
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("slab writer")]
+
+
+def test_slabs_of_a_disk_that_failed_can_make_way_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, path = SlabPool(), tmp_path / "file"
+    path.write_bytes(b"")
+    under_test = SlabWriter(path, start=0, slab_nbytes=SLAB, slabs=2, threads=1, pool=pool)
+    held = list(under_test._slabs)
+    monkeypatch.setattr(slabs, "_write_all", failing(errno.EIO))
+    under_test.append(bytes(10), Seen())
+    with pytest.raises(OSError, match="Input/output"):
+        under_test.flush()
+    under_test.abandon()
+    for slab in pool.take(2 * SLAB, 1):
+        slab.close()
+    assert all(slab.closed for slab in held)
+    view = memoryview(pool.take(SLAB, 1)[0])
+    pool.give([view.obj])  # type: ignore[list-item]
+    pool.take(2 * SLAB, 1)[0].close()  # somebody still looks at the other one
+    view.release()
+
+
 def test_append_waits_for_a_slow_disk_and_holds_no_more_than_its_slabs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

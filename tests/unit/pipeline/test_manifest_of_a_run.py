@@ -86,15 +86,16 @@ def test_an_overwritten_file_takes_its_manifest_with_it(harness: Harness, frames
     assert check_file(harness.folder / "a.h5").problems == []
 
 
+@pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
 def test_what_a_failed_run_leaves_has_one_and_its_reasons_survive_the_recovery(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, backend: FileBackend
 ) -> None:
     def fails(file: SeriesFile, *_: Any) -> None:
         raise FileError("close the file", of=str(file.destination.part), answer=os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
         patch.setattr(SeriesFile, "settle", fails)
-        harness.prepare(expected_frames=3, run_id="scan 7", backend=FileBackend.DIRECT)
+        harness.prepare(expected_frames=3, run_id="scan 7", backend=backend)
         harness.sender.series(3)
         receipt = harness.receipt()
     part = harness.folder / ".a.h5.part"

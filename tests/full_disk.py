@@ -1,0 +1,119 @@
+"""A receiver on a disk that is too small, as a program.
+
+    python full_disk.py FOLDER HEALTHY BACKEND FRAMES_PER_FILE ENGINES LIMIT
+
+It takes a series that does not fit into FOLDER (LIMIT > 0: no file may be larger than so many bytes), then another in
+HEALTHY, and prints one JSON object of what came of both. A process of its own, because its disk or its limit is.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401
+import numpy as np
+import zmq
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files import check_file, find_parts, read_manifest, recover_file
+from maxdaq_tango.model import Compression, Encoding, FileBackend, Frame, FrameFormat, Receipt, Verdict
+from maxdaq_tango.wire import stins
+from receiving import Harness
+
+FORMAT = FrameFormat((256, 256), "uint16", Encoding.NONE)
+FRAMES = 400
+MEMORY = 16 << 20
+
+
+def pixels(number: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(number).integers(0, 65535, FORMAT.shape).astype("<u2")
+
+
+def send(harness: Harness, count: int) -> None:
+    sender = harness.sender
+    sender.socket.sndtimeo = 500
+    sender.header()
+    for number in range(count):
+        frame = Frame(series="", frame_number=number, format=FORMAT, blobs=(pixels(number).tobytes(),))
+        try:
+            sender.send(stins.encode_image(sender._next(), frame))
+        except zmq.Again:
+            return  # whoever fails closes its sockets
+    sender.end()
+
+
+def take(harness: Harness, count: int, **how: Any) -> Receipt:
+    harness.prepare(compression=Compression.NONE, expected_frames=count, memory_bytes=MEMORY, **how)
+    sending = threading.Thread(target=send, args=(harness, count))
+    sending.start()
+    receipt = harness.receipt()
+    sending.join()
+    return receipt
+
+
+def readable(files: list[Path]) -> tuple[list[int], list[int]]:
+    """Numbers of frames that are there, and of those that are not what was sent."""
+    right, wrong = [], []
+    for path in files:
+        with h5py.File(path, "r") as file:
+            group = file["entry/instrument/eiger"]
+            for row in np.flatnonzero(group["daq/frame_valid"][...]):
+                number = int(group["sequence_number"][row])
+                same = np.array_equal(group["data"][row], pixels(number))
+                (right if same else wrong).append(number)
+    return right, wrong
+
+
+def main() -> None:
+    folder, healthy = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    backend, (frames_per_file, engines, limit) = FileBackend(sys.argv[3]), map(int, sys.argv[4:])
+    harness = Harness(folder)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        receipt = take(harness, FRAMES, backend=backend, frames_per_file=frames_per_file, engines=engines)
+    except FileError as error:
+        receipt = Receipt(verdict=Verdict.FAILED, reasons=(str(error),))  # refused: there was no run
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    left = sorted(path.name for path in folder.iterdir() if path.name != "lost+found")
+    manifest = read_manifest(Path(receipt.file)) if receipt.file else None
+    parts = [part for part in find_parts(folder) if not frames_per_file or "_data_" in part.name]
+    found = [recover_file(part) for part in parts]
+    files = [Path(one.file) for one in found if one.file] or [Path(receipt.file)] * bool(receipt.file)
+    right, wrong = readable(files)
+    harness.folder = healthy
+    harness.sender = harness.add_sender()
+    after = take(harness, 20, backend=backend)
+    harness.receiver.close()
+    harness.context.destroy(0)
+    told = {
+        "verdict": receipt.verdict,
+        "reasons": receipt.reasons,
+        "file": receipt.file,
+        "written": receipt.frames_written,
+        "lost": receipt.frames_lost_count,
+        "missing": receipt.frames_missing_count,
+        "memory": grown,
+        "manifest": manifest is not None,
+        "left": left,
+        "problems": [one.problem for one in found if one.problem],
+        "right": right,
+        "wrong": wrong,
+        "after": [after.verdict, *after.reasons, *check_file(after.file).problems],
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
