@@ -10,6 +10,7 @@ from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered import Recovered, find_parts, recover_file
 from maxdaq_tango.files.recovery import recover_part
+from maxdaq_tango.files.search import Search
 from maxdaq_tango.files.writer import SeriesFile
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FrameTimes",
     "Manifest",
     "Recovered",
+    "Search",
     "SeriesFile",
     "check_file",
     "find_parts",

@@ -25,8 +25,8 @@ from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FIXED, OTHERS_BYTES, Checksums, FrameColumns, read_checksums
 from maxdaq_tango.files.frame_texts import joined, store_texts
 from maxdaq_tango.files.layout import link_default_plot, make_group, make_skeleton, store_arrays, store_metadata
-from maxdaq_tango.files.ownership import claim, release
-from maxdaq_tango.files.paths import Destination, make_way
+from maxdaq_tango.files.ownership import release, reserve
+from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.troubles import close_anyhow, told_as_file_error
 from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
@@ -45,13 +45,13 @@ class MasterFile:
         self.lost_texts = 0
         """Rows whose texts had no room."""
         with told_as_file_error("create the file", destination):
-            make_way(destination)
+            reserve(destination)
             try:
                 with self._opened("x") as file:
-                    claim(destination.part)
                     make_skeleton(file, detector, software)
-            except (FileExistsError, FileError):
-                raise  # made since we looked, by somebody else: it is theirs; or led away
+            except (FileExistsError, FileError):  # made since we looked, by somebody who asks nobody; or led away
+                release(destination.part)
+                raise
             except Exception:
                 self.remove()
                 raise
@@ -118,10 +118,9 @@ class MasterFile:
     def remove(self) -> None:
         """Take it back; FileError when it is in the way of the next run."""
         try:
+            with contextlib.suppress(FileNotFoundError):
+                unlink_there(self.destination.part)
             release(self.destination.part)
-            unlink_there(self.destination.part)
-        except FileNotFoundError:
-            return
         except OSError as error:
             raise FileError(f"remove the empty file of {self.destination.final}", answer=str(error)) from error
 

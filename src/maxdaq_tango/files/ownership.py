@@ -7,6 +7,8 @@ ids are given again; a host by its name and the id of its last start.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import socket
 import time
@@ -14,9 +16,13 @@ from pathlib import Path
 
 import msgspec
 
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.paths import Destination, make_way
 from maxdaq_tango.files.whereabouts import open_there
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system says that has none: there two recoveries that start at the same moment can meet."""
 BEING_WRITTEN_S = 10.0
 """A record that makes no sense may be one that is just being written, for so long."""
 
@@ -42,8 +48,29 @@ def owner_path(part: Path) -> Path:
     return part.with_name(part.name + ".owner")
 
 
+def reserve(destination: Destination) -> None:
+    """The folder is there, `destination.part` is not, and it is ours to make. FileError, OSError."""
+    make_way(destination)
+    part = destination.part
+    if not claim(part):
+        raise FileError(
+            f"create the file {destination.final}",
+            of=str(part),
+            answer=f"{living_owner(part) or 'somebody else'} is making or recovering it",
+            accepted="another name, or the same one later",
+        )
+    try:
+        make_way(destination)  # somebody may have made and left it before it was ours
+    except BaseException:
+        release(part)
+        raise
+
+
 def claim(part: Path) -> bool:
-    """This process writes `part` from now on; False: another one that lives, or may live, does. OSError."""
+    """This process writes `part` from now on; False: another one that lives, or may live, does. OSError.
+
+    To be called before `part` is made: a recovery that finds it without an owner takes it for one that was left.
+    """
     path, text = owner_path(part), msgspec.json.encode(_self())
     while True:
         try:
@@ -51,13 +78,48 @@ def claim(part: Path) -> bool:
         except FileExistsError:
             if living_owner(part) is not None:
                 return False
-            release(part)
-            continue
+            taken = _take_over(path, part, text)
+            if taken is None:
+                continue
+            return taken
         try:
             os.write(handle, text)
         finally:
             os.close(handle)
         return True
+
+
+def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
+    """The record of one that is dead becomes ours; None: it has gone, or become another, meanwhile.
+
+    Of several that find it dead one gets it: who removed it and made another would remove that of who was faster. They
+    are all on the host of the dead, since nobody else knows that he is, so a lock of this host is enough.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        try:
+            if not os.path.samestat(os.fstat(handle), path.stat()):
+                return None
+        except FileNotFoundError:
+            return None
+        if living_owner(part) is not None:
+            return False
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_bytes(text)
+        os.replace(fresh, path)
+        return True
+    finally:
+        os.close(handle)
 
 
 def release(part: Path) -> None:

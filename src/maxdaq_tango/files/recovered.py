@@ -20,11 +20,12 @@ from maxdaq_tango.files.closed_state import state_path
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.manifest import manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
-from maxdaq_tango.files.paths import SUFFIXES, give_name, sync_directory
+from maxdaq_tango.files.paths import give_name, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered_rows import Settled, settle
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.reserve import remove_reserve
+from maxdaq_tango.files.search import is_part
 from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.model import MISSING_LISTED, PLACES, Fate, Receipt, Verdict
 
@@ -57,37 +58,36 @@ def find_parts(path: Path) -> Iterator[Path]:
         return
     for folder, _, names in os.walk(path):
         for name in sorted(names):
-            if _is_part(name):
+            if is_part(name):
                 yield Path(folder, name)
 
 
 def recover_file(part: Path) -> Recovered:
     """Make it readable, give it an account, publish it. Raises nothing: `problem` says what went wrong."""
-    if not _is_part(part.name) or not part.is_file():
-        answer = "there is no such file" if _is_part(part.name) else "that is no name of an unfinished file"
+    if not is_part(part.name) or not part.is_file():
+        answer = "there is no such file" if is_part(part.name) else "that is no name of an unfinished file"
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))
     try:
         owner = living_owner(part)
         if owner is not None:
             return Recovered(part=str(part), note=f"left alone: {owner} is writing it")
-        published = _published(part)
-        if published is not None:
-            part.unlink()  # one of two names of the file: the writer was killed between giving it and taking this one
-            remove_side_files(part)
-            return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
         if not claim(Path(os.path.realpath(part.parent), part.name)):
             return Recovered(part=str(part), note="left alone: somebody else is recovering it")
         try:
+            if not part.exists():
+                return Recovered(part=str(part), note="somebody else has just recovered it")
+            published = _published(part)
+            if published is not None:
+                # One of two names of the file: the writer was killed between giving it and taking this one.
+                part.unlink()
+                remove_side_files(part)
+                return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
             return _recover(part)
         finally:
             release(part)
     except (FileError, OSError, KeyError, RuntimeError, ValueError) as error:
         return Recovered(part=str(part), problem=str(error))
-
-
-def _is_part(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".part") and Path(name[1:-5]).suffix in SUFFIXES
 
 
 def _recover(part: Path) -> Recovered:

@@ -38,8 +38,8 @@ from maxdaq_tango.files.layout import (
     store_metadata,
 )
 from maxdaq_tango.files.manifest import manifest_path, move_manifest
-from maxdaq_tango.files.ownership import claim, release
-from maxdaq_tango.files.paths import Destination, give_name, make_way, move_aside, sync_directory
+from maxdaq_tango.files.ownership import release, reserve
+from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
@@ -106,18 +106,16 @@ class SeriesFile:
         """Rows that the datasets have."""
         check_detector_name(detector)
         with self._errors("create the file"):
-            make_way(destination)
-            move_side_files_aside(destination.part)
+            reserve(destination)
             try:
+                move_side_files_aside(destination.part)
                 self._file = hdf5_there(destination.part, "x", libver=self._backend.libver)
-                claim(destination.part)
                 self._group = make_skeleton(self._file, detector, software)
                 self._file.flush()
-            except FileExistsError:
-                raise  # made since we looked, by somebody else: it is theirs
-            except FileError:
-                if self._file is not None:  # led away behind it: what is there now is not ours either
+            except (FileExistsError, FileError):  # made since we looked, by somebody who asks nobody; or led away
+                if self._file is not None:
                     close_anyhow(self._file)
+                release(destination.part)
                 raise
             except Exception:
                 self.abandon()

@@ -151,6 +151,12 @@ class ReceiverAttributes:
         label="Decisions",
         doc="What the receiver decided by itself for this run, and why, JSON: way to disk, packing, limits, workers.",
     )
+    Recovery = told(
+        lambda self: self._recovery(),
+        dtype=str,
+        label="Recovery",
+        doc="What was found at start-up of receivers that were killed: files made readable, left alone, or in trouble.",
+    )
     AcquisitionState = told(
         lambda self: self.acquisition_state.value,
         dtype=str,

@@ -42,6 +42,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     prepare_wait_s: float
     curve_server_key: str = ""
     curve_key_file: str = ""
+    recover_at_start: bool = True
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""

@@ -17,6 +17,7 @@ from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.protocol import Told
+from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
 from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ranges_text
 from maxdaq_tango.model import AcquisitionState as State
@@ -55,6 +56,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._steps = Steps(PyTangoThread)
         self._predecessor = predecessor(self.get_name())
         self._engine = EngineClient(self.get_name(), self._hear)
+        self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -72,18 +74,26 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             show_set_point(self, name, value)
         PUMP.watch(self, self._measure)
         if self._configuration is not None:
-            self._steps.run("start the engine", self._start_engine, 0.0)
+            self._steps.run("start the engine", self._begin, 0.0)
 
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps = self._engine, self._steps
+        engine, steps, recoverer = self._engine, self._steps, self._recoverer
 
         def end() -> None:
+            recoverer.close()
             engine.close()
             steps.close()
 
         retire(self.get_name(), end)
+
+    def _begin(self) -> None:
+        try:
+            self._start_engine()
+        finally:
+            if (configuration := self._configuration) is not None and configuration.recover_at_start:
+                self._recoverer.start(configuration.roots)
 
     def _start_engine(self) -> None:
         try:
@@ -140,12 +150,25 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             return self._failure
         if state is State.FAULT:
             return message or "The receiver engine failed"
+        return "\n".join([*self._last_run(), *self._recovery_lines()])
+
+    def _last_run(self) -> list[str]:
         if self._receipt is None:
-            return "Ready"
+            return ["Ready"]
         receipt = self._receipt
         frames = f"{receipt.frames_received} frames received, {receipt.frames_written} written"
-        head = f"Ready. Last run {receipt.verdict.value}: {frames}"
-        return "\n".join([head, *receipt.reasons])
+        return [f"Ready. Last run {receipt.verdict.value}: {frames}", *receipt.reasons]
+
+    def _recovery_lines(self) -> list[str]:
+        """Until somebody has acknowledged it, or the next run begins."""
+        told = not self._recovery_seen and self._recoverer.is_over and self._recoverer.is_worth_telling
+        return [f"At start-up: {self._recoverer.text}"] if told else []
+
+    def _recovery(self) -> str:
+        configuration = self._configuration
+        if configuration is not None and not configuration.recover_at_start:
+            return "Off: property RecoverAtStart is false"
+        return self._recoverer.text
 
     def _first_gap(self) -> str:
         counters = self.counters
@@ -209,6 +232,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             )
         request = fields.request(**configuration.own_fields())
         self._run_id, self._receipt, self._failure = request.run_id, None, ""
+        self._recovery_seen = self._recoverer.is_over
         self._triggered = request.triggered
 
         def prepare() -> None:
@@ -262,7 +286,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._working()
         if self.acquisition_state in BUSY_STATES:
             raise StateError("Reset", of=self.get_name(), answer="a run is under way", accepted="Stop or Abort first")
-        self._failure, self._receipt = "", None
+        self._failure, self._receipt, self._recovery_seen = "", None, self._recoverer.is_over
         self._engine.reset()
 
     @command(display_level=tango.DispLevel.EXPERT)

@@ -69,6 +69,11 @@ class ReceiverProperties:
         default_value=0.0,
         doc="Longest silence in a series before it is closed as INCOMPLETE, s. 0: for ever.",
     )
+    RecoverAtStart = device_property(
+        dtype=bool,
+        default_value=True,
+        doc="Look for unfinished files under Roots at start-up, and make <name>_recovered.h5 of those nobody writes.",
+    )
     Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
     PrepareWait = device_property(
         dtype=float,
@@ -149,5 +154,6 @@ class ReceiverProperties:
                 prepare_wait_s=self.PrepareWait,
                 curve_server_key=self.CurveServerKey.strip(),
                 curve_key_file=self.CurveKeyFile,
+                recover_at_start=bool(self.RecoverAtStart),
             )
         )
