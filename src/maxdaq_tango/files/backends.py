@@ -13,7 +13,7 @@ import contextlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -27,13 +27,10 @@ from maxdaq_tango.files.rows import turn_aside
 from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there
-from maxdaq_tango.model import Buffer, FileBackend
+from maxdaq_tango.model import Buffer
 
 Versions = tuple[str, str]
 
-DIRECT_FROM_BYTES = 16 << 10
-"""Where the rate is not known, chunks below this are taken for slow ones."""
-DIRECT_FROM_BYTES_PER_S = 50e6
 SLAB_NBYTES = 16 << 20
 """A block of GPFS. On a local disk a tenth faster than 4 MiB."""
 SMALLEST_SLAB = 1 << 18
@@ -43,33 +40,6 @@ WRITER_THREADS = 2
 
 _POOL = SlabPool()
 """Of the process: one run after the other uses the same memory."""
-
-
-class Choice(NamedTuple):
-    """A backend, and why it was taken."""
-
-    backend: FileBackend
-    reason: str
-
-
-def choose_backend(
-    wanted: FileBackend, chunk_nbytes: int, frame_nbytes: int, period_s: float | None, *, grows: bool
-) -> Choice:
-    """`chunk_nbytes` as stored, `frame_nbytes` as stored (several chunks), `period_s` between frames if it is known.
-
-    `grows`: nobody knows how many frames will come. The index of such a dataset has a form in SWMR files that neggia,
-    through which XDS reads, does not know; that of format v108 is the same for all.
-    """
-    if wanted is not FileBackend.AUTO:
-        return Choice(wanted, "asked for")
-    if grows:
-        return Choice(FileBackend.DIRECT, "the number of frames is not known")
-    if not period_s:
-        backend = FileBackend.DIRECT if chunk_nbytes >= DIRECT_FROM_BYTES else FileBackend.SWMR
-        return Choice(backend, f"chunks of {chunk_nbytes} bytes at an unknown rate")
-    rate = frame_nbytes / period_s
-    text = f"{rate / 1e6:.3g} MB/s are expected"
-    return Choice(FileBackend.DIRECT if rate >= DIRECT_FROM_BYTES_PER_S else FileBackend.SWMR, text)
 
 
 class Backend(Protocol):
@@ -100,6 +70,11 @@ class Backend(Protocol):
         """Frames that the next checkpoint may still make safe."""
         ...
 
+    @property
+    def safe(self) -> int:
+        """Frames, since the file was made, that a kill would leave readable."""
+        ...
+
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Take over a file with its datasets made; `data` is the path of the pixels. OSError."""
         ...
@@ -124,6 +99,10 @@ class Backend(Protocol):
         """What was written so far and noted in the columns survives a kill; without `wait` very soon. OSError."""
         ...
 
+    def look(self) -> None:
+        """What the disk has written meanwhile is made safe. Cheap, and never waits for a busy disk. OSError."""
+        ...
+
     def leave(self, end: LogEnd | None = None) -> None:
         """Close in order: the file on disk is whole, its rows turned as `end` says. OSError, FileError."""
         ...
@@ -146,6 +125,7 @@ class SwmrBackend:
     bytes_waiting = 0
     waiting_limit_bytes = 0
     unsafe = 0
+    safe = 0
 
     def __init__(self, part: Path, corners: Sequence[tuple[int, ...]] = ()) -> None:
         """`corners` of the chunks in a frame."""
@@ -191,7 +171,11 @@ class SwmrBackend:
             for dataset, fresh in zip(self._datasets, values, strict=True):
                 scatter(dataset, rows, fresh)
         self._open_file().flush()
+        self.safe += sum(len(rows) for rows, _ in self._taken)
         self._taken.clear()
+
+    def look(self) -> None:
+        """A flush leaves nothing over."""
 
     def leave(self, end: LogEnd | None = None) -> None:
         """An ordinary close; rows that are to be turned are copied behind the others."""
@@ -244,6 +228,8 @@ class DirectBackend:
         self._offsets: list[int] = []
         self._lengths: list[int] = []
         self._pending: deque[tuple[int, LogBlock]] = deque()  # (end of its pixels in the file, block)
+        self.safe = 0
+        """See `Backend`."""
 
     @property
     def details(self) -> str:
@@ -320,6 +306,15 @@ class DirectBackend:
             slabs.flush()
         self._log_until(slabs.safe_end)
 
+    def look(self) -> None:
+        """The last block of a checkpoint may end within a block of the disk, which only a flush writes."""
+        if not self._pending:
+            return
+        slabs = self._open_slabs()
+        if not slabs.bytes_waiting and slabs.safe_end < self._pending[-1][0]:
+            slabs.flush()
+        self._log_until(slabs.safe_end)
+
     def leave(self, end: LogEnd | None = None) -> None:
         """Pixels to the disk, the log complete, and all of it made one file; rows are turned in its index."""
         slabs = self._open_slabs()
@@ -340,7 +335,6 @@ class DirectBackend:
                 slabs.flush()
             with contextlib.suppress(OSError):
                 self._log_until(slabs.safe_end)
-                self._log_part(slabs.safe_end)
             slabs.abandon()
         self._release()
         with contextlib.suppress(OSError, FileError, RuntimeError, ValueError, KeyError):
@@ -363,19 +357,20 @@ class DirectBackend:
         self._pending.append((end, block))
 
     def _log_until(self, safe_end: int) -> None:
-        assert self._log is not None
-        while self._pending and self._pending[0][0] <= safe_end:
-            self._log.append(self._pending[0][1])
-            self._pending.popleft()
-
-    def _log_part(self, safe_end: int) -> None:
-        """Of the blocks that end behind `safe_end` those frames that do not: the disk has refused the others."""
+        """Also the part of a block that a slow disk has taken: the rest may wait for long."""
         assert self._log is not None
         while self._pending:
-            part = self._pending[0][1].before(safe_end)
-            if len(part.rows):
-                self._log.append(part)
-            self._pending.popleft()
+            end, block = self._pending[0]
+            count = len(block.rows) if end <= safe_end else block.until(safe_end)
+            if not count:
+                return
+            done, rest = block.split(count)
+            self._log.append(done)
+            self.safe += count
+            if len(rest.rows):
+                self._pending[0] = (end, rest)
+            else:
+                self._pending.popleft()
 
     def _release(self) -> None:
         self._slabs = None

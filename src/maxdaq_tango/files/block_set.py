@@ -35,6 +35,11 @@ class BlockStore(Protocol):
         ...
 
     @property
+    def frames_safe(self) -> int:
+        """Frames that a kill would leave readable, as far as is known."""
+        ...
+
+    @property
     def bytes_waiting(self) -> int:
         """Taken, and not yet given to the file system."""
         ...
@@ -99,6 +104,11 @@ class BlockSet:
     def lost_texts(self) -> int:
         """See `BlockStore`."""
         return sum(file.lost_texts for file in self._files.values())
+
+    @property
+    def frames_safe(self) -> int:
+        """See `BlockStore`."""
+        return sum(file.frames_safe for file in self._files.values())
 
     @property
     def bytes_waiting(self) -> int:

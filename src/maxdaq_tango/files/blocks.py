@@ -220,6 +220,11 @@ class BlockedSeries:
         return self._store.bytes_written if self._store is not None else 0
 
     @property
+    def frames_safe(self) -> int:
+        """Frames that a kill would leave readable, in their data files."""
+        return self._store.frames_safe if self._store is not None else 0
+
+    @property
     def bytes_waiting(self) -> int:
         """Taken, and not yet given to the file system."""
         return self._store.bytes_waiting if self._store is not None else 0

@@ -78,11 +78,18 @@ class LogBlock(msgspec.Struct, frozen=True):
     columns: list[npt.NDArray[Any]]
     """(n,) each, in the order of the header."""
 
-    def before(self, end: int) -> LogBlock:
-        """Those of its frames that lie before `end` in the file."""
-        kept = np.all(self.offsets + self.lengths <= end, axis=1)
-        columns = [column[kept] for column in self.columns]
-        return LogBlock(self.rows[kept], self.offsets[kept], self.lengths[kept], columns)
+    def until(self, end: int) -> int:
+        """How many of its frames, from the first on, lie before that offset in the file."""
+        return int(np.searchsorted(self.offsets[:, -1] + self.lengths[:, -1], end, side="right"))
+
+    def split(self, count: int) -> tuple[LogBlock, LogBlock]:
+        """The first `count` frames, and the others."""
+        return self._only(slice(count)), self._only(slice(count, None))
+
+    def _only(self, part: slice) -> LogBlock:
+        return LogBlock(
+            self.rows[part], self.offsets[part], self.lengths[part], [column[part] for column in self.columns]
+        )
 
 
 class LogEnd(msgspec.Struct, frozen=True):

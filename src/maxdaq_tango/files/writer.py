@@ -25,7 +25,8 @@ import numpy as np
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.backends import Backend, Choice, DirectBackend, SwmrBackend, choose_backend
+from maxdaq_tango.files.backend_choice import Choice, choose_backend
+from maxdaq_tango.files.backends import Backend, DirectBackend, SwmrBackend
 from maxdaq_tango.files.columns import EXTRAS, FIXED, Checksums, FrameColumns, FrameTimes, read_checksums
 from maxdaq_tango.files.frame_log import LogEnd
 from maxdaq_tango.files.kept import Numbers, kept_numbers
@@ -50,8 +51,9 @@ from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
 from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
 
 CHECKPOINT_FRAMES = 100
-CHECKPOINT_S = 1.0
-"""Of a slow series; the backend says how close together they may be in a fast one."""
+CHECKPOINT_S = 0.9
+"""Of a slow series, whose frames are safe within a second as it is looked at ten times a second; the backend says how
+close together they may be in a fast one."""
 CHECKPOINT_SHARE = 0.05
 """Of the time; what takes long is done more seldom, as far as CHECKPOINT_S allows."""
 FIXED_ROWS = 1_000_000
@@ -217,8 +219,13 @@ class SeriesFile:
     def checkpoint_if_due(self, now: float, after_s: float = CHECKPOINT_S) -> None:
         """Call when nothing arrives: what was written is safe within CHECKPOINT_S."""
         due_s = self._pinned.checkpoint_s or max(after_s, self._rest_s)
-        if (self._columns.pending or self._backend.unsafe) and now - self._flushed_at >= due_s:
-            self.checkpoint(wait=False)
+        backend = self._backend
+        if now - self._flushed_at >= due_s:
+            if self._columns.pending or backend.unsafe:
+                self.checkpoint(wait=False)
+        elif backend.unsafe:
+            with self._errors("flush the file"):
+                backend.look()
 
     def checkpoint(self, *, wait: bool = True) -> None:
         """Everything written so far survives a kill of this process; without `wait` as soon as the disk has it."""
@@ -272,6 +279,11 @@ class SeriesFile:
             self._file = None
             file.close()
             return self._publish()
+
+    @property
+    def frames_safe(self) -> int:
+        """Frames that a kill would leave readable."""
+        return self._backend.safe
 
     @property
     def bytes_waiting(self) -> int:

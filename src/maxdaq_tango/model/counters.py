@@ -13,6 +13,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     frames_expected: int = -1
     frames_received: int = 0
     frames_written: int = 0
+    frames_safe: int = 0
+    """Of the written ones, those that a kill of every process of ours would leave readable: the last checkpoint."""
     frames_discarded: int = 0
     frames_missing: int = 0
     """Gaps seen so far: numbers below the newest one that have not come. When the run is over: all that never came."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.errors import FileError, MaxdaqError
 from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, Verdict
 from maxdaq_tango.pipeline.budget import deal_out
@@ -239,6 +239,10 @@ class Collector:
         """What is in hand waits for the pool or the disk. False: it need not any more."""
         self._sources.fill(wholly=waited_s >= STOPPED_S)
         now = time.monotonic()
+        try:
+            self._taking.sink.checkpoint_if_due(now)  # what the disk has taken until now is safe all the same
+        except FileError as error:
+            self._taking.run.fail(str(error))
         self._answer_requests(now)
         self._show(now)
         return self._taking.run.verdict is None

@@ -13,7 +13,7 @@ import numpy as np
 
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.files import BlockLayout, FrameTimes
-from maxdaq_tango.files.backends import choose_backend
+from maxdaq_tango.files.backend_choice import choose_backend
 from maxdaq_tango.model import Buffer
 from maxdaq_tango.pipeline.writer_protocol import CloseAll, GiveUp, Settle
 from maxdaq_tango.pipeline.writers import Settled, Writer
@@ -47,6 +47,11 @@ class DealtBlocks:
     def lost_texts(self) -> int:
         """See `BlockStore`; known after `settle`."""
         return sum(writer.lost_texts for writer in self._writers)
+
+    @property
+    def frames_safe(self) -> int:
+        """That writers have told of."""
+        return sum(writer.frames_safe for writer in self._writers)
 
     @property
     def bytes_waiting(self) -> int:

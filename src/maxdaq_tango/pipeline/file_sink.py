@@ -78,6 +78,11 @@ class FileSink:
         return self._file.bytes_written if self._file else 0
 
     @property
+    def frames_safe(self) -> int:
+        """Of the written ones, those that a kill would leave readable."""
+        return self._file.frames_safe if self._file else 0
+
+    @property
     def bytes_waiting(self) -> int:
         """Taken by `write`, and not yet given to the file system."""
         return self._file.bytes_waiting if self._file else 0

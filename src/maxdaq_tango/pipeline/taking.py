@@ -150,6 +150,7 @@ class Taking:
             frames_expected=-1 if ledger.expected is None else ledger.expected,
             frames_received=ledger.seen - len(run.corrupt_numbers),
             frames_written=sink.frames_written,
+            frames_safe=sink.frames_safe,
             frames_discarded=sink.frames_discarded,
             frames_missing=missing,
             gap_first=gap[0] if gap else -1,

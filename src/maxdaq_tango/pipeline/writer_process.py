@@ -109,10 +109,10 @@ class WriterServer:
             now = time.monotonic()
             slowest = max(slowest, now - before)
             if now - told_at >= ACKNOWLEDGE_S:
-                self._send(Done(done, blocks.bytes_written, int(slowest * 1e6)))
+                self._done(blocks, done, slowest)
                 done, slowest, told_at = 0, 0.0, now
         if done:
-            self._send(Done(done, blocks.bytes_written, int(slowest * 1e6)))
+            self._done(blocks, done, slowest)
         if trouble is not None:
             self._fail(trouble)
 
@@ -131,16 +131,21 @@ class WriterServer:
                 trouble = _told(error)
         if isinstance(message, Settle) and trouble is None:
             self._blocks = None  # the files are the engine's from now on, who gives them their names
-        written, lost = (blocks.bytes_written, blocks.lost_texts) if blocks is not None else (0, 0)
-        self._send(Answer(trouble, written, lost))
+        told = (blocks.bytes_written, blocks.lost_texts, blocks.frames_safe) if blocks is not None else (0, 0, 0)
+        self._send(Answer(trouble, *told))
 
     def _checkpoint(self) -> None:
-        if self._blocks is None or self._failed:
+        blocks = self._blocks
+        if blocks is None or self._failed:
             return
+        before = blocks.frames_safe
         try:
-            self._blocks.checkpoint_if_due(time.monotonic())
+            blocks.checkpoint_if_due(time.monotonic())
         except Exception as error:  # as above
             self._fail(_told(error))
+            return
+        if blocks.frames_safe != before:
+            self._done(blocks, 0, 0.0)
 
     def _fail(self, trouble: Trouble) -> None:
         log.error("%s: %s", trouble.asked, trouble.answer)
@@ -157,7 +162,10 @@ class WriterServer:
 
     def _show_life(self) -> None:
         if self._blocks is not None:
-            self._send(Done(0, self._blocks.bytes_written, 0))
+            self._done(self._blocks, 0, 0.0)
+
+    def _done(self, blocks: BlockSet, frames: int, slowest_s: float) -> None:
+        self._send(Done(frames, blocks.bytes_written, int(slowest_s * 1e6), blocks.frames_safe))
 
     def _send(self, message: FromWriter) -> None:
         self._control.sendall(encode(message))

@@ -93,6 +93,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """Of the series so far."""
     slowest_us: int
     """Longest of these writes."""
+    frames_safe: int = 0
+    """Of the series so far, those that a kill of the writer would leave readable."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -107,6 +109,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     trouble: Trouble | None
     bytes_written: int
     lost_texts: int
+    frames_safe: int = 0
 
 
 ToWriter = Map | Begin | Frames | CloseAll | Settle | GiveUp

@@ -68,7 +68,7 @@ class Writer:
         self.name = f"writer {number}"
         self.failure: MaxdaqError | None = None
         """Why it takes no more frames of this series."""
-        self.bytes_written = self.lost_texts = self.slowest_us = 0
+        self.bytes_written = self.frames_safe = self.lost_texts = self.slowest_us = 0
         """Of the series so far; of the writes since somebody set it to 0."""
         self._is_ready = self._is_dead = False
         self._arena = Arena()
@@ -138,7 +138,7 @@ class Writer:
     def begin(self, layout: BlockLayout, index: int, count: int, arena_nbytes: int) -> None:
         """Take blocks `index`, `index + count` ... of a new series. Nothing waits for an answer."""
         self.failure = self._death() if self._is_dead else None
-        self.bytes_written = self.lost_texts = self.slowest_us = 0
+        self.bytes_written = self.frames_safe = self.lost_texts = self.slowest_us = 0
         self._settled = []
         self._heard_at = time.monotonic()
         if not self._is_dead:
@@ -210,6 +210,7 @@ class Writer:
             raise self.failure or self._death()
         answer = self._answers.popleft()
         self.bytes_written, self.lost_texts = answer.bytes_written, answer.lost_texts
+        self.frames_safe = answer.frames_safe
         if answer.trouble is not None:
             raise self.failure or answer.trouble.to_error()
         return answer
@@ -287,7 +288,7 @@ class Writer:
 
     def _hear(self, message: FromWriter) -> None:
         if isinstance(message, Done):
-            self.bytes_written = message.bytes_written
+            self.bytes_written, self.frames_safe = message.bytes_written, message.frames_safe
             self.slowest_us = max(self.slowest_us, message.slowest_us)
             self._settle(message.frames, Fate.WRITTEN)
         elif isinstance(message, Failed):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.files import BlockedSeries, FrameTimes, SeriesFile, resolve_destination
-from maxdaq_tango.files.backends import choose_backend
+from maxdaq_tango.files.backend_choice import choose_backend
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Receipt, Verdict

@@ -125,5 +125,7 @@ def test_what_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
 def test_frames_of_a_block_that_the_disk_took_are_told_from_the_others() -> None:
     offsets = np.array([[0, 10], [20, 30], [40, 50]], "u8")
     block = LogBlock(np.arange(3), offsets, np.full((3, 2), 10, "u4"), [np.arange(3) * 0.5])
-    assert [block.before(end).rows.tolist() for end in (60, 59, 40, 39, 0)] == [[0, 1, 2], [0, 1], [0, 1], [0], []]
-    assert block.before(40).columns[0].tolist() == [0.0, 0.5]
+    assert [block.until(end) for end in (60, 59, 40, 39, 0)] == [3, 2, 2, 1, 0]
+    done, rest = block.split(2)
+    assert (done.rows.tolist(), rest.rows.tolist()) == ([0, 1], [2])
+    assert done.columns[0].tolist() == [0.0, 0.5]

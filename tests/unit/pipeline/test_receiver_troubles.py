@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import zmq
 
 from maxdaq_tango.errors import ConfigurationError, FileError, PipelineError, StateError
 from maxdaq_tango.files import SeriesFile, check_file, read_receipt
+from maxdaq_tango.files.frame_log import read_log
+from maxdaq_tango.files.slabs import SlabWriter
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
     Counters,
     Encoding,
+    FileBackend,
     FileNaming,
     Frame,
     FrameFormat,
@@ -514,3 +518,35 @@ def test_a_reason_that_cannot_be_encoded_is_in_the_file_all_the_same(harness: Ha
     assert receipt.verdict is Verdict.ABORTED
     assert check_file(receipt.file).problems == []
     assert read_receipt(receipt.file).reasons[0] == "/data/\\udcff.h5 is in the way"
+
+
+@pytest.mark.lesson(13)
+def test_what_a_busy_disk_has_taken_is_safe_while_the_rest_waits_for_it(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector is in one long wait for room, and never comes round to its usual look at the clock."""
+    gate, taken, write = threading.Event(), itertools.count(), SlabWriter._write
+
+    def held(self: SlabWriter, view: memoryview, offset: int) -> None:
+        if next(taken) >= 2:
+            assert gate.wait(3 * WAIT_S)
+        write(self, view, offset)
+
+    monkeypatch.setattr(SlabWriter, "_write", held)
+    harness.prepare(expected_frames=900, memory_bytes=2 << 20, backend=FileBackend.DIRECT, compression=Compression.NONE)
+    sending = threading.Thread(target=harness.sender.series, args=(900,))
+    sending.start()
+    try:
+        pause = threading.Event()
+        for _ in range(500):
+            if harness.counters[-1].frames_safe:
+                break
+            pause.wait(0.01)
+        last = harness.counters[-1]
+        assert 0 < last.frames_safe < last.frames_written < 900
+        assert sum(len(block.rows) for block in read_log(harness.folder / ".a.h5.part").blocks) >= last.frames_safe
+    finally:
+        gate.set()
+        sending.join()
+    assert harness.receipt().verdict is Verdict.COMPLETE
+    assert harness.counters[-1].frames_safe == 900

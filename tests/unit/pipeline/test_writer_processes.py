@@ -44,6 +44,18 @@ class TestWhole:
         assert (last.frames_written, last.bytes_written, last.queue_bytes) == (30, receipt.bytes_written, 0)
         assert len(set(pids(harness))) == 3
 
+    @pytest.mark.parametrize("backend", [FileBackend.SWMR, FileBackend.DIRECT])
+    def test_writers_tell_what_is_safe(self, harness: Harness, backend: FileBackend) -> None:
+        harness.prepare(engines=2, frames_per_file=4, backend=backend, expected_frames=13)
+        harness.sender.header()
+        for number in range(12):
+            harness.sender.image(number)
+        wait_for(lambda: harness.counters[-1].frames_safe == 12)
+        harness.sender.image(12)
+        harness.sender.end()
+        assert harness.receipt().verdict is Verdict.COMPLETE
+        assert harness.counters[-1].frames_safe == 13
+
     def test_without_a_number_a_good_one_is_chosen_and_told(self, harness: Harness) -> None:
         harness.prepare(engines=2)
         harness.sender.series(5)
