@@ -26,6 +26,10 @@ ENTRIES = 64
 """Of a node: twice the K that HDF5 takes for chunks where a file says nothing else."""
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+FIRST_PIXEL = 4096
+"""Pixels that we put behind a layout ourselves begin here or later."""
+_WRITING = 1
+"""Among the marks of superblock 3: somebody has the file open for writing. SWMR is another bit."""
 _SUPERBLOCK = struct.Struct("<8sBBBBQQQQ")
 _NODE = struct.Struct("<4sBBHQQ")
 _LAYOUT, _CONTINUATION = 0x08, 0x10
@@ -82,6 +86,19 @@ def end_superblock(file: bytes, end: int) -> bytes:
 def is_marked(superblock: bytes) -> bool:
     """Whoever had the file open for writing has not closed it (superblock 3)."""
     return superblock[:8] == _SIGNATURE and superblock[8] == 3 and superblock[11] != 0
+
+
+def was_never_laid_out(beginning: bytes, nbytes: int) -> bool:
+    """Whoever made this file of `nbytes`, which has no log, died before a frame came.
+
+    It is empty; or has the mark of a writer and not that of SWMR, which comes before the first frame; or is of format
+    v108 and ends before the place where pixels begin.
+    """
+    if not beginning.strip(b"\0"):
+        return True
+    if is_marked(beginning):
+        return beginning[11] == _WRITING
+    return beginning[:9] == _SIGNATURE + b"\2" and nbytes <= FIRST_PIXEL
 
 
 def closed_superblock(superblock: bytes, end: int) -> bytes:

@@ -19,7 +19,7 @@ from maxdaq_tango.files.closed_state import keep_state, put_back
 from maxdaq_tango.files.columns import CHECKSUM
 from maxdaq_tango.files.completion import Completed, complete
 from maxdaq_tango.files.frame_log import log_path
-from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked
+from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked, was_never_laid_out
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.files.stored_chunks import StoredChunks
 
@@ -52,8 +52,13 @@ def _recover_closed(part: Path) -> Completed:
     """Without a log: HDF5 itself has written it."""
     kept = put_back(part)
     with part.open("rb") as raw:
-        marked = is_marked(raw.read(SUPERBLOCK_NBYTES))
+        beginning = raw.read(SUPERBLOCK_NBYTES)
+    if not kept and was_never_laid_out(beginning, part.stat().st_size):
+        return Completed(0)
+    marked = is_marked(beginning)
     with h5py.File(part, "r", swmr=marked, locking=False) as file:
+        if not len(file):
+            return Completed(0)
         group = find_detector(file)
         dataset = f"{group.name}/data"
         if "data" not in group or group["data"].is_virtual:

@@ -122,6 +122,44 @@ def test_a_file_without_a_frame_stays_as_it_is(tmp_path: Path, backend: str) -> 
     assert part.exists()
 
 
+MAKER = """
+import os, sys
+import h5py
+from maxdaq_tango.files import SeriesFile, resolve_destination
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
+folder, backend, when = sys.argv[1], FileBackend(sys.argv[2]), sys.argv[3]
+file = SeriesFile(resolve_destination(folder + "/a.h5", [folder]), detector="d", software="t", backend=backend)
+if when == "reserved":
+    os._exit(9)
+opened = h5py.File
+def killed(*args, **more):
+    made = opened(*args, **more)
+    if when.endswith("closed"):
+        made.close()
+    os._exit(9)
+if when.startswith("made again"):
+    h5py.File = killed
+else:
+    file._link = lambda file: os._exit(9)
+file.begin(FrameFormat((30, 40), "uint16", Encoding.NONE), 50, 65535, {"count_time": 1.0}, {})
+os._exit(0)
+"""
+
+
+@pytest.mark.lesson(13)
+@pytest.mark.parametrize("when", ["reserved", "made again", "made again and closed", "laid out"])
+def test_a_file_that_was_killed_before_its_first_frame_holds_none(tmp_path: Path, backend: str, when: str) -> None:
+    done = subprocess.run([sys.executable, "-c", MAKER, str(tmp_path), backend, when], timeout=60, check=False)
+    assert done.returncode == (0 if backend == "swmr" and when.startswith("made again") else 9)  # swmr makes it once
+    part = tmp_path / ".a.h5.part"
+    before = part.read_bytes()
+    found = recover_file(part)
+    assert (found.file, found.problem, found.frames) == ("", "", 0)
+    assert "holds no frame" in found.note
+    if done.returncode == 9:
+        assert part.read_bytes() == before
+
+
 def test_rows_that_go_round_are_turned(tmp_path: Path, backend: str) -> None:
     """The sender counts from 1, its last frame is in row 0, and the kill came before the end."""
     found = recover_file(killed(tmp_path, backend, rows=20, numbers="[n for n in range(1, 21) if n != 5]"))
