@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.check import check_file
 from maxdaq_tango.files.closed_state import state_path
 from maxdaq_tango.files.frame_log import log_path
@@ -101,7 +102,11 @@ def _recover(part: Path) -> Recovered:
     remove_reserve(part)
     completed = recover_part(part)
     if not completed.frames:
-        return Recovered(part=str(part), note="left as it is: it holds no frame")
+        final = part.with_name(part.name[1:].removesuffix(".part"))
+        note = "left as it is: it holds no frame"
+        if BlockNames.of(final).has_data_files():
+            note += ", but the header of a series in blocks, whose data files are recovered one by one"
+        return Recovered(part=str(part), note=note)
     final = _free_name(part)
     left = _left_receipt(part)
     settled = settle(part, completed, lambda found: _receipt(found, final, left))

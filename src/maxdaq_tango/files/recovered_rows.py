@@ -11,6 +11,7 @@ import hdf5plugin  # noqa: F401  (registers the filter that packs blank rows)
 import numpy as np
 import numpy.typing as npt
 
+from maxdaq_tango.files.block_file import HIGH, LOW, PIXELS
 from maxdaq_tango.files.columns import EXTRAS, FIXED
 from maxdaq_tango.files.completion import Completed
 from maxdaq_tango.files.layout import EXPECTED
@@ -51,6 +52,7 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
         if rotation:
             turn_aside(group, rotation, modulus)
             data = group["data"]
+            _lead_to(file, data)
             left_out = (left_out - rotation) % len(valid)
             for column in _columns(group):  # of a growing series nothing but empty rows comes round to the end
                 column[...] = np.roll(column[...], -rotation)
@@ -64,6 +66,8 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
             for index in np.ndindex(*(s // c for s, c in zip(data.shape[1:], data.chunks[1:], strict=True)))
         ]
         data.resize(rows, axis=0)
+        if LOW in data.attrs:
+            data.attrs[HIGH] = int(data.attrs[LOW]) + rows - 1
         blank_rows(data, corners, np.flatnonzero(~valid), data.fillvalue)
         if first is not None:
             numbers[:] = np.arange(first, first + rows, dtype=numbers.dtype)
@@ -96,6 +100,15 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
         file.flush()
         drop_unturned(group)
     return settled
+
+
+def _lead_to(file: h5py.File, data: h5py.Dataset) -> None:
+    """In a data file of a series in blocks the pixels have two names, and both must be those of the turned ones."""
+    if isinstance(file.get(PIXELS, getlink=True), h5py.HardLink):
+        for name, value in file[PIXELS].attrs.items():
+            data.attrs[name] = value
+        del file[PIXELS]
+        file[PIXELS] = data
 
 
 def _columns(group: h5py.Group) -> list[h5py.Dataset]:

@@ -222,7 +222,7 @@ def test_blocks_that_were_killed_in_their_turn_never_show_a_wrong_frame(
     found = [recover_file(part) for part in find_parts(tmp_path)]
     assert [one.problem for one in found] == [""] * 5
     master = found.pop([one.part for one in found].index(str(tmp_path / ".a.h5.part")))
-    assert "holds no frame" in master.note
+    assert "holds no frame, but the header of a series in blocks" in master.note
     seen = []
     for one in found:
         assert len(one.wrong) <= 5
@@ -235,6 +235,9 @@ def test_blocks_that_were_killed_in_their_turn_never_show_a_wrong_frame(
                 number = int(group["sequence_number"][row])
                 assert np.all(group["data"][row] == number)
                 seen.append(number)
+            other = file["entry/data/data"]  # where neggia looks
+            assert np.array_equal(other[...], group["data"][...])
+            assert other.attrs["image_nr_high"] - other.attrs["image_nr_low"] == len(other) - 1
     assert len(seen) == len(set(seen))
     if moves in (0, 20):  # before, and after all is done
         assert sorted(seen) == list(range(7, 27))
@@ -334,3 +337,16 @@ def test_a_process_that_is_dead_but_not_waited_for_owns_nothing(tmp_path: Path) 
     assert living_owner(tmp_path / ".a.h5.part") is None
     with writer:
         pass
+
+
+def test_the_recipe_in_the_docs_joins_the_data_files_of_a_killed_series(tmp_path: Path, backend: str) -> None:
+    assert subprocess.run([sys.executable, "-c", BLOCKS, str(tmp_path), backend, "0"], check=False).returncode == 9
+    for part in list(find_parts(tmp_path)):
+        assert recover_file(part).problem == ""
+    page = Path(__file__).parents[3] / "docs" / "explanations" / "crash-safety.md"
+    recipe = page.read_text().partition("```python\n")[2].partition("```")[0]
+    recipe = recipe.replace("NAME", "a").replace("DETECTOR", "d")
+    subprocess.run([sys.executable, "-c", recipe], cwd=tmp_path, check=True, timeout=60)
+    with h5py.File(tmp_path / "a_joined.h5") as file:
+        assert [int(value) for value in file["data"][:, 0, 0]] == [65535] * 7 + list(range(7, 27))
+        assert np.all(file["data"][:, :, :] == file["data"][:, :1, :1])
