@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo up install test test-slow lint types contracts fuzz check format counterparts clean
+.PHONY: help demo up install test test-slow lint types contracts fuzz fuzzer check format counterparts clean
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -29,7 +29,7 @@ up: $(VENV)/installed
 
 install: $(VENV)/installed
 
-test: $(VENV)/installed-dev counterparts
+test: $(VENV)/installed-dev counterparts fuzzer
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(VENV)/installed-dev counterparts
@@ -51,8 +51,8 @@ contracts: $(VENV)/installed-dev
 
 check: lint types contracts test fuzz
 
-# What it finds is kept in .fuzz/. Skipped where atheris has no wheel.
-fuzz: $(VENV)/installed-dev
+# What it finds is kept in .fuzz/.
+fuzz: fuzzer
 	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 9)
 
 # Simulators and clients that other people wrote, each in an environment of its own. Without a package index they
@@ -63,6 +63,13 @@ counterparts: $(VENV)/installed-dev
 		$(BIN)/python tests/counterparts/make_environment.py $$name \
 			|| echo "$$name cannot be made here: the tests against it will be skipped"; \
 	done
+
+# Not for every Python and machine, and not for those who are without a package index: what needs it is then skipped.
+fuzzer: $(VENV)/installed-dev
+	@[ -e $(VENV)/installed-fuzz -a ! pyproject.toml -nt $(VENV)/installed-fuzz ] \
+		|| { $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet -e '.[fuzz]' \
+			&& touch $(VENV)/installed-fuzz; } \
+		|| echo "atheris cannot be installed here: the decoders will not be fuzzed"
 
 clean:
 	if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

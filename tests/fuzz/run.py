@@ -128,7 +128,12 @@ def _start(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            # One arena: each further one takes 64 MiB of the address space, which is limited.
+            env={
+                **os.environ,
+                "MALLOC_ARENA_MAX": "1",
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
         )
 
 

@@ -95,16 +95,27 @@ DEFECTS = {
     "crash": ("raise KeyError('planted')", "KeyError: 'planted'"),
     "segmentation fault": ("ctypes.string_at(0)", "deadly signal"),
     "hang": ("while True: pass", "timeout"),
-    "memory": ("kept.append(b'x' * (200 << 20))", "UnboundedAllocation"),
-    "address space": ("bytearray(1 << 40)", "MemoryError"),
+    "memory": ("kept.append(b'x' * (300 << 20))", "MemoryError"),
+    "memory for a moment": ("bytearray(300 << 20)", "MemoryError"),
+    "memory, and nothing said": ("hidden(bytearray, 1 << 40)", "more memory was asked for than there is"),
 }
 PLANTED = """
 import ctypes, sys
 sys.path.insert(0, {folder!r})
 import child
 import fuzz.targets.stins as stins
+from fuzz.message import must_be_readable
+from maxdaq_tango.errors import WireError
 
 good, kept = set(stins.seeds().values()), []
+
+def hidden(kind, size):
+    try:
+        kind(size)
+    except MemoryError as error:
+        refused = WireError("unpack")
+        refused.__cause__ = error
+        must_be_readable(refused)
 
 def one(data):
     if data and data not in good:
