@@ -85,6 +85,41 @@ def test_a_stalled_stream_is_reported_and_goes_on(receiver, sender, site, wait, 
     assert (receiver.State(), receiver.Stalled) == (DevState.ON, 0.0)
 
 
+def test_an_engine_that_gives_no_sign_of_life_is_an_alarm_until_it_goes_on(receiver, sender, site, wait):
+    prepare(receiver, sender, site, "silent.h5", expected_frames=2)
+    sender.header()
+    sender.image()
+    wait(lambda: receiver.nFramesWritten == 1, 5, "a frame")
+    pid = receiver.EnginePid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait(lambda: "The receiver engine has given no sign of life for " in receiver.Status(), 10, "the report")
+        assert receiver.State() == DevState.ALARM
+        assert receiver.AcquisitionState == "ACQUIRING"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait(lambda: "no sign of life" not in receiver.Status(), 5, "a sign of life")
+    sender.image()
+    sender.end()
+    wait(lambda: receiver.Verdict == "COMPLETE", 5, "the end")
+    assert receiver.State() == DevState.ON
+
+
+@pytest.mark.lesson(27)
+def test_an_engine_that_hangs_is_replaced_on_request(receiver, sender, site, wait):
+    prepare(receiver, sender, site, "hangs.h5", expected_frames=2)
+    sender.header()
+    sender.image()
+    wait(lambda: receiver.nFramesWritten == 1, 5, "a frame")
+    pid = receiver.EnginePid
+    os.kill(pid, signal.SIGSTOP)
+    receiver.RestartEngine()
+    wait(lambda: receiver.AcquisitionState == "IDLE" and receiver.EnginePid not in (0, pid), 15, "another engine")
+    assert json.loads(receiver.LastReceipt)["verdict"] == "FAILED"
+    receiver.Reset()
+    assert receiver.State() == DevState.ON
+
+
 @pytest.mark.lesson(25)
 def test_an_engine_that_dies_leaves_a_receipt(receiver, sender, site, wait, wait_on):
     prepare(receiver, sender, site, "killed.h5", expected_frames=10)
@@ -102,6 +137,7 @@ def test_an_engine_that_dies_leaves_a_receipt(receiver, sender, site, wait, wait
     receiver.Reset()
     assert receiver.Verdict == ""
     prepare(receiver, sender, site, "next.h5", expected_frames=1)
+    wait(lambda: receiver.AcquisitionState == "ARMED", 20, "a fresh engine")  # Prepare may not wait so long for it
     sender.header()
     sender.image()
     sender.end()

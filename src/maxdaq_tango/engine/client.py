@@ -41,6 +41,8 @@ KILL_TIMEOUT_S = 5.0
 HANG_S = 60.0
 """Whoever owes an answer, or the end of a run that was aborted, and gives no sign of life for so long is killed.
 Closing a file gives none; what a kill leaves of it can be recovered."""
+SILENT_S = 5.0
+"""A run that is on changes its counters ten times a second; while a write does not return, it does not."""
 LOOK_S = 0.5
 READ_BYTES = 1 << 16
 
@@ -116,6 +118,19 @@ class EngineClient:
         """The live account, from shared memory; zeros before the first start."""
         memory = self._counters
         return memory.read() if memory is not None else Counters()
+
+    @property
+    def silent_s(self) -> float:
+        """How long a run that takes frames has given no sign of life, once that is SILENT_S; else 0.
+
+        Its disk does not answer, most likely.
+        """
+        taking = (AcquisitionState.ARMED, AcquisitionState.ACQUIRING, AcquisitionState.DRAINING)
+        updated_ns = self.counters().updated_ns
+        if self.state not in taking or not updated_ns:
+            return 0.0
+        silent = (time.monotonic_ns() - updated_ns) / 1e9
+        return silent if silent >= SILENT_S else 0.0
 
     # -- what can be asked -------------------------------------------------------------------------------------------
 

@@ -126,6 +126,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         """From the table in tango_support/state.py."""
         alarmed = bool(self._failure) or is_alarming(self._receipt.verdict if self._receipt else None)
         stalled = self.acquisition_state in BUSY_STATES and self.counters.stalled_ms > 0 and not self._triggered
+        stalled = stalled or self._engine.silent_s > 0
         return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed, stalled=stalled)
 
     def dev_status(self) -> str:
@@ -145,6 +146,11 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
                 silent = f"The stream has been silent for {counters.stalled_ms / 1000:.1f} s"
                 rest = ", which it may be between triggers" if self._triggered else ""
                 lines.append(f"{silent}; the newest frame is {counters.newest_frame_number}{rest}")
+            if silent_s := self._engine.silent_s:
+                lines.append(
+                    f"The receiver engine has given no sign of life for {silent_s:.0f} s: a write to its disk may not "
+                    "return. Abort gives it a minute more, RestartEngine none"
+                )
             return "\n".join(lines)
         if self._failure:
             return self._failure

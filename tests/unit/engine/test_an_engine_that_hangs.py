@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -130,6 +134,39 @@ def test_one_that_owes_an_answer_for_long_is_killed(owner: Owner) -> None:
         owner.engine.prepare(owner.request(connect_timeout_s=0.0), timeout_s=0.1)
     assert "gave no sign of life" in told_fault(owner)
     takes_a_run(owner)
+
+
+def can_freeze() -> bool:
+    """Root, who may mount a file system of its own in a mount namespace of its own."""
+    tools = ("unshare", "fsfreeze", "mkfs.ext4")
+    if os.geteuid() != 0 or any(shutil.which(tool) is None for tool in tools):
+        return False
+    script = (
+        "cd $(mktemp -d) && mkdir disk && truncate -s 8M image && mkfs.ext4 -q -F image && mount -o loop image disk"
+    )
+    script += " && umount disk; code=$?; rm -rf $PWD; exit $code"
+    return subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.lesson(27)
+def test_on_a_disk_that_is_frozen_the_device_hears_of_it_and_the_next_run_is_taken(tmp_path: Path) -> None:
+    if not can_freeze():
+        pytest.skip("nobody but root may freeze a file system, and not everywhere")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "healthy").mkdir()
+    program = shlex.join([sys.executable, str(Path(__file__).parents[2] / "frozen_disk.py"), "disk", "healthy"])
+    script = "truncate -s 40M image && mkfs.ext4 -q -F -m 0 image && mount -o loop image disk || exit 1\n"
+    script += f"timeout 80 {program}; code=$?; fsfreeze -u disk 2> /dev/null; umount disk; exit $code"
+    command = ["unshare", "-m", "sh", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["frozen"]
+    assert told["fault_s"] < 10
+    assert told["fault"] == "the receiver engine was killed and does not die: a file system may not answer it"
+    assert (told["idle"], told["another"], told["next"], told["undead"]) == (True, True, "COMPLETE", True)
+    assert told["left"] == []
+    assert told["recovered"] == ["", True, []]
 
 
 def test_a_process_that_ends_or_can_be_killed_is_not_set_aside() -> None:
