@@ -39,8 +39,9 @@ END_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 5.0
 """The system buries a process at once, unless that waits for a file system."""
 HANG_S = 60.0
-"""Whoever owes an answer, or the end of a run that was aborted, and gives no sign of life for so long is killed.
-Closing a file gives none; what a kill leaves of it can be recovered."""
+"""Whoever owes an answer, or the end of a run that was aborted, and gives no sign of life for so long is killed."""
+CLOSING = 10
+"""Times as long for a file that is being closed, which gives none; what a kill leaves of it can be recovered."""
 SILENT_S = 5.0
 """A run that is on changes its counters ten times a second; while a write does not return, it does not."""
 LOOK_S = 0.5
@@ -310,10 +311,11 @@ class EngineClient:
         now = time.monotonic()
         if self._killed_at is not None:
             return "was killed" if now - self._killed_at >= self._kill_s else ""
-        since = [] if self._deaf_since is None else [self._deaf_since]
+        silent_s = 0.0 if self._deaf_since is None else now - self._deaf_since
         if self._aborted_at is not None and self.state in BUSY_STATES:
-            since.append(max(self._aborted_at, self.counters().updated_ns / 1e9))
-        if since and now - min(since) >= self._hang_s:
+            since = max(self._aborted_at, self.counters().updated_ns / 1e9)
+            silent_s = max(silent_s, (now - since) / (CLOSING if self.state is AcquisitionState.FINALISING else 1))
+        if silent_s >= self._hang_s:
             self._why_killed = f"gave no sign of life for {self._hang_s:g} s and was killed"
             log.error("%s: the engine (process %d) %s", self.name, process.pid, self._why_killed)
             self.kill()

@@ -7,10 +7,12 @@ log, index, columns and account, from the layout on; it is given back when the e
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 LEAST_BYTES, MOST_BYTES = 1 << 20, 16 << 20
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 UNKNOWN_ROWS = 10_000
 """Of a series whose length nobody knows: what comes between two checkpoints of a fast one."""
 
@@ -36,11 +38,15 @@ class Reserve:
         self._held = False
 
     def take(self, nbytes: int) -> None:
-        """OSError when there is not even that much room."""
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """OSError when there is not even that much room; a file system that holds none back is none the worse."""
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._held = True
         try:
             os.posix_fallocate(handle, 0, nbytes)
+        except OSError as error:
+            self.give_back()
+            if error.errno in NO_ROOM:
+                raise
         finally:
             os.close(handle)
 

@@ -324,6 +324,9 @@ def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> R
         write_manifest(path, receipt, data_files)
     except FileError as error:
         return receipt.with_reason(str(error))
+    except Exception as error:  # a bug in this must not cost a file that has its name already
+        bug = f"internal error, please report it: {type(error).__name__}: {error}"
+        return receipt.with_reason(f"write the manifest of {path}: {bug}")
     return receipt
 
 

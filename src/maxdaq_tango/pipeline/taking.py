@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from maxdaq_tango.errors import FileError, WireError
+from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import (
     Counters,
     DamagedFrame,
@@ -204,7 +204,7 @@ class Taking:
             receipt = self.sink.leave(account, receipt)
             run.lost = receipt.frames_lost_count
             return receipt
-        except FileError:  # the first error tells more
+        except Exception:  # the first error tells more
             return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
 
     # ---- inside ----

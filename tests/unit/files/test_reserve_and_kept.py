@@ -63,6 +63,29 @@ def test_a_disk_without_room_for_the_end_is_told_at_the_first_frame(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_system_that_holds_nothing_back_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown)
+    file = begun(tmp_path, FileBackend.DIRECT)
+    write(file, range(3))
+    assert not reserve_path(file.destination.part).exists()
+    file.abandon()
+    assert len(file.kept_numbers()) == 3
+
+
+def test_a_link_of_its_name_is_never_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("as it is")
+    reserve_path(tmp_path / ".a.h5.part").symlink_to(precious)
+    with pytest.raises(FileExistsError):
+        Reserve(tmp_path / ".a.h5.part").take(1 << 16)
+    assert precious.read_text() == "as it is"
+
+
 def test_how_much_room_follows_from_the_rows_and_has_a_limit() -> None:
     assert room_for(1, 8, 1) < room_for(1000, 8, 1) < room_for(1000, 8, 4) < room_for(None, 48, 1)
     assert room_for(10**9, 8, 1) == MOST_BYTES
@@ -71,7 +94,7 @@ def test_how_much_room_follows_from_the_rows_and_has_a_limit() -> None:
 def test_what_a_kill_leaves_of_it_is_removed(tmp_path: Path) -> None:
     part = tmp_path / ".a.h5.part"
     Reserve(part).take(1 << 16)
-    Reserve(part).give_back()  # which took none
+    Reserve(part).give_back()  # another one, which took none
     assert reserve_path(part).exists()
     begun(tmp_path, FileBackend.SWMR).abandon()
     remove_reserve(part)

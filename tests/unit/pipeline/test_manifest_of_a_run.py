@@ -15,6 +15,7 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import SeriesFile, check_file, read_manifest, read_receipt, recover_file
 from maxdaq_tango.model import AcquisitionState, FileBackend, Verdict
+from maxdaq_tango.pipeline import file_sink
 from receiving import Harness
 
 
@@ -113,3 +114,24 @@ def test_what_a_failed_run_leaves_has_one_and_its_reasons_survive_the_recovery(
     assert check_file(found.file).problems == []
     harness.prepare()  # the name is free again
     harness.receiver.abort("enough")
+
+
+@pytest.mark.lesson(26)
+def test_a_bug_in_writing_it_costs_no_file(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_sink, "write_manifest", lambda *_: {}["nothing"])
+    harness.prepare(expected_frames=2)
+    harness.sender.series(2)
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.file) == (Verdict.COMPLETE, str(harness.folder / "a.h5"))
+    assert "internal error, please report it: KeyError" in receipt.reasons[0]
+    assert check_file(receipt.file).problems == []
+
+
+def test_check_tells_where_the_manifest_is_of_another_run(harness: Harness) -> None:
+    harness.prepare(expected_frames=2, run_id="1")
+    harness.sender.series(2)
+    receipt = harness.receipt()
+    manifest = harness.folder / "a.manifest.json"
+    manifest.write_text(manifest.read_text().replace('"run_id": "1"', '"run_id": "2"'))
+    problems = check_file(receipt.file).problems
+    assert problems == ["a.manifest.json has another receipt than the file; they differ in run_id, settings"]
