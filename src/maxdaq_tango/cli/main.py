@@ -41,6 +41,7 @@ COMMANDS = {
     "check": Command("Data", "Compare a file with its receipt, frame by frame."),
     "recover": Command("Data", "Make readable what a killed receiver has left."),
     "keys": Command("Data", "Make a pair of keys for streams of our own (CURVE)."),
+    "explain": Command("Data", "Tell what happened to a run that is not COMPLETE, and the likely cause."),
     "bench": Command("Look closer", "Measure this machine."),
     "soak": Command("Look closer", "Take random acquisitions with random faults; compare every receipt."),
 }

@@ -28,6 +28,8 @@ from maxdaq_tango.engine.last_words import receipt_of_the_dead
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
 from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
+from maxdaq_tango.pipeline.blackbox import BlackBox, create_blackbox_file
+from maxdaq_tango.pipeline.noting import keep
 from maxdaq_tango.pipeline.undead import end_within, is_set_aside, reap
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class EngineClient:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._counters: CountersMemory | None = None
+        self._blackbox: BlackBox | None = None
         self._reader: threading.Thread | None = None
         self._closing = False
         self._request: RunRequest | None = None
@@ -209,25 +212,26 @@ class EngineClient:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        counters_fd = create_counters_file()
+        counters_fd, blackbox_fd = create_counters_file(), create_blackbox_file()
         command = [
             sys.executable, "-m", "maxdaq_tango.engine", "--control-fd", str(theirs.fileno()),
-            "--counters-fd", str(counters_fd), "--name", self.name,
+            "--counters-fd", str(counters_fd), "--blackbox-fd", str(blackbox_fd), "--name", self.name,
         ]  # fmt: skip
         try:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=(theirs.fileno(), counters_fd),
+                pass_fds=(theirs.fileno(), counters_fd, blackbox_fd),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
-            self._counters = CountersMemory(counters_fd)
+            self._counters, self._blackbox = CountersMemory(counters_fd), BlackBox(blackbox_fd)
         except OSError as error:
             ours.close()
             raise EngineError("start the engine", of=" ".join(command), answer=str(error)) from error
         finally:
             theirs.close()
             os.close(counters_fd)
+            os.close(blackbox_fd)
         self._control = ours
         self._closing = False
         self._deaf_since = self._aborted_at = self._killed_at = None
@@ -353,7 +357,14 @@ class EngineClient:
                 run_id = self._told.run_id
                 look = code is not None  # a file system that hangs would make this thread hang as well
                 receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions, look=look)
+                if look:
+                    self._keep_blackbox(receipt)
             self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=message, receipt=receipt))
+
+    def _keep_blackbox(self, receipt: Receipt) -> None:
+        """What the dead engine had noted, beside the file that it has left."""
+        if self._blackbox is not None:
+            keep(self._blackbox, receipt)
 
     def _clean_up(self) -> None:
         control, self._control = self._control, None
@@ -371,5 +382,5 @@ class EngineClient:
             self._reader = None
         if control is not None:
             control.close()
-        self._counters = None
+        self._counters = self._blackbox = None
         self._process = None

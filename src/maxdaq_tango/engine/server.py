@@ -1,4 +1,4 @@
-"""The engine: `python -m maxdaq_tango.engine --control-fd N --counters-fd M`.
+"""The engine: `python -m maxdaq_tango.engine --control-fd N --counters-fd M --blackbox-fd L`.
 
 It serves one owner over an inherited socket pair. When the owner goes away without a word, or SIGTERM comes, the run
 that is on is stopped in order (a few seconds for what is still on the way), its file is closed and the engine ends.
@@ -24,6 +24,7 @@ from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
 from maxdaq_tango.kernels.framing import compile_kernels
 from maxdaq_tango.model import RunRequest, encoded
 from maxdaq_tango.pipeline import Receiver, RunReport
+from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.memory import keep_freed_memory
 
 LAST_WORDS_S = 10.0
@@ -35,10 +36,10 @@ log = logging.getLogger(__name__)
 class EngineServer:
     """Dispatches what the owner asks; every method runs in the main thread, `_tell` also in the collector's."""
 
-    def __init__(self, control: socket.socket, counters: CountersMemory) -> None:
+    def __init__(self, control: socket.socket, counters: CountersMemory, blackbox: BlackBox) -> None:
         self._control = control
         self._send_lock = threading.Lock()  # answers and tellings must not mix on the wire
-        self._receiver = Receiver(self._tell, counters.write, software=f"maxdaq-tango {__version__}")
+        self._receiver = Receiver(self._tell, counters.write, software=f"maxdaq-tango {__version__}", blackbox=blackbox)
         self._decisions: dict[str, str] = {}
         self._verbs: dict[Verb, Callable[[dict[str, Any]], None]] = {
             Verb.PREPARE: self._prepare,
@@ -108,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m maxdaq_tango.engine")
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--counters-fd", type=int, required=True)
+    parser.add_argument("--blackbox-fd", type=int, required=True)
     parser.add_argument("--name", default="engine")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -118,4 +120,4 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.shutdown(socket.SHUT_RD))
     compile_kernels()  # now, as it would take the first frames' time
     gc.freeze()  # or the collector of garbage looks through all of numba while frames come
-    EngineServer(control, CountersMemory(arguments.counters_fd)).serve()
+    EngineServer(control, CountersMemory(arguments.counters_fd), BlackBox(arguments.blackbox_fd)).serve()

@@ -21,8 +21,10 @@ import zmq
 from maxdaq_tango.errors import FileError, MaxdaqError
 from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, Verdict
+from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
 from maxdaq_tango.pipeline.storing import told
@@ -76,6 +78,7 @@ class Collector:
         tell: Callable[[RunReport], None],
         publish: Callable[[Counters], None],
         writers: Sequence[Writer] = (),
+        blackbox: BlackBox,
         io_threads: str = "",
     ) -> None:
         """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread.
@@ -93,6 +96,7 @@ class Collector:
         self._socket_count = sockets.per_source * len(request.sources)
         self._shares = deal_out(request.memory_bytes, self._socket_count, max(1, len(writers)))
         self._sources = SourceSet(context, request, self._shares, sockets)
+        self._notes = Notes(blackbox, self._sources.heard)
         self._series_taken = 0
         self._last = False
         """No series follows the present one: somebody has said so."""
@@ -107,6 +111,7 @@ class Collector:
     def open(self) -> None:
         """File first, then sockets; `undo` takes back both."""
         request = self._request
+        self._notes.begin(request)
         self._taking.reserve()
         self._sources.open()
         if request.connect_timeout_s > 0:
@@ -126,20 +131,31 @@ class Collector:
 
     def expect(self, series: str | None, frames: int | None) -> None:
         """See `SeriesRun.expect`; of the present series."""
-        self._ask(lambda run, now: run.expect(series, frames, now))
+
+        def expect(run: SeriesRun, now: float) -> None:
+            self._notes.asked("expect", series=series, frames=frames)
+            run.expect(series, frames, now)
+
+        self._ask(expect)
 
     def stop(self, finished: str) -> None:
         """See `SeriesRun.stop`; no other series follows."""
 
         def stop(run: SeriesRun, now: float) -> None:
             self._last = True
+            self._notes.asked("stop", finished=finished)
             run.stop(now, finished)
 
         self._ask(stop)
 
     def abort(self, reason: str) -> None:
         """Over at once."""
-        self._ask(lambda run, now: run.abort(reason))
+
+        def abort(run: SeriesRun, now: float) -> None:
+            self._notes.asked("abort", reason=reason)
+            run.abort(reason)
+
+        self._ask(abort)
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the end of the collector."""
@@ -256,7 +272,9 @@ class Collector:
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
             self._published_at = now
-            self._publish(self._counters())
+            counters = self._counters()
+            self._publish(counters)
+            self._notes.look(counters, now)
 
     def _counters(self) -> Counters:
         counters, sources = self._taking.counters(), self._sources
@@ -277,6 +295,7 @@ class Collector:
 
     def _say(self, state: AcquisitionState, message: str, receipt: Receipt | None = None) -> None:
         run_id, decisions = self._request.run_id, self.decisions
+        self._notes.box.note("state", state=state, message=message)
         self._tell(RunReport(state=state, run_id=run_id, message=message, receipt=receipt, decisions=decisions))
 
     # -- the end of a series -----------------------------------------------------------------------------------------
@@ -306,6 +325,7 @@ class Collector:
         received = self._sources.bytes_received - self._bytes_before
         receipt = taking.close(received, self.decisions)
         self._publish(self._counters())
+        self._notes.end(receipt)
         reason = "; ".join(receipt.reasons)
         message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
         if follows and receipt.verdict is not Verdict.FAILED:
@@ -318,6 +338,7 @@ class Collector:
 
     def _close_road(self) -> None:
         taking, run = self._taking, self._taking.run
+        self._notes.connections()
         for message in self._sources.remains():
             taking.leave(message)
         if run.start is None and (silent := self._sources.never_connected):
@@ -351,6 +372,7 @@ class Collector:
             software=self._software,
             wake=self._sources.nudge,
             on_wait=self._on_wait,
+            blackbox=self._notes.box,
         )
 
 

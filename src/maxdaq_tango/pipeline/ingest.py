@@ -20,6 +20,8 @@ from maxdaq_tango.curve import identify
 from maxdaq_tango.errors import ConfigurationError, PipelineError
 from maxdaq_tango.model import Buffer
 
+_HEARD: dict[int, str] = {zmq.EVENT_HANDSHAKE_SUCCEEDED: "connected", zmq.EVENT_DISCONNECTED: "disconnected"}
+
 Message = Sequence[Buffer]
 Received = tuple[Message, int]
 """A message, and the bytes that it counts for while it waits."""
@@ -67,6 +69,8 @@ class Source:
         self.strangers = 0
         """Connections that were answered by somebody who speaks with other keys, or with none."""
         self._was_connected = False
+        self.heard: list[str] = []
+        """What became of the connection since somebody asked last: connected, disconnected."""
         self._ended_at: float | None = None
         self.is_open = True
         self.socket = context.socket(zmq.PULL)
@@ -157,6 +161,13 @@ class Source:
             self.socket.disconnect(self.endpoint)
         self.socket.connect(self.endpoint)
 
+    def listen(self) -> list[str]:
+        """What became of the connection since the last call."""
+        if self.is_open:
+            self._look()
+        heard, self.heard = self.heard, []
+        return heard
+
     def close(self) -> None:
         """What ZeroMQ still holds is lost. Harmless twice."""
         if self.is_open:
@@ -173,5 +184,7 @@ class Source:
             if event & STRANGERS:
                 self.strangers += 1
                 continue
+            if event in _HEARD:
+                self.heard.append(_HEARD[event])
             self._was_connected = self._was_connected or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._ended_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None

@@ -24,6 +24,7 @@ from maxdaq_tango.model import (
     RunRequest,
     is_deeper,
 )
+from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.cores import IoThreads, on_cores
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
@@ -38,10 +39,13 @@ class Receiver:
         publish: Callable[[Counters], None] | None = None,
         *,
         software: str = "maxdaq-tango",
+        blackbox: BlackBox | None = None,
     ) -> None:
+        """`blackbox`: the one of the process; None = one of its own."""
         self._tell = tell
         self._publish = publish or (lambda counters: None)
         self._software = software
+        self._blackbox = blackbox or BlackBox()
         self._io_threads = IoThreads()
         self._cores: tuple[int, ...] = ()
         self._state = AcquisitionState.IDLE
@@ -119,6 +123,7 @@ class Receiver:
             tell=self._hear,
             publish=self._publish,
             writers=writers,
+            blackbox=self._blackbox,
             io_threads=self._io_threads.decision,
         )
         try:

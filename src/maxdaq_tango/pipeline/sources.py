@@ -129,6 +129,10 @@ class SourceSet:
         texts = (f"{one.endpoint} ({SPEAKS_OTHERWISE})" if one.strangers else one.endpoint for one in silent)
         return tuple(dict.fromkeys(texts))
 
+    def heard(self) -> list[tuple[str, str]]:
+        """(endpoint, connected or disconnected), since the last call."""
+        return [(source.endpoint, what) for source in self._sources for what in source.listen()]
+
     @property
     def reading(self) -> bool:
         """False once the sockets are closed; messages may still wait here."""

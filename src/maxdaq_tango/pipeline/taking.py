@@ -25,6 +25,7 @@ from maxdaq_tango.model import (
     Verdict,
     WireEvent,
 )
+from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
@@ -50,9 +51,11 @@ class Taking:
         software: str,
         wake: Callable[[], None],
         on_wait: Callable[[float], bool],
+        blackbox: BlackBox,
     ) -> None:
         """`number` counts the series of a receiver; `sockets` bring this one. `wake` and `on_wait`: see `Storing`."""
         self.number = number
+        self._blackbox = blackbox
         self.run = SeriesRun(request, time.monotonic(), sockets)
         self.sink = FileSink(request, software, shares.slabs, writers, shares.arenas)
         self.storing = Storing(
@@ -100,6 +103,7 @@ class Taking:
         try:
             event = self._decode(message)
         except WireError as error:
+            self._blackbox.note_corrupt(message, str(error))
             if isinstance(error, DamagedFrame) and run.phase is not Phase.WAITING:
                 self._take_damaged(error, now)
             else:
@@ -109,11 +113,14 @@ class Taking:
             if run.phase is not Phase.WAITING or not self._hold(event):
                 self._take_frame(event, now, received_at)
         elif isinstance(event, SeriesStart):
+            self._blackbox.note_message("header", message, series=event.series, frames=event.frame_count)
             if run.on_start(event, now):
                 self.sink.on_start(event)
                 self._release(now, received_at)
-        elif not (run.phase is Phase.WAITING and self._hold(event)):
-            run.on_end(event, now)
+        else:
+            self._blackbox.note("end", series=event.series)
+            if not (run.phase is Phase.WAITING and self._hold(event)):
+                run.on_end(event, now)
 
     def look_again(self, now: float) -> None:
         """At what was doubtful when it came. Between two batches of messages."""

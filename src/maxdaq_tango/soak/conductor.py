@@ -10,7 +10,7 @@ from time import monotonic
 import msgspec
 
 from maxdaq_tango.deployment.acquisition import wait_until_devices_are_on
-from maxdaq_tango.deployment.interruption import Interrupted, Interruption
+from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment, deployed
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.soak.acquisition import Acquisition
@@ -136,8 +136,6 @@ class Conductor:
             problems = judge(recipe, happened)
         except (MaxdaqError, OSError) as error:
             problems = [f"could not be carried out: {error}"]
-        except Interrupted:
-            raise
         except Exception as error:  # Tango's DevFailed, which only some modules may name
             problems = [f"could not be carried out: {sentence(error)}"]
         self._kills += happened.killed and recipe.end is End.KILL_SERVER

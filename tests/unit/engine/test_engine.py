@@ -22,6 +22,7 @@ from maxdaq_tango.model import (
     Counters,
     Verdict,
 )
+from maxdaq_tango.pipeline.blackbox import decoded
 
 
 @pytest.fixture
@@ -104,6 +105,10 @@ def test_an_engine_that_is_killed_is_a_fault_and_the_next_run_gets_a_new_one(own
     assert receipt.reasons[0] == "the receiver engine was killed by signal 9"
     assert receipt.file == str(owner.folder / ".a.h5.part")
     assert receipt.settings["destination"] == str(owner.folder / "a.h5")
+    box = decoded((owner.folder / "a.blackbox.jsonl").read_bytes().splitlines())  # what the dead one had noted
+    assert [box[0]["what"], box[-1]["what"]] == ["prepared", "receipt"]
+    assert {"header", "state"} <= {record["what"] for record in box}
+    assert box[-1]["receipt"]["verdict"] == "FAILED"
     with pytest.raises(EngineError):
         owner.engine.expect("1", 2)
     owner.engine.prepare(owner.request("b.h5", engines=engines))

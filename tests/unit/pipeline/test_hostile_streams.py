@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -26,7 +27,10 @@ from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.detectors.simulation.reckoning import Reckoning, disagreements, over_at, reckon
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.detectors.simulation.stins_server import StinsServer
+from maxdaq_tango.explain.causes import explain
+from maxdaq_tango.explain.evidence import Evidence
 from maxdaq_tango.model import Encoding, FileNaming, Frame, Receipt, StreamFormat, Verdict
+from maxdaq_tango.pipeline.blackbox import blackbox_path, decoded
 from maxdaq_tango.wire import dectris_v1, stins
 from receiving import Harness
 
@@ -49,6 +53,8 @@ class Case:
     """Counters of the receipt."""
     reason: str = ""
     """Words of the receipt's reasons."""
+    cause: str = ""
+    """The rule of `maxdaq explain` that comes first; "" = there is no file, and so no black box beside it."""
     request: dict[str, Any] = field(default_factory=dict)
     marks: tuple[pytest.MarkDecorator, ...] = ()
     only: tuple[StreamFormat, ...] = tuple(FORMATS)
@@ -58,21 +64,25 @@ CASES = {
     "good health": Case("", COMPLETE),
     "reorder": Case("reorder=8", COMPLETE),
     "duplicate": Case("duplicate_frames=2,5", COMPLETE, told={"frames_duplicate": 2}),
-    "drop": Case("drop_frames=3,7", INCOMPLETE, reason="2 of 12 frames never came"),
-    "drop at random": Case("drop=0.3 seed=5", INCOMPLETE, reason="frames never came"),
-    "drop the last": Case("drop_frames=11", INCOMPLETE, reason="1 of 12 frames never came"),
+    "drop": Case("drop_frames=3,7", INCOMPLETE, reason="2 of 12 frames never came", cause="lost before the receiver"),
+    "drop at random": Case("drop=0.3 seed=5", INCOMPLETE, reason="frames never came", cause="lost before the receiver"),
+    "drop the last": Case("drop_frames=11", INCOMPLETE, reason="1 of 12 frames never came", cause="too few frames"),
     "drop all": Case("drop=1", INCOMPLETE, reason="12 of 12 frames never came"),
     "delay": Case("delay_frames=4 delay_s=0.3", COMPLETE),
     "delay beyond the end and the grace time": Case(
         "end_at=4 delay_frames=8 delay_s=1.5", INCOMPLETE, reason="4 of 12 frames never came"
     ),
-    "truncate": Case("cut_frames=5", INCOMPLETE, told={"frames_corrupt": 1}),
+    "truncate": Case("cut_frames=5", INCOMPLETE, told={"frames_corrupt": 1}, cause="damaged messages"),
     "corrupt payload": Case("corrupt_frames=5", COMPLETE),
-    "wrong block length": Case("block_length_frames=5", INCOMPLETE, told={"frames_corrupt": 1}),
-    "wrong size": Case("wrong_size_frames=5", INCOMPLETE, told={"frames_corrupt": 1}),
-    "type changes": Case("dtype_at=8", INCOMPLETE, told={"frames_corrupt": 4}, reason="uint32"),
-    "shape changes": Case("shape_at=8", INCOMPLETE, told={"frames_corrupt": 4}, reason="(48, 80)"),
-    "second header": Case("second_header_at=6", INCOMPLETE, reason="the next header came"),
+    "wrong block length": Case(
+        "block_length_frames=5", INCOMPLETE, told={"frames_corrupt": 1}, cause="damaged messages"
+    ),
+    "wrong size": Case("wrong_size_frames=5", INCOMPLETE, told={"frames_corrupt": 1}, cause="damaged messages"),
+    "type changes": Case("dtype_at=8", INCOMPLETE, told={"frames_corrupt": 4}, reason="uint32", cause="format changed"),
+    "shape changes": Case(
+        "shape_at=8", INCOMPLETE, told={"frames_corrupt": 4}, reason="(48, 80)", cause="format changed"
+    ),
+    "second header": Case("second_header_at=6", INCOMPLETE, reason="the next header came", cause="second header"),
     "second header before the frames": Case(
         "second_header_at=0", INCOMPLETE, only=(StreamFormat.DECTRIS_V1, StreamFormat.DECTRIS_V2)
     ),
@@ -85,18 +95,40 @@ CASES = {
     "end before data": Case("end_at=4", COMPLETE),
     "no end": Case("missing_end", COMPLETE),
     "two ends": Case("duplicate_end", COMPLETE),
-    "restart from 0": Case("restart_at=8", INCOMPLETE, told={"frames_duplicate": 4}, reason="4 of 12 frames never"),
-    "restart from 0 before half of the frames": Case(
-        "restart_at=4", INCOMPLETE, told={"frames_duplicate": 4}, reason="4 of 12 frames never"
+    "restart from 0": Case(
+        "restart_at=8",
+        INCOMPLETE,
+        told={"frames_duplicate": 4},
+        reason="4 of 12 frames never",
+        cause="numbers began again",
     ),
-    "two series interleaved": Case("interleave=6", INCOMPLETE, reason="the next header came"),
-    "frame of another series": Case("wrong_series_frames=3", INCOMPLETE, told={"frames_out_of_series": 1}),
-    "huge number": Case("number_at=5", INCOMPLETE, told={"frames_unexpected": 1}, reason="beyond the expected"),
-    "negative number": Case("number_at=5 number_sent=-1", INCOMPLETE, told={"frames_corrupt": 1}),
-    "deep bomb": Case("bomb=5", INCOMPLETE, told={"frames_corrupt": 1}),
-    "thief": Case("thief=4", INCOMPLETE, reason="frames never came", marks=(pytest.mark.lesson(14),)),
+    "restart from 0 before half of the frames": Case(
+        "restart_at=4",
+        INCOMPLETE,
+        told={"frames_duplicate": 4},
+        reason="4 of 12 frames never",
+        cause="numbers began again",
+    ),
+    "two series interleaved": Case("interleave=6", INCOMPLETE, reason="the next header came", cause="second header"),
+    "frame of another series": Case(
+        "wrong_series_frames=3", INCOMPLETE, told={"frames_out_of_series": 1}, cause="other series"
+    ),
+    "huge number": Case(
+        "number_at=5",
+        INCOMPLETE,
+        told={"frames_unexpected": 1},
+        reason="beyond the expected",
+        cause="unexpected numbers",
+    ),
+    "negative number": Case(
+        "number_at=5 number_sent=-1", INCOMPLETE, told={"frames_corrupt": 1}, cause="damaged messages"
+    ),
+    "deep bomb": Case("bomb=5", INCOMPLETE, told={"frames_corrupt": 1}, cause="damaged messages"),
+    "thief": Case(
+        "thief=4", INCOMPLETE, reason="frames never came", marks=(pytest.mark.lesson(14),), cause="second client"
+    ),
     "sender vanishes and returns": Case("vanish_at=5 vanish_s=0.3", COMPLETE),
-    "sender vanishes for good": Case("stop_after=7", INCOMPLETE, reason="fell silent"),
+    "sender vanishes for good": Case("stop_after=7", INCOMPLETE, reason="fell silent", cause="sender fell silent"),
     "path traversal": Case(
         "filename=../../outside.h5",
         FAILED,
@@ -201,7 +233,18 @@ def test_the_receipt_agrees_with_the_account_of_the_sender(
         assert getattr(receipt, name) == count, (name, receipt)
     assert case.reason in " ".join(receipt.reasons)
     assert_file(receipt, reckoning)
+    assert_cause(receipt, case.cause)
     assert not list(harness.folder.parent.glob("outside*"))
+
+
+def assert_cause(receipt: Receipt, rule: str) -> None:
+    """The black box beside the file leads to it; a COMPLETE run has none."""
+    box = blackbox_path(Path(receipt.file)) if receipt.file else None
+    if box is None or receipt.verdict is COMPLETE:
+        assert box is None or not box.exists()
+        return
+    causes = explain(Evidence(receipt, tuple(decoded(box.read_bytes().splitlines()))))
+    assert not rule or causes[0].rule == rule, causes
 
 
 def assert_file(receipt: Receipt, reckoning: Reckoning) -> None:
