@@ -363,8 +363,8 @@ class EngineClient:
 
     def _keep_blackbox(self, receipt: Receipt) -> None:
         """What the dead engine had noted, beside the file that it has left."""
-        if self._blackbox is not None:
-            keep(self._blackbox, receipt)
+        if self._blackbox is not None and (problem := keep(self._blackbox, receipt)):
+            log.warning("%s: %s", self.name, problem)
 
     def _clean_up(self) -> None:
         control, self._control = self._control, None

@@ -325,7 +325,8 @@ class Collector:
         received = self._sources.bytes_received - self._bytes_before
         receipt = taking.close(received, self.decisions)
         self._publish(self._counters())
-        self._notes.end(receipt)
+        if problem := self._notes.end(receipt):
+            log.warning("%s", problem)
         reason = "; ".join(receipt.reasons)
         message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
         if follows and receipt.verdict is not Verdict.FAILED:

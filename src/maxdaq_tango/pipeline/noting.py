@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import msgspec
 
 from maxdaq_tango.model import Counters, Receipt, RunRequest, Verdict
 from maxdaq_tango.pipeline.blackbox import BlackBox, write_blackbox
-
-log = logging.getLogger(__name__)
 
 NOTE_S = 1.0
 """Between two looks that the black box keeps."""
@@ -58,19 +55,20 @@ class Notes:
         for endpoint, what in self._heard():
             self.box.note(what, endpoint=endpoint)
 
-    def end(self, receipt: Receipt) -> None:
-        """A series is over: its black box is kept beside its data unless it is COMPLETE. Raises nothing."""
+    def end(self, receipt: Receipt) -> str:
+        """A series is over: its black box is kept beside its data unless it is COMPLETE. Raises nothing; see `keep`."""
         self._missing = 0
-        if receipt.verdict is not Verdict.COMPLETE:
-            keep(self.box, receipt)
+        return "" if receipt.verdict is Verdict.COMPLETE else keep(self.box, receipt)
 
 
-def keep(box: BlackBox, receipt: Receipt) -> None:
-    """Write it beside the file of the receipt, where there is one. Raises nothing: the disk may be what is wrong."""
+def keep(box: BlackBox, receipt: Receipt) -> str:
+    """Write it beside the file of the receipt, where there is one. Why it could not be done, or "": the disk may be
+    what is wrong, so nothing is raised."""
     if not receipt.file or not Path(receipt.file).exists():
-        return
+        return ""
     box.note("receipt", receipt=msgspec.to_builtins(msgspec.structs.replace(receipt, settings={})))
     try:
         write_blackbox(Path(receipt.file), box.records())
     except OSError as error:
-        log.warning("the black box of %s could not be written: %s", receipt.file, error)
+        return f"the black box of {receipt.file} could not be written: {error}"
+    return ""

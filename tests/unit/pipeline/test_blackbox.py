@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maxdaq_tango.model import Verdict
+from maxdaq_tango.model import Receipt, Verdict
 from maxdaq_tango.pipeline import blackbox
 from maxdaq_tango.pipeline.blackbox import (
     HEAD_NBYTES,
@@ -19,6 +19,7 @@ from maxdaq_tango.pipeline.blackbox import (
     decoded,
     write_blackbox,
 )
+from maxdaq_tango.pipeline.noting import keep
 from receiving import Harness
 
 
@@ -176,3 +177,14 @@ def test_requests_and_their_reasons_are_noted(harness: Harness) -> None:
         ("expect", 5, None),
         ("abort", None, "a shutter closed"),
     ]
+
+
+def test_a_folder_that_takes_no_file_is_told_and_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.h5").write_bytes(b"data")
+    receipt = Receipt(verdict=Verdict.FAILED, file=str(tmp_path / "a.h5"))
+
+    def full(file: Path, records: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("maxdaq_tango.pipeline.noting.write_blackbox", full)
+    assert "No space left on device" in keep(BlackBox(), receipt)
