@@ -6,14 +6,12 @@ file belong to this thread alone.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import zmq
@@ -24,14 +22,13 @@ from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, 
 from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.listeners import unfailing, warn
 from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
 from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking
 from maxdaq_tango.pipeline.writers import Writer
-
-log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 PUBLISH_S = 0.02
@@ -44,7 +41,6 @@ SLOW_S = 0.01
 STOPPED_S = 0.25
 """A disk that takes nothing for so long has stopped: all memory there is goes to what the sender cannot keep."""
 OVER = Phase.OVER
-What = TypeVar("What")
 
 _STATE_OF = {
     Phase.WAITING: AcquisitionState.ARMED,
@@ -85,8 +81,8 @@ class Collector:
 
         `io_threads` says how many ZeroMQ has, for people.
         """
-        self._tell = _unfailing(tell)
-        self._publish = _unfailing(publish)
+        self._tell = unfailing(tell)
+        self._publish = unfailing(publish)
         self._software = software
         self._request = request
         self._numbers = numbers
@@ -326,7 +322,7 @@ class Collector:
         receipt = taking.close(received, self.decisions)
         self._publish(self._counters())
         if problem := self._notes.end(receipt):
-            log.warning("%s", problem)
+            warn(problem)
         reason = "; ".join(receipt.reasons)
         message = f"{receipt.verdict.value}: {reason}" if reason else receipt.verdict.value
         if follows and receipt.verdict is not Verdict.FAILED:
@@ -375,18 +371,6 @@ class Collector:
             on_wait=self._on_wait,
             blackbox=self._notes.box,
         )
-
-
-def _unfailing(call: Callable[[What], None]) -> Callable[[What], None]:
-    """Who listens must not be able to stop a run, nor its file from being closed."""
-
-    def tell(what: What) -> None:
-        try:
-            call(what)
-        except Exception:
-            log.exception("while telling of a run")
-
-    return tell
 
 
 def numbered(destination: str, number: int) -> str:
