@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import FrameTimes, SeriesFile, paths, resolve_destination, writer
+from maxdaq_tango.files import FrameTimes, SeriesFile, ownership, paths, resolve_destination
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, open_there, unlink_there
@@ -79,7 +79,7 @@ def test_a_folder_swapped_between_its_making_and_the_file_leads_nobody_out(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     destination = storage.destination()
-    after(monkeypatch, writer, "make_way", storage.swap)
+    after(monkeypatch, ownership, "make_way", storage.swap)
     with pytest.raises(FileError, match="the path has changed"):
         series_file(destination)
     assert list(storage.outside.iterdir()) == []

@@ -156,11 +156,11 @@ def test_a_complete_run_leaves_none_and_neither_does_one_without_data(harness: H
     harness.prepare()
     harness.sender.series(3)
     assert harness.receipt().verdict is Verdict.COMPLETE
-    assert [path.name for path in harness.folder.iterdir()] == ["a.h5"]
+    assert sorted(path.name for path in harness.folder.iterdir()) == ["a.h5", "a.manifest.json"]
     harness.prepare(destination="")
     harness.receiver.abort("enough")
     assert harness.receipt().verdict is Verdict.ABORTED
-    assert [path.name for path in harness.folder.iterdir()] == ["a.h5"]
+    assert sorted(path.name for path in harness.folder.iterdir()) == ["a.h5", "a.manifest.json"]
 
 
 def test_requests_and_their_reasons_are_noted(harness: Harness) -> None:
