@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from maxdaq_tango.soak.conductor import Plan, Step
     from maxdaq_tango.soak.results import SoakResult
 
+WIDTH = 120
+"""Characters that the tables need."""
+
 
 def soak(
     minutes: Annotated[float, typer.Option(min=0.1, help="How long; the acquisition under way is finished.")] = 60.0,
@@ -69,6 +72,7 @@ def soak(
             result, status = conductor.result(), interrupted.exit_status
     if json:
         program(result)
+    console.width = max(console.width, WIDTH)  # a table in which nothing can be read is none
     console.print(summary(result), soft_wrap=True)
     if status:
         console.print("Interrupted. Every process is stopped.")
