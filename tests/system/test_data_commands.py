@@ -211,7 +211,7 @@ def test_series_until_ctrl_c_which_is_the_good_end_of_it(push: zmq.Socket[bytes]
     out, _ = process.communicate(timeout=WAIT_S)
     assert [r["frames_written"] for r in json.loads(out)["receipts"]] == [3, 2]
     assert process.returncode == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "a_2.h5"]
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["a.h5", "a_2.h5"]
 
 
 def wait_for_frames(part: Path) -> None:

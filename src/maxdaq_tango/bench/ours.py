@@ -62,7 +62,9 @@ class Ours:
     def _hear(self, told: Told) -> None:
         """In the client's reader thread."""
         ended = time.monotonic_ns()
-        if told.receipt is not None:
+        if told.state is AcquisitionState.FAULT:
+            self._inbox.tell(Failed(told.message))
+        elif told.receipt is not None:
             receipt = told.receipt
             self._inbox.tell(
                 Done(
@@ -73,5 +75,3 @@ class Ours:
                     note="; ".join(receipt.reasons),
                 )
             )
-        elif told.state is AcquisitionState.FAULT:
-            self._inbox.tell(Failed(told.message))
