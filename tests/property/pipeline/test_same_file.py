@@ -128,7 +128,7 @@ def take(harness: Harness, road: Road, folder: Path, monkeypatch: pytest.MonkeyP
         assert receipt.frames_written == road.count
         check = check_file(Path(receipt.file))
         assert (check.problems, check.frames_checked) == ([], road.count)
-        assert sorted(path.name for path in folder.iterdir()) == sorted(["a.h5", *receipt.data_files])
+        assert sorted(path.name for path in folder.iterdir()) == sorted(["a.h5", "a.manifest.json", *receipt.data_files])
         if road.frames_per_file:
             assert len(receipt.data_files) == -(-road.count // road.frames_per_file)
         assert bool(receipt.data_files) == (road.frames_per_file > 0 or road.engines > 1)
