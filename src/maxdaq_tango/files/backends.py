@@ -193,12 +193,14 @@ class SwmrBackend:
 
     def give_up(self) -> None:
         """With a last checkpoint where the disk takes it. See `close_anyhow`."""
+        broken = True
         if self._file is not None:
             with contextlib.suppress(*LIBRARY_ERRORS):
                 self.checkpoint(wait=True)
+                broken = False
         file, self._file = self._file, None
         if file is not None:
-            close_anyhow(file)
+            close_anyhow(file, broken=broken)
 
     def published(self) -> None:
         """The state before its end has done its duty."""

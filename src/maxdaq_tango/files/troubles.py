@@ -38,14 +38,18 @@ def _errno_in(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def close_anyhow(file: h5py.File) -> None:
-    """Raises nothing.
+def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:
+    """Raises nothing. `broken`: the disk has refused something of it, so it stays as it is there.
 
     HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first.
+    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first. Nor may it try
+    once more where there is room again: what was refused it has forgotten, and would write all else that follows from
+    it.
     """
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         try:
+            if broken:
+                raise OSError
             file.flush()
         except (OSError, RuntimeError, ValueError):
             scratch = os.memfd_create("maxdaq-scratch")

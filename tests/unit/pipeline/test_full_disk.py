@@ -64,7 +64,8 @@ def run_on(disk: str, folder: Path, backend: str, frames_per_file: int = 0, engi
 @pytest.mark.parametrize(
     ("disk", "backend", "how"),
     [
-        *((disk, backend, {}) for disk in ("limit", "tmpfs", "ext4") for backend in ("swmr", "direct")),
+        ("limit", "direct", {}),  # HDF5 cannot even close a file that may not grow, so swmr is not tried here
+        *((disk, backend, {}) for disk in ("tmpfs", "ext4") for backend in ("swmr", "direct")),
         ("ext4", "direct", {"frames_per_file": 60}),
         ("ext4", "swmr", {"frames_per_file": 50, "engines": 2}),
         ("tmpfs", "direct", {"frames_per_file": 60, "engines": 2}),

@@ -400,7 +400,7 @@ def test_an_empty_file_that_cannot_be_removed_is_told(harness: Harness, monkeypa
 
     harness.prepare()
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", refuse)
+        patch.setattr("maxdaq_tango.files.writer.unlink_there", refuse)
         harness.receiver.abort("not wanted")
         receipt = harness.receipt()
     assert receipt.verdict is Verdict.FAILED
