@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 from collections.abc import Iterator
 
 import h5py
@@ -57,4 +58,16 @@ def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:
                 os.dup2(scratch, file.id.get_vfd_handle(), inheritable=False)
             finally:
                 os.close(scratch)
-        file.close()
+        with _any_size():
+            file.close()
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """As far as the process may lift its own limit for the size of files, which holds for scratch memory too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

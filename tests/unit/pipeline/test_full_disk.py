@@ -64,8 +64,7 @@ def run_on(disk: str, folder: Path, backend: str, frames_per_file: int = 0, engi
 @pytest.mark.parametrize(
     ("disk", "backend", "how"),
     [
-        ("limit", "direct", {}),  # HDF5 cannot even close a file that may not grow, so swmr is not tried here
-        *((disk, backend, {}) for disk in ("tmpfs", "ext4") for backend in ("swmr", "direct")),
+        *((disk, backend, {}) for disk in ("limit", "tmpfs", "ext4") for backend in ("swmr", "direct")),
         ("ext4", "direct", {"frames_per_file": 60}),
         ("ext4", "swmr", {"frames_per_file": 50, "engines": 2}),
         ("tmpfs", "direct", {"frames_per_file": 60, "engines": 2}),
@@ -81,7 +80,9 @@ def test_the_account_of_a_full_disk_is_what_can_be_read(
     assert str(tmp_path / "small") in told["reasons"][0]
     assert told["problems"] == []
     assert told["wrong"] == []
-    assert 50 < told["written"] < FRAMES
+    # A file that may not grow has no room for what says where its frames are; room held back beside it is no help.
+    least = 0 if (disk, backend) == ("limit", "swmr") else 51
+    assert least <= told["written"] < FRAMES
     assert sorted(told["right"]) == sorted(set(told["right"]))
     assert len(told["right"]) == told["written"]
     assert told["written"] + told["lost"] + told["missing"] == FRAMES
