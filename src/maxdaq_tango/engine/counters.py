@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
 import msgspec
 import numpy as np
@@ -23,11 +22,7 @@ _TRIES = 1000
 
 def create_counters_file() -> int:
     """Anonymous shared memory; returns its file descriptor (the caller closes it)."""
-    if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("maxdaq-counters")
-    else:
-        with tempfile.TemporaryFile() as file:
-            handle = os.dup(file.fileno())
+    handle = os.memfd_create("maxdaq-counters")
     os.ftruncate(handle, _NBYTES)
     return handle
 

@@ -17,13 +17,12 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.paths import give_name, sync_directory
+from maxdaq_tango.files.paths import first_free, give_name, sync_directory
 from maxdaq_tango.model import Receipt, Verdict, encoded
 
 ENDING = ".manifest.json"
 VERSION = 1
 ALGORITHM = "XXH3, 64 bit, seed 0, of the packed chunks of a row, one behind the other in C order of the chunk grid"
-MOST_VERSIONS = 10_000
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,8 +213,5 @@ class _Named(msgspec.Struct):
 
 
 def _aside(path: Path) -> Path:
-    for number in range(1, MOST_VERSIONS):
-        aside = path.with_name(f"{path.name.removesuffix(ENDING)}.old{number}{ENDING}")
-        if not os.path.lexists(aside):
-            return aside
-    raise FileExistsError(f"{MOST_VERSIONS} older versions of {path} exist")
+    stem = path.name.removesuffix(ENDING)
+    return first_free(f"move {path} aside", lambda n: path.with_name(f"{stem}.old{n}{ENDING}"))

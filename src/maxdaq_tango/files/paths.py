@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.whereabouts import folder_at
 
+MOST_NAMES = 10_000
+"""Looked for, before a folder is taken for hopeless."""
 SUFFIXES = (".h5", ".hdf5", ".nxs", ".hdf")
 
 
@@ -83,14 +85,22 @@ def move_aside(path: Path) -> Path | None:
     """Make room for a new file by giving the old one a numbered name; returns it, or None when nothing was there."""
     if not path.exists():
         return None
-    for number in range(1, 10_000):
+    for number in range(1, MOST_NAMES):
         aside = path.with_name(f"{path.stem}.old{number}{path.suffix}")
         try:
             give_name(path, aside)
         except FileExistsError:
             continue
         return aside
-    raise FileError(f"move {path} aside", answer="10000 older versions exist", accepted="another name")
+    raise FileError(f"move {path} aside", answer=f"{MOST_NAMES} older versions exist", accepted="another name")
+
+
+def first_free(asked: str, name: Callable[[int], Path]) -> Path:
+    """The first of `name(1)`, `name(2)` ... that is not there. FileError after MOST_NAMES."""
+    for number in range(1, MOST_NAMES + 1):
+        if not os.path.lexists(path := name(number)):
+            return path
+    raise FileError(asked, answer=f"{MOST_NAMES} files of that name exist", accepted="another name")
 
 
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})

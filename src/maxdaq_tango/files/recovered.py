@@ -21,7 +21,7 @@ from maxdaq_tango.files.closed_state import state_path
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.manifest import manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
-from maxdaq_tango.files.paths import give_name, sync_directory
+from maxdaq_tango.files.paths import first_free, give_name, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.recovered_rows import Settled, settle
 from maxdaq_tango.files.recovery import recover_part
@@ -31,7 +31,6 @@ from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.model import MISSING_LISTED, PLACES, Fate, Receipt, Verdict
 
 KILLED = "the receiver was killed"
-MOST_NAMES = 10_000
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,11 +194,10 @@ def _published(part: Path) -> Path | None:
 
 def _free_name(part: Path) -> Path:
     final = Path(part.name[1:].removesuffix(".part"))
-    for number in range(MOST_NAMES):
-        name = part.with_name(f"{final.stem}_recovered{f'_{number}' if number else ''}{final.suffix}")
-        if not os.path.lexists(name):
-            return name
-    raise FileError(f"publish {part}", answer=f"{MOST_NAMES} recovered files of that name exist")
+    return first_free(
+        f"publish {part}",
+        lambda n: part.with_name(f"{final.stem}_recovered{f'_{n - 1}' if n > 1 else ''}{final.suffix}"),
+    )
 
 
 def _publish(part: Path) -> Path:

@@ -6,9 +6,9 @@ from collections.abc import Container
 from typing import Any, Protocol
 
 import h5py
-import hdf5plugin
 import numpy as np
 
+from maxdaq_tango.files.filters import made_like
 from maxdaq_tango.model import FrameFormat
 
 UNTURNED = "daq/unturned"
@@ -65,23 +65,13 @@ def turn_aside(group: h5py.Group, rotation: int, modulus: int | None) -> None:
     """
     group.move("data", UNTURNED)
     old = group[UNTURNED]
-    new = h5py.h5d.create(group.id, b"data", old.id.get_type(), old.id.get_space(), dcpl=_made_like(old))
+    new = h5py.h5d.create(group.id, b"data", old.id.get_type(), old.id.get_space(), dcpl=made_like(old))
     corners: list[tuple[int, ...]] = []
     old.id.chunk_iter(lambda info: corners.append(info.chunk_offset))
     for row, *corner in corners:
         turned = (row - rotation) % modulus if modulus else row - rotation
         if turned >= 0:
             new.write_direct_chunk((turned, *corner), _read(old, row, tuple(corner)), 0)
-
-
-def _made_like(data: h5py.Dataset) -> h5py.h5p.PropDCID:
-    plist = data.id.get_create_plist()
-    for number in range(plist.get_nfilters()):
-        code, flags, values, _ = plist.get_filter(number)
-        if code == hdf5plugin.BSHUF_ID:  # puts three values of its own before those it is given, each time
-            plist.remove_filter(code)
-            plist.set_filter(code, flags, values[3:])
-    return plist
 
 
 def drop_unturned(group: h5py.Group) -> None:

@@ -7,16 +7,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import h5py
-import hdf5plugin
 import numpy as np
 
+from maxdaq_tango.files.filters import framed_encoding_of
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.files.receipt import find_detector
-from maxdaq_tango.model import Encoding, FrameFormat
-
-_BSHUF_COMPRESSOR = 4
-"""Which option of filter 32008 says it; the filter itself puts version and pixel size before the two that are given."""
-_BSHUF_COMPRESSORS = {2: Encoding.BSLZ4, 3: Encoding.BSZSTD}
+from maxdaq_tango.model import FrameFormat
 
 
 class _Part(NamedTuple):
@@ -81,7 +77,7 @@ class StoredChunks:
     def format(self) -> FrameFormat | None:
         """What each chunk that `read` returned last must be, if its packing has block lengths."""
         data = self._open_data
-        encoding = _framed_encoding(data)
+        encoding = framed_encoding_of(data)
         return FrameFormat(tuple(data.chunks[1:]), str(data.dtype), encoding) if encoding is not None else None
 
     # ---- inside ----
@@ -154,16 +150,3 @@ class StoredChunks:
             mine: np.ndarray[Any, Any] = own[name][...]
             if not np.array_equal(mine, ours[name][first : first + count]):
                 self.problems.append(f"{name} of data file {Path(file.filename).name} is not what the master says")
-
-
-def _framed_encoding(data: h5py.Dataset) -> Encoding | None:
-    """By the dataset's only filter."""
-    layout = data.id.get_create_plist()
-    if layout.get_nfilters() != 1:
-        return None
-    number, _, options, _ = layout.get_filter(0)
-    if number == hdf5plugin.LZ4_ID:
-        return Encoding.LZ4_HDF5
-    if number == hdf5plugin.BSHUF_ID and len(options) > _BSHUF_COMPRESSOR:
-        return _BSHUF_COMPRESSORS.get(options[_BSHUF_COMPRESSOR])
-    return None

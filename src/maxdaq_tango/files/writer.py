@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 import xxhash
 
@@ -28,6 +27,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.backend_choice import Choice, choose_backend
 from maxdaq_tango.files.backends import Backend, DirectBackend, SwmrBackend
 from maxdaq_tango.files.columns import EXTRAS, FIXED, Checksums, FrameColumns, FrameTimes, read_checksums
+from maxdaq_tango.files.filters import filter_of
 from maxdaq_tango.files.frame_log import LogEnd
 from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.layout import (
@@ -40,7 +40,7 @@ from maxdaq_tango.files.layout import (
 )
 from maxdaq_tango.files.manifest import manifest_path, move_manifest
 from maxdaq_tango.files.ownership import release, reserve
-from maxdaq_tango.files.paths import Destination, give_name, move_aside, sync_directory
+from maxdaq_tango.files.paths import Destination, first_free, give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.rows import blank_rows, chunk_offsets, drop_unturned
@@ -48,7 +48,7 @@ from maxdaq_tango.files.side_files import move_side_files_aside
 from maxdaq_tango.files.slabs import Hasher
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, file_error, told_as_file_error
 from maxdaq_tango.files.whereabouts import hdf5_there, unlink_there
-from maxdaq_tango.model import NOTHING_PINNED, Buffer, Encoding, FileBackend, FrameFormat, Pinned, Receipt
+from maxdaq_tango.model import NOTHING_PINNED, Buffer, FileBackend, FrameFormat, Pinned, Receipt
 
 CHECKPOINT_FRAMES = 100
 CHECKPOINT_S = 0.9
@@ -159,7 +159,7 @@ class SeriesFile:
                 dtype=format.dtype,
                 chunks=(1, *format.chunk),
                 fillvalue=np.array(fill, dtype=format.dtype)[()],
-                **_filter_of(format),
+                **filter_of(format),
             )
             if len(self._columns.columns) > len(FIXED):
                 make_group(group, EXTRAS, "NXcollection")
@@ -331,11 +331,11 @@ class SeriesFile:
         with contextlib.suppress(OSError):
             release(self.destination.part)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-
     def kept_numbers(self) -> Numbers:
         """After `abandon`: of the frames that can be read, as it is or after a recovery."""
         return kept_numbers([self.destination.part])
+
+    # -- inside ------------------------------------------------------------------------------------------------------
 
     def _link(self, file: h5py.File) -> None:
         """What leads a reader to the pixels."""
@@ -359,11 +359,8 @@ class SeriesFile:
         final = self.destination.final
         if self._overwrite or not os.path.lexists(final):
             return final
-        for number in range(1, 10_000):  # somebody took the name during the run: nothing is lost, nothing replaced
-            other = final.with_name(f"{final.stem}_{number}{final.suffix}")
-            if not os.path.lexists(other):
-                return other
-        raise FileError(f"publish the file {final}", answer="10000 files of that name exist", accepted="another name")
+        # Somebody took the name during the run: nothing is lost, nothing replaced.
+        return first_free(f"publish the file {final}", lambda n: final.with_name(f"{final.stem}_{n}{final.suffix}"))
 
     def _grow(self, rows: int) -> None:
         self._room = max(rows, 2 * self._room)
@@ -394,20 +391,3 @@ def check_detector_name(detector: str) -> None:
             answer="not a name in a file",
             accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
         )
-
-
-def _filter_of(format: FrameFormat) -> dict[str, Any]:
-    """h5py's keywords for the filter whose output the blobs already are."""
-    if format.encoding is Encoding.NONE:
-        return {}
-    if format.encoding is Encoding.BSLZ4:
-        return {"compression": hdf5plugin.BSHUF_ID, "compression_opts": (0, 2)}
-    if format.encoding is Encoding.BSZSTD:
-        return {"compression": hdf5plugin.BSHUF_ID, "compression_opts": (0, 3)}
-    if format.encoding is Encoding.LZ4_HDF5:
-        return {"compression": hdf5plugin.LZ4_ID, "compression_opts": (0,)}
-    raise FileError(
-        "lay out the file",
-        answer=f"pixels packed as {format.encoding.value!r} are no HDF5 chunk",
-        accepted="none, bslz4, bszstd, lz4",
-    )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,11 +42,7 @@ Record = dict[str, Any]
 
 def create_blackbox_file() -> int:
     """Anonymous shared memory; returns its file descriptor (the caller closes it)."""
-    if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("maxdaq-blackbox")
-    else:
-        with tempfile.TemporaryFile() as file:
-            handle = os.dup(file.fileno())
+    handle = os.memfd_create("maxdaq-blackbox")
     os.ftruncate(handle, _NBYTES)
     return handle
 
