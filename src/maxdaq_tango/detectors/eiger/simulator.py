@@ -37,7 +37,6 @@ from maxdaq_tango.detectors.eiger.protocol import (
 )
 from maxdaq_tango.detectors.eiger.simulator_acquisition import Acquisition
 from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan, appendix_of
-from maxdaq_tango.detectors.eiger.simulator_http import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.eiger.simulator_monitor import Monitor
 from maxdaq_tango.detectors.eiger.simulator_queue import SendQueues
 from maxdaq_tango.detectors.eiger.simulator_settings import DetectorSettings, Refusal, Settings
@@ -47,6 +46,7 @@ from maxdaq_tango.detectors.eiger.simulator_work import Work
 from maxdaq_tango.detectors.eiger.tiff import encode_tiff
 from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.http_messages import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.pattern import pixel_mask
 from maxdaq_tango.errors import ConfigurationError, WireError
 

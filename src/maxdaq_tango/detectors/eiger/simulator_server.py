@@ -11,10 +11,7 @@ nobody reads holds up nothing else). One lock guards the simulator.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -27,16 +24,16 @@ if __name__ == "__main__":
     # Before bitshuffle is imported: its OpenMP threads spin, and on a busy machine they made it five times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import zmq
 
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_controls import PREFIX, handle_control
-from maxdaq_tango.detectors.eiger.simulator_http import Reply, Request, refused
-from maxdaq_tango.detectors.eiger.simulator_listener import HttpListener
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.http_listener import HttpListener
+from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, refused
 from maxdaq_tango.detectors.simulation.outlet import Outlet
+from maxdaq_tango.detectors.simulation.program import new_parser, serve
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import StreamFormat
 
@@ -199,25 +196,15 @@ class EigerSimulatorServer:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one simulated detector until it is told to end."""
-    parser = argparse.ArgumentParser(prog="simulated-eiger", description="A simulated Eiger that speaks SIMPLON.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="HTTP; 0 = any free port")
+    parser = new_parser("simulated-eiger", "A simulated Eiger that speaks SIMPLON.")
     parser.add_argument("--stream-port", type=int, default=0, help="stream v1; 0 = any free port")
     parser.add_argument("--cbor-port", type=int, default=0, help="stream v2; 0 = any free port")
     parser.add_argument("--model", type=str.lower, choices=sorted(MODELS), default="eiger2")
     parser.add_argument("--api", choices=API_VERSIONS, default="1.8.0")
-    parser.add_argument("--rows", type=int, default=1065)
-    parser.add_argument("--columns", type=int, default=1030)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bit-depth", type=int, choices=(8, 16, 32), default=None)
     parser.add_argument("--initialise-time", type=float, default=0.2, help="seconds")
     parser.add_argument("--arm-time", type=float, default=0.0, help="seconds")
     parser.add_argument("--queue-mib", type=int, default=512, help="room for messages that nobody reads")
-    parser.add_argument(
-        "--fault", action="append", default=[], metavar="NAME=VALUE", help="something to go wrong; may be repeated"
-    )
-    parser.add_argument("--curve-key", default="", metavar="FILE", help="key file: the streams speak CURVE")
-    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     try:
         options = SimulatorOptions(
@@ -234,11 +221,10 @@ def main(arguments: list[str] | None = None) -> int:
         faults = Faults.parse(given.fault)
     except ConfigurationError as error:
         parser.error(str(error))
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    try:
-        server = EigerSimulatorServer(
+    return serve(
+        parser.prog,
+        given,
+        lambda: EigerSimulatorServer(
             options,
             host=given.host,
             http_port=given.port,
@@ -246,27 +232,9 @@ def main(arguments: list[str] | None = None) -> int:
             cbor_port=given.cbor_port,
             faults=faults,
             curve_key=given.curve_key,
-        )
-        with server:
-            if given.exit_with_parent:
-                # Daemon: nothing can wake a thread that reads standard input, and it holds nothing.
-                threading.Thread(
-                    target=_wait_for_end_of_input, args=(ended,), name="eiger-sim-parent", daemon=True
-                ).start()
-            print(
-                json.dumps({**server.ports(), "host": given.host, "api": given.api, "model": given.model}), flush=True
-            )
-            ended.wait()
-    except (OSError, zmq.ZMQError, ConfigurationError) as error:
-        print(f"simulated-eiger: cannot serve on {given.host}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _wait_for_end_of_input(ended: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
-    ended.set()
+        ),
+        lambda server: {**server.ports(), "api": given.api, "model": given.model},
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from enum import StrEnum
 import msgspec
 
 from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan
-from maxdaq_tango.detectors.eiger.simulator_http import Answer
 from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, Shot
+from maxdaq_tango.detectors.simulation.http_messages import Answer
 
 
 class WorkKind(StrEnum):

@@ -1,4 +1,4 @@
-"""The HTTP listener before the simulated Eiger: standard library, keep-alive, one write an answer, no Nagle delay."""
+"""The HTTP listener before a simulator: standard library, keep-alive, one write an answer, no Nagle delay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from maxdaq_tango.detectors.eiger.simulator_http import Reply, Request, refused
+from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, refused
 
 MOST_BODY_BYTES = 512 << 20
 ACCEPT_S = 0.05
@@ -119,7 +119,7 @@ class HttpListener:
         self._stopping = threading.Event()
         self._outage: tuple[float, float] | None = None
         self._leftover: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self._run, name="eiger-sim-http")
+        self._thread = threading.Thread(target=self._run, name="sim-http")
 
     def start(self) -> None:
         """Begin to serve."""

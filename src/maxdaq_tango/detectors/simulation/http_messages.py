@@ -1,4 +1,4 @@
-"""Requests and answers of the simulated detector as values: what an HTTP server hands in and sends back."""
+"""Requests and answers of a simulated detector as values: what an HTTP server hands in and sends back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-
-from maxdaq_tango.detectors.eiger.protocol import JSON_TYPE
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -25,7 +23,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     status: int = 200
     body: bytes = b"{}"
-    content_type: str = JSON_TYPE
+    content_type: str = "application/json"
 
 
 def json_reply(value: Any) -> Reply:

@@ -10,10 +10,7 @@ Threads: one accepts HTTP, one serves each HTTP connection, one makes and sends.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -25,13 +22,13 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import msgspec
-import zmq
 
-from maxdaq_tango.detectors.eiger.simulator_http import Reply, Request, json_reply, refused
-from maxdaq_tango.detectors.eiger.simulator_listener import HttpListener
 from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.http_listener import HttpListener
+from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.outlet import Outlet
+from maxdaq_tango.detectors.simulation.program import new_parser, serve
 from maxdaq_tango.detectors.simulation.stins_sender import (
     COMPRESSIONS,
     DTYPES,
@@ -217,20 +214,10 @@ class StinsServer:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one sender until it is told to end."""
-    parser = argparse.ArgumentParser(prog="simulated-stins", description="A sender of STINS series.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="HTTP; 0 = any free port")
+    parser = new_parser("simulated-stins", "A sender of STINS series.")
     parser.add_argument("--stream-port", type=int, default=0, help="the stream; 0 = any free port")
-    parser.add_argument("--rows", type=int, default=1065)
-    parser.add_argument("--columns", type=int, default=1030)
     parser.add_argument("--dtype", choices=DTYPES, default="uint16")
     parser.add_argument("--compression", choices=list(COMPRESSIONS), default="bslz4")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--fault", action="append", default=[], metavar="NAME=VALUE", help="something to go wrong; may be repeated"
-    )
-    parser.add_argument("--curve-key", default="", metavar="FILE", help="key file: the streams speak CURVE")
-    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     try:
         options = StinsOptions(
@@ -243,36 +230,19 @@ def main(arguments: list[str] | None = None) -> int:
         faults = Faults.parse(given.fault)
     except ConfigurationError as error:
         parser.error(str(error))
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    try:
-        server = StinsServer(
+    return serve(
+        parser.prog,
+        given,
+        lambda: StinsServer(
             options,
             host=given.host,
             http_port=given.port,
             stream_port=given.stream_port,
             faults=faults,
             curve_key=given.curve_key,
-        )
-        with server:
-            if given.exit_with_parent:
-                # Daemon: nothing can wake a thread that reads standard input, and it holds nothing.
-                threading.Thread(
-                    target=_wait_for_end_of_input, args=(ended,), name="stins-sim-parent", daemon=True
-                ).start()
-            print(json.dumps({"http": server.http_port, "stream": server.stream_port, "host": given.host}), flush=True)
-            ended.wait()
-    except (OSError, zmq.ZMQError, ConfigurationError) as error:
-        print(f"simulated-stins: cannot serve on {given.host}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _wait_for_end_of_input(ended: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
-    ended.set()
+        ),
+        lambda server: {"http": server.http_port, "stream": server.stream_port},
+    )
 
 
 if __name__ == "__main__":
