@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from engine_owner import WAIT_S, Owner
 from maxdaq_tango.files import check_file, recover_file
 from maxdaq_tango.model import AcquisitionState, FileBackend
-from maxdaq_tango.pipeline.undead import reap
+from maxdaq_tango.pipeline.unkillable import reap
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         told["idle"] = owner.engine.wait_idle(WAIT_S)
         told["another"] = owner.engine.pid != first
         told["next"] = str(owner.engine.last_receipt and owner.engine.last_receipt.verdict)
-        told["undead"] = reap() == [first]
+        told["unkillable"] = reap() == [first]
     finally:
         subprocess.run(["fsfreeze", "-u", str(disk)], check=True)
     deadline = time.monotonic() + WAIT_S

@@ -29,7 +29,7 @@ OF_MODULES = {
 """By whatever name the module, or the thing itself, was imported."""
 PICKLING_CALLS = {"recv_pyobj", "send_pyobj", "recv_serialized", "unsafe_load", "full_load", "get_object"}
 """Of pyzmq and PyYAML; yaml.load is looked at by its module, because `load` is a word of many."""
-WITH_A_LOG = {"writers.py", "writer_process.py", "undead.py", "listeners.py"}
+WITH_A_LOG = {"writers.py", "writer_process.py", "unkillable.py", "listeners.py"}
 """They start, watch and end processes, and say so, or say that a listener has failed; no frame is ever told of."""
 SENDING = {"PUSH", "PUB", "XPUB", "REP", "REQ", "ROUTER", "DEALER", "PAIR"}
 

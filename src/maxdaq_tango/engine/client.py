@@ -2,7 +2,7 @@
 
 A `StreamReceiver` device owns one `EngineClient` for its life. If the engine dies, `on_told` hears FAULT with the
 reason, and the next `prepare` starts a fresh one. So it is with one that hangs, also in a file system that does not
-answer, where nothing can kill it: then it is set aside (`pipeline/undead.py`).
+answer, where nothing can kill it: then it is set aside (`pipeline/unkillable.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from maxdaq_tango.errors import EngineError, MaxdaqError
 from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
 from maxdaq_tango.pipeline.blackbox import BlackBox, create_blackbox_file
 from maxdaq_tango.pipeline.noting import keep
-from maxdaq_tango.pipeline.undead import end_within, is_set_aside, reap
+from maxdaq_tango.pipeline.unkillable import end_within, is_set_aside, reap
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from maxdaq_tango.errors import PipelineError
-from maxdaq_tango.pipeline.undead import reap
+from maxdaq_tango.pipeline.unkillable import reap
 from maxdaq_tango.pipeline.writers import Writer
 
 START_S = 3.0

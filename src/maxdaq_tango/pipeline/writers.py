@@ -20,7 +20,7 @@ from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError
 from maxdaq_tango.files import BlockLayout, FrameTimes
 from maxdaq_tango.model import Buffer, Fate
 from maxdaq_tango.pipeline.arena import Arena
-from maxdaq_tango.pipeline.undead import end_within, is_set_aside
+from maxdaq_tango.pipeline.unkillable import end_within, is_set_aside
 from maxdaq_tango.pipeline.writer_protocol import (
     Answer,
     Begin,

@@ -11,7 +11,7 @@ import tango
 
 from maxdaq_tango.deployment.acquisition import report_in
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
-from maxdaq_tango.detectors.simulation.reckoning import reckon
+from maxdaq_tango.detectors.simulation.expected_outcome import expect_outcome
 from maxdaq_tango.errors import StateError
 from maxdaq_tango.files import Recovered
 from maxdaq_tango.model import Receipt, TriggerMode
@@ -59,7 +59,7 @@ class Acquisition:
         if self._refusal:
             return Happened(refusal=self._refusal, told=told, left=self._names(), strays=self._strays())
         account = self._account()
-        reckoning = reckon(
+        outcome = expect_outcome(
             recipe.parsed,
             account,
             recipe.frames,
@@ -71,8 +71,7 @@ class Acquisition:
         saved = self._recover() if recipe.end in KILLS else ()
         looks = Random(recipe.look_seed)
         files = tuple(
-            look_at(path, site.sensor_seed, reckoning.stored, reckoning.wrong, looks)
-            for path in self._files(saved != ())
+            look_at(path, site.sensor_seed, outcome.stored, outcome.wrong, looks) for path in self._files(saved != ())
         )
         return Happened(
             hung=self._hung,
@@ -80,7 +79,7 @@ class Acquisition:
             written_before_kill=self._safe(),
             told=told,
             account=account,
-            reckoning=reckoning,
+            outcome=outcome,
             files=_without_parts_of_masters(files),
             recovered=saved,
             left=self._names(),

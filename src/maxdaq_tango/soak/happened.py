@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
-from maxdaq_tango.detectors.simulation.reckoning import Reckoning
+from maxdaq_tango.detectors.simulation.expected_outcome import ExpectedOutcome
 from maxdaq_tango.files import Recovered
 from maxdaq_tango.model import Receipt, Verdict
 from maxdaq_tango.soak.evidence import FileEvidence
@@ -53,7 +53,7 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
     """Frames that had been written so long before the kill that every one of them must be safe."""
     told: Told = Told()
     account: SeriesAccount | None = None
-    reckoning: Reckoning | None = None
+    outcome: ExpectedOutcome | None = None
     files: tuple[FileEvidence, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     left: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from maxdaq_tango.detectors.simulation.reckoning import Reckoning, disagreements, unaccounted
+from maxdaq_tango.detectors.simulation.expected_outcome import ExpectedOutcome, disagreements, unaccounted
 from maxdaq_tango.model import Receipt, Verdict
 from maxdaq_tango.soak.happened import COUNTERS, Happened, Told
 from maxdaq_tango.soak.menu import Group
@@ -25,13 +25,13 @@ def judge(recipe: Recipe, happened: Happened) -> list[str]:
         return [*found, *_refused(happened)]
     if happened.refusal:
         return [*found, f"Arm was refused: {happened.refusal}"]
-    if happened.reckoning is None:
+    if happened.outcome is None:
         return [*found, "the sender has no account of it"]
     found += [problem for file in happened.files for problem in file.problems]
-    found += _strangers(happened, happened.reckoning)
+    found += _strangers(happened, happened.outcome)
     if happened.killed:
-        return found + list(_killed(recipe, happened, happened.reckoning))
-    return found + list(_ended(recipe, happened, happened.reckoning))
+        return found + list(_killed(recipe, happened, happened.outcome))
+    return found + list(_ended(recipe, happened, happened.outcome))
 
 
 def _refused(happened: Happened) -> Iterator[str]:
@@ -43,20 +43,20 @@ def _refused(happened: Happened) -> Iterator[str]:
         yield f"a refused Arm has left {', '.join(happened.left)}"
 
 
-def _strangers(happened: Happened, reckoning: Reckoning) -> Iterator[str]:
+def _strangers(happened: Happened, outcome: ExpectedOutcome) -> Iterator[str]:
     """No file may hold a frame that never left."""
     for file in happened.files:
-        if odd := sorted(file.numbers - reckoning.kept):
+        if odd := sorted(file.numbers - outcome.kept):
             yield f"{file.file} holds frames that never left, or not intact: {odd[:20]}"
 
 
-def _ended(recipe: Recipe, happened: Happened, reckoning: Reckoning) -> Iterator[str]:
+def _ended(recipe: Recipe, happened: Happened, outcome: ExpectedOutcome) -> Iterator[str]:
     told = happened.told
     receipt = told.receipt_of_receiver
     if receipt is None:
         yield f"there is no receipt; the controller says {told.verdict}: {'; '.join(told.reasons)}"
         return
-    yield from _by_the_rules(recipe, receipt, reckoning)
+    yield from _by_the_rules(recipe, receipt, outcome)
     yield from _tango(recipe, told, receipt)
     if not receipt.file:
         if happened.files:
@@ -76,20 +76,20 @@ def _ended(recipe: Recipe, happened: Happened, reckoning: Reckoning) -> Iterator
         yield f"a finished run has left {', '.join(happened.left)}"
 
 
-def _by_the_rules(recipe: Recipe, receipt: Receipt, reckoning: Reckoning) -> list[str]:
+def _by_the_rules(recipe: Recipe, receipt: Receipt, outcome: ExpectedOutcome) -> list[str]:
     """Of the account. What was ended by somebody may also have ended by itself before."""
-    plain = disagreements(receipt, reckoning)
+    plain = disagreements(receipt, outcome)
     if not plain or recipe.end is End.ITSELF:
         return plain
     if recipe.end is End.STOP:
-        verdict = Verdict.COMPLETE if len(reckoning.kept) == reckoning.expected else Verdict.INCOMPLETE
-        by_itself = disagreements(receipt, msgspec.structs.replace(reckoning, verdict=verdict))
+        verdict = Verdict.COMPLETE if len(outcome.kept) == outcome.expected else Verdict.INCOMPLETE
+        by_itself = disagreements(receipt, msgspec.structs.replace(outcome, verdict=verdict))
         return by_itself and plain
     found = unaccounted(receipt)
     if receipt.verdict is not Verdict.ABORTED:
         found.append(f"the verdict is {receipt.verdict.value} after an abort")
-    if receipt.frames_written > len(reckoning.kept):
-        found.append(f"{receipt.frames_written} frames written, and {len(reckoning.kept)} left")
+    if receipt.frames_written > len(outcome.kept):
+        found.append(f"{receipt.frames_written} frames written, and {len(outcome.kept)} left")
     return found
 
 
@@ -111,7 +111,7 @@ def _tango(recipe: Recipe, told: Told, receipt: Receipt) -> Iterator[str]:
             yield f"{attribute} is {told.counters.get(attribute)}, and {field} in the receipt {getattr(receipt, field)}"
 
 
-def _killed(recipe: Recipe, happened: Happened, reckoning: Reckoning) -> Iterator[str]:
+def _killed(recipe: Recipe, happened: Happened, outcome: ExpectedOutcome) -> Iterator[str]:
     for one in happened.recovered:
         if one.problem:
             yield f"{one.part} could not be recovered: {one.problem}"
@@ -128,8 +128,8 @@ def _killed(recipe: Recipe, happened: Happened, reckoning: Reckoning) -> Iterato
             continue
         if len(file.numbers) != file.receipt.frames_written:
             yield f"{file.file} holds {len(file.numbers)} frames, and its receipt says {file.receipt.frames_written}"
-        if file.receipt.verdict is Verdict.COMPLETE and reckoning.kept - file.numbers:
-            yield f"{file.file} says COMPLETE without {sorted(reckoning.kept - file.numbers)[:20]}"
+        if file.receipt.verdict is Verdict.COMPLETE and outcome.kept - file.numbers:
+            yield f"{file.file} says COMPLETE without {sorted(outcome.kept - file.numbers)[:20]}"
     if recipe.end is End.KILL_ENGINE and not any(name == "scan.h5" for name in happened.left):
         told = happened.told
         if told.verdict is not Verdict.FAILED or told.state_of_receiver != "FAULT":

@@ -20,7 +20,7 @@ from engine_owner import WAIT_S, Owner
 from maxdaq_tango.errors import EngineError
 from maxdaq_tango.files import check_file
 from maxdaq_tango.model import AcquisitionState, Verdict
-from maxdaq_tango.pipeline.undead import end_within, is_set_aside, reap
+from maxdaq_tango.pipeline.unkillable import end_within, is_set_aside, reap
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_on_a_disk_that_is_frozen_the_device_hears_of_it_and_the_next_run_is_tak
     assert told["frozen"]
     assert told["fault_s"] < 10
     assert told["fault"] == "the receiver engine was killed and does not die: a file system may not answer it"
-    assert (told["idle"], told["another"], told["next"], told["undead"]) == (True, True, "COMPLETE", True)
+    assert (told["idle"], told["another"], told["next"], told["unkillable"]) == (True, True, "COMPLETE", True)
     assert told["left"] == []
     assert told["recovered"] == ["", True, []]
 

@@ -1,7 +1,7 @@
 """What the receiver makes of each fault of a stream, for each wire format: the receipt beside the sender's own account.
 
 This table is the documented outcome: docs/explanations/hostile-streams.md says the same in words. What follows of it
-for each frame is reckoned in `detectors/simulation/reckoning.py`, by which `maxdaq soak` judges as well.
+for each frame is worked out in `detectors/simulation/expected_outcome.py`, by which `maxdaq soak` judges as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from maxdaq_tango.detectors.eiger.simulator import SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_server import EigerSimulatorServer
 from maxdaq_tango.detectors.simulation import Faults, SeriesAccount
 from maxdaq_tango.detectors.simulation.damage import json_bomb, packed
+from maxdaq_tango.detectors.simulation.expected_outcome import ExpectedOutcome, disagreements, expect_outcome, over_at
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
-from maxdaq_tango.detectors.simulation.reckoning import Reckoning, disagreements, over_at, reckon
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.detectors.simulation.stins_server import StinsServer
 from maxdaq_tango.explain.causes import explain
@@ -226,13 +226,13 @@ def test_the_receipt_agrees_with_the_account_of_the_sender(
         until = over_at(faults, COUNT, series_known=False, grace_s=GRACE_S)
         account = sender.account(wait=until == COUNT and not named)
 
-    reckoning = reckon(faults, account, COUNT, grace_s=GRACE_S, named_by_stream=named)
-    assert reckoning.verdict is case.verdict
-    assert disagreements(receipt, reckoning) == []
+    outcome = expect_outcome(faults, account, COUNT, grace_s=GRACE_S, named_by_stream=named)
+    assert outcome.verdict is case.verdict
+    assert disagreements(receipt, outcome) == []
     for name, count in case.told.items():
         assert getattr(receipt, name) == count, (name, receipt)
     assert case.reason in " ".join(receipt.reasons)
-    assert_file(receipt, reckoning)
+    assert_file(receipt, outcome)
     assert_cause(receipt, case.cause)
     assert not list(harness.folder.parent.glob("outside*"))
 
@@ -247,9 +247,9 @@ def assert_cause(receipt: Receipt, rule: str) -> None:
     assert not rule or causes[0].rule == rule, causes
 
 
-def assert_file(receipt: Receipt, reckoning: Reckoning) -> None:
+def assert_file(receipt: Receipt, outcome: ExpectedOutcome) -> None:
     """Row by row: those that are valid are those that were kept, and they hold the pixels of their exposure."""
-    kept = reckoning.kept
+    kept = outcome.kept
     if not receipt.file:
         assert not kept
         return
@@ -257,7 +257,7 @@ def assert_file(receipt: Receipt, reckoning: Reckoning) -> None:
         data = file[receipt.dataset]
         valid = set(np.flatnonzero(data.parent["daq/frame_valid"][...]).tolist()) if len(data) else set()
         assert valid == kept
-        for row, exposure in reckoning.stored.items():
+        for row, exposure in outcome.stored.items():
             assert np.array_equal(data[row], PATTERN.frame(exposure)), (row, exposure)
         for row in set(range(len(data))) - kept:
             assert np.all(data[row] == np.iinfo(data.dtype).max), row

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from maxdaq_tango.detectors.simulation import SeriesAccount
-from maxdaq_tango.detectors.simulation.reckoning import reckon
+from maxdaq_tango.detectors.simulation.expected_outcome import expect_outcome
 from maxdaq_tango.files import Recovered
 from maxdaq_tango.model import Receipt, StreamFormat, TriggerMode, Verdict
 from maxdaq_tango.soak.evidence import FileEvidence
@@ -74,7 +74,7 @@ def happened(receipt: Receipt, account: SeriesAccount = ACCOUNT, state: str = "O
     return Happened(
         told=more.pop("told", told_of(receipt, state)),
         account=account,
-        reckoning=reckon(Faults(), account, COUNT, series_known=True, stopped=stopped),
+        outcome=expect_outcome(Faults(), account, COUNT, series_known=True, stopped=stopped),
         files=more.pop("files", (FileEvidence(file=FILE, receipt=receipt, numbers=numbers),)),
         left=more.pop("left", ("scan.h5",)),
         **more,

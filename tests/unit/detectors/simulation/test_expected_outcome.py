@@ -6,7 +6,13 @@ import msgspec
 import pytest
 
 from maxdaq_tango.detectors.simulation import Faults, SeriesAccount
-from maxdaq_tango.detectors.simulation.reckoning import Reckoning, disagreements, over_at, reckon, unaccounted
+from maxdaq_tango.detectors.simulation.expected_outcome import (
+    ExpectedOutcome,
+    disagreements,
+    expect_outcome,
+    over_at,
+    unaccounted,
+)
 from maxdaq_tango.model import Encoding, Receipt, Verdict
 
 COUNT = 12
@@ -17,15 +23,15 @@ def account(**fields: object) -> SeriesAccount:
     return msgspec.structs.replace(ALL, **fields)
 
 
-def reckoned(words: str = "", book: SeriesAccount = ALL, **options: object) -> Reckoning:
-    return reckon(Faults.parse(words.split()), book, COUNT, series_known=True, **options)  # type: ignore[arg-type]
+def outcome(words: str = "", book: SeriesAccount = ALL, **options: object) -> ExpectedOutcome:
+    return expect_outcome(Faults.parse(words.split()), book, COUNT, series_known=True, **options)  # type: ignore[arg-type]
 
 
 GOOD = Receipt(verdict=Verdict.COMPLETE, series="1", frames_expected=COUNT, frames_written=COUNT)
 
 
 def test_a_series_in_good_health_is_complete_and_each_frame_is_its_own_exposure() -> None:
-    good = reckoned()
+    good = outcome()
     assert (good.verdict, good.stored) == (Verdict.COMPLETE, {number: number for number in range(COUNT)})
     assert disagreements(GOOD, good) == []
 
@@ -38,24 +44,24 @@ def test_a_wrong_block_length_is_seen_where_there_are_blocks(
     encoding: Encoding, wrong: set[int], corrupt: set[int]
 ) -> None:
     book = account(intact=((0, 4), (6, 11)), damaged=((5, 5),))
-    told = reckoned("block_length_frames=5", book, encoding=encoding)
+    told = outcome("block_length_frames=5", book, encoding=encoding)
     assert (told.wrong, told.corrupt) == (wrong, corrupt)
     assert told.verdict is (Verdict.COMPLETE if wrong else Verdict.INCOMPLETE)
 
 
 def test_of_several_faults_on_one_frame_the_first_counts() -> None:
     book = account(intact=((0, 4), (6, 11)), damaged=((5, 5),))
-    told = reckoned("bomb=5 corrupt_frames=5", book)
+    told = outcome("bomb=5 corrupt_frames=5", book)
     assert (told.wrong, told.corrupt, 5 in told.kept) == (frozenset(), frozenset(), False)
 
 
 def test_numbers_that_begin_again_are_stored_once_with_the_first_exposure() -> None:
     book = account(intact=((0, 3),), renumbered=((4, 11, 0),))
-    assert reckoned("restart_at=4", book).stored == {**{n: n for n in range(4)}, **{n: n + 4 for n in range(4, 8)}}
+    assert outcome("restart_at=4", book).stored == {**{n: n for n in range(4)}, **{n: n + 4 for n in range(4, 8)}}
 
 
 def test_what_a_thief_took_is_missing() -> None:
-    told = reckoned("thief=4", account(stolen=((5, 5), (7, 7))))
+    told = outcome("thief=4", account(stolen=((5, 5), (7, 7))))
     assert told.kept == set(range(COUNT)) - {5, 7}
 
 
@@ -78,8 +84,8 @@ def test_when_a_run_is_over(words: str, known: bool, until: int) -> None:
 
 def test_a_stopped_series_is_aborted_unless_all_had_come() -> None:
     half = account(frames_made=6, intact=((0, 5),))
-    assert reckoned("", half, stopped=True).verdict is Verdict.ABORTED
-    assert reckoned("", ALL, stopped=True).verdict is Verdict.COMPLETE
+    assert outcome("", half, stopped=True).verdict is Verdict.ABORTED
+    assert outcome("", ALL, stopped=True).verdict is Verdict.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_a_stopped_series_is_aborted_unless_all_had_come() -> None:
     ],
 )
 def test_a_receipt_that_says_anything_else_is_found_out(change: dict[str, object], words: str) -> None:
-    found = disagreements(msgspec.structs.replace(GOOD, **change), reckoned())
+    found = disagreements(msgspec.structs.replace(GOOD, **change), outcome())
     assert words in "; ".join(found)
 
 

@@ -14,13 +14,11 @@ import msgspec
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
 from maxdaq_tango.detectors.simulation.delivery import Damage, damage_of
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.kernels.framing import FRAMED
 from maxdaq_tango.model import Encoding, Receipt, Verdict
 
-FRAMED = frozenset({Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5})
-"""Packings with block lengths, in which a wrong one can be seen from outside."""
 
-
-class Reckoning(msgspec.Struct, frozen=True, kw_only=True):
+class ExpectedOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the receipt and the file must say. Frames are numbers, as in their messages."""
 
     expected: int
@@ -61,7 +59,7 @@ def over_at(faults: Faults, expected: int, *, series_known: bool, grace_s: float
     return min(ends)
 
 
-def reckon(
+def expect_outcome(
     faults: Faults,
     account: SeriesAccount,
     expected: int,
@@ -71,7 +69,7 @@ def reckon(
     named_by_stream: bool = False,
     grace_s: float = 2.0,
     stopped: bool = False,
-) -> Reckoning:
+) -> ExpectedOutcome:
     """The outcome of a series of `expected` frames. The account must be final where the run took all of the series.
 
     `encoding` is that of the wire, `named_by_stream` = the stream names the file, `stopped` = somebody ended the series
@@ -101,7 +99,7 @@ def reckon(
     verdict = Verdict.COMPLETE if len(kept) == expected else Verdict.INCOMPLETE
     if stopped and len(kept | corrupt) < expected:
         verdict = Verdict.ABORTED
-    return Reckoning(
+    return ExpectedOutcome(
         expected=expected,
         verdict=Verdict.FAILED if failed else verdict,
         stored=stored,
@@ -116,28 +114,28 @@ def seen_as(damage: Damage, encoding: Encoding) -> Damage:
     return Damage.BITS if damage is Damage.BLOCK_LENGTH and encoding not in FRAMED else damage
 
 
-def disagreements(receipt: Receipt, reckoning: Reckoning) -> list[str]:
+def disagreements(receipt: Receipt, outcome: ExpectedOutcome) -> list[str]:
     """Where a receipt says something else; [] when it agrees."""
-    kept, found = reckoning.kept, []
-    if receipt.verdict is not reckoning.verdict:
-        found.append(f"the verdict is {receipt.verdict.value}, and should be {reckoning.verdict.value}")
+    kept, found = outcome.kept, []
+    if receipt.verdict is not outcome.verdict:
+        found.append(f"the verdict is {receipt.verdict.value}, and should be {outcome.verdict.value}")
     if receipt.frames_written != len(kept):
         found.append(f"{receipt.frames_written} frames written, and should be {len(kept)}")
-    if set(receipt.frames_corrupt_numbers) != reckoning.corrupt:
-        told, wanted = sorted(receipt.frames_corrupt_numbers), sorted(reckoning.corrupt)
+    if set(receipt.frames_corrupt_numbers) != outcome.corrupt:
+        told, wanted = sorted(receipt.frames_corrupt_numbers), sorted(outcome.corrupt)
         found.append(f"corrupt are {told[:20]}, and should be {wanted[:20]}")
     if bool(receipt.reasons) != (receipt.verdict is not Verdict.COMPLETE):
         found.append(f"verdict {receipt.verdict.value} with the reasons {list(receipt.reasons)}")
-    if reckoning.verdict is not Verdict.FAILED:
+    if outcome.verdict is not Verdict.FAILED:
         # What comes behind the header of another series is late where it had arrived by then, and missing where not.
         missing, late = numbers(receipt.frames_missing_ranges), numbers(receipt.frames_late_ranges)
-        wanted_blank = set(range(reckoning.expected)) - kept - reckoning.corrupt
+        wanted_blank = set(range(outcome.expected)) - kept - outcome.corrupt
         if missing | late != wanted_blank:
             odd = sorted((missing | late) ^ wanted_blank)
             found.append(f"missing and late are not what they should be, they differ in {odd[:20]}")
         if missing & late:
             found.append(f"both missing and late: {sorted(missing & late)[:20]}")
-        if late and reckoning.until >= reckoning.expected:
+        if late and outcome.until >= outcome.expected:
             found.append(f"late without a reason: {sorted(late)[:20]}")
     return found + unaccounted(receipt)
 
