@@ -83,7 +83,7 @@ def claim(part: Path) -> bool:
                 continue
             return taken
         try:
-            os.write(handle, text)
+            _write_record(handle, path, text)
         finally:
             os.close(handle)
         return True
@@ -115,11 +115,22 @@ def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
         if living_owner(part) is not None:
             return False
         fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(text)
+        with fresh.open("wb", buffering=0) as file:
+            _write_record(file.fileno(), fresh, text)
         os.replace(fresh, path)
         return True
     finally:
         os.close(handle)
+
+
+def _write_record(handle: int, path: Path, text: bytes) -> None:
+    """All of it or none: half a record would keep everybody away for BEING_WRITTEN_S. OSError."""
+    try:
+        if os.write(handle, text) != len(text):  # a disk may take a part of it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def release(part: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -328,6 +329,38 @@ def test_an_owner_is_known_by_its_start_and_its_host(tmp_path: Path) -> None:
     assert claim(part)
     release(part)
     release(part)
+
+
+CLAIMED_WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from maxdaq_tango.files.ownership import claim
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    claim(Path(sys.argv[1]))
+except OSError as error:
+    print(error.errno)
+"""
+
+
+@pytest.mark.lesson(7)
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize(("room", "told"), [(0, errno.EFBIG), (10, errno.ENOSPC)])
+def test_a_disk_without_room_for_its_record_makes_nobody_an_owner(
+    tmp_path: Path, room: int, told: int, dead: bool
+) -> None:
+    part = tmp_path / ".a.h5.part"
+    if dead:
+        assert claim(part)
+        ours = owner_path(part).read_bytes().replace(b'"started":', b'"started":1')
+        owner_path(part).write_bytes(ours)
+    command = [sys.executable, "-c", CLAIMED_WITHOUT_ROOM, str(part), str(room)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [str(told)]
+    assert [path.name for path in tmp_path.iterdir()] == [owner_path(part).name] * dead
+    assert living_owner(part) is None
+    assert claim(part)
 
 
 def test_a_process_that_is_dead_but_not_waited_for_owns_nothing(tmp_path: Path) -> None:
