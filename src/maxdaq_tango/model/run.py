@@ -84,6 +84,8 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     """On which all threads that take frames stay, and the processes that write; () = wherever they may."""
     messages_ahead: int = 0
     """Messages that ZeroMQ may hold for each connection."""
+    receive_buffer_bytes: int = 0
+    """Of the system, for each connection."""
     batch_messages: int = 0
     """Messages that are worked on between two looks at everything else."""
     slab_bytes: int = 0

@@ -51,15 +51,17 @@ class Source:
         ahead_bytes: int,
         frame_nbytes: int,
         messages_ahead: int = 0,
+        receive_buffer_bytes: int = 0,
         most_nbytes: int = -1,
         server_key: str = "",
         key_file: str = "",
     ) -> None:
         """`ahead_bytes` may wait in ZeroMQ, which counts messages: of `frame_nbytes` at most, as far as is known.
 
-        `messages_ahead` says how many, whatever that makes; 0 = as many as fit. A message part of more than
-        `most_nbytes` is never received: ZeroMQ closes the connection before it takes memory for it, and `mend` makes a
-        new one; what was on its way is gone. -1 = any. `server_key` and `key_file` as `curve.identify` takes them.
+        `messages_ahead` says how many, whatever that makes; 0 = as many as fit. `receive_buffer_bytes` are asked of the
+        system, which has a limit of its own; 0 = what it likes. A message part of more than `most_nbytes` is never
+        received: ZeroMQ closes the connection before it takes memory for it, and `mend` makes a new one; what was on
+        its way is gone. -1 = any. `server_key` and `key_file` as `curve.identify` takes them.
         """
         self.endpoint = endpoint
         self.bytes_received = 0
@@ -82,6 +84,8 @@ class Source:
         """Messages in ZeroMQ's own queue."""
         self.socket.set(zmq.RCVHWM, self.most_ahead)
         self.socket.set(zmq.MAXMSGSIZE, most_nbytes)
+        if receive_buffer_bytes:
+            self.socket.set(zmq.RCVBUF, receive_buffer_bytes)
         self.socket.linger = 0
         self.socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)

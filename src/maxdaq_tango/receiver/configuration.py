@@ -138,6 +138,7 @@ MOST_OF_PINNED = {
     "sockets": 16,
     "io_threads": 16,
     "messages_ahead": 1_000_000,
+    "receive_buffer_bytes": 1 << 30,
     "batch_messages": 100_000,
     "slab_bytes": 1 << 30,
 }
@@ -145,6 +146,7 @@ PROPERTY_OF_PINNED = {
     "sockets": "Sockets",
     "io_threads": "IoThreads",
     "messages_ahead": "MessagesAhead",
+    "receive_buffer_bytes": "ReceiveBuffer",
     "batch_messages": "BatchMessages",
     "slab_bytes": "SlabSize",
 }

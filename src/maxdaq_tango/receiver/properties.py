@@ -99,6 +99,12 @@ class ReceiverProperties:
         default_value=0,
         doc="Messages that ZeroMQ may hold for each connection; 0 = as many as its share of the memory, 1000 at most.",
     )
+    ReceiveBuffer = device_property(
+        dtype=int,
+        default_value=0,
+        doc="Bytes that the system holds for each connection, as far as net.core.rmem_max allows; 0 = 4 MiB for frames "
+        "of up to 1 MiB where that is allowed, else what the system likes.",
+    )
     BatchMessages = device_property(
         dtype=int, default_value=0, doc="Messages worked on between two looks at all else; 0 = 64, 1 MiB at most."
     )
@@ -143,6 +149,7 @@ class ReceiverProperties:
                     io_threads=int(self.IoThreads),
                     cores=tuple(int(core) for core in self.Cores),
                     messages_ahead=int(self.MessagesAhead),
+                    receive_buffer_bytes=int(self.ReceiveBuffer),
                     batch_messages=int(self.BatchMessages),
                     slab_bytes=int(self.SlabSize),
                     checkpoint_s=self.CheckpointInterval,

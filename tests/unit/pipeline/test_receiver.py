@@ -72,6 +72,7 @@ def test_what_is_decided_is_told_while_the_series_runs_and_in_the_receipt(
     harness.prepare(backend=FileBackend(backend), pool_workers=2, frame_nbytes=np.dtype("u2").itemsize * 1200)
     decisions = dict(harness.reports[-1].decisions)
     assert decisions.pop("io threads").endswith("cores")
+    assert decisions.pop("receive buffer").startswith(("4096 KiB (", "left to the system (net.core.rmem_max is"))
     assert decisions == {
         "sockets": "1 for each source (the data rate is not known)",
         "messages ahead": "1000",

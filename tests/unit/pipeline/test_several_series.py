@@ -23,7 +23,12 @@ from maxdaq_tango.model import (
     Verdict,
 )
 from maxdaq_tango.pipeline.collector import numbered
-from maxdaq_tango.pipeline.sources import MOST_SOCKETS, choose_sockets
+from maxdaq_tango.pipeline.sources import (
+    MOST_SOCKETS,
+    RECEIVE_BUFFER_BYTES,
+    choose_receive_buffer,
+    choose_sockets,
+)
 from receiving import SHAPE, WAIT_S, Harness, pixels, slow_writes, stored
 
 
@@ -213,16 +218,45 @@ class TestSeveralSockets:
         assert choose_sockets(RunRequest(**{**to_dict(request), "pinned": Pinned(sockets=7)})).per_source == 7
 
 
+@pytest.mark.parametrize(
+    ("nbytes", "limit", "expected", "why"),
+    [
+        (200_000, "4194304", RECEIVE_BUFFER_BYTES, "small frames"),
+        (1 << 20, "9000000", RECEIVE_BUFFER_BYTES, "small frames"),
+        ((1 << 20) + 1, "9000000", 0, "large frames"),
+        (None, "9000000", 0, "not known"),
+        (200_000, "212992", 0, "net.core.rmem_max is 212992"),
+        (200_000, "odd", 0, "limit is not known"),
+        (200_000, None, 0, "limit is not known"),
+    ],
+)
+def test_small_frames_get_a_large_receive_buffer_where_the_system_grants_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nbytes: int | None, limit: str | None, expected: int, why: str
+) -> None:
+    path = tmp_path / "rmem_max"
+    if limit is not None:
+        path.write_text(limit)
+    monkeypatch.setattr("maxdaq_tango.pipeline.sources.BUFFER_LIMIT", path)
+    request = RunRequest(sources=("tcp://a:1",), stream_format=StreamFormat.STINS, frame_nbytes=nbytes)
+    chosen = choose_receive_buffer(request)
+    assert (chosen.nbytes, why in chosen.reason) == (expected, True)
+    pinned = RunRequest(**{**to_dict(request), "pinned": Pinned(receive_buffer_bytes=70_000)})
+    assert choose_receive_buffer(pinned) == (70_000, "asked for")
+
+
 def to_dict(request: RunRequest) -> dict[str, Any]:
     return {name: getattr(request, name) for name in RunRequest.__struct_fields__}
 
 
 def test_everything_that_is_pinned_is_kept_to_and_told(harness: Harness) -> None:
-    pinned = Pinned(messages_ahead=17, batch_messages=5, slab_bytes=1 << 20, checkpoint_s=0.25)
+    pinned = Pinned(
+        messages_ahead=17, receive_buffer_bytes=128 << 10, batch_messages=5, slab_bytes=1 << 20, checkpoint_s=0.25
+    )
     harness.prepare(pinned=pinned, backend=FileBackend.DIRECT, pool_workers=1, compression=Compression.NONE)
     harness.sender.series(40)
     decisions = harness.receipt().decisions
     assert decisions["messages ahead"] == "17"
+    assert decisions["receive buffer"] == "128 KiB (asked for)"
     assert decisions["batch"].startswith("5 messages")
     assert "slabs of 1 MiB" in decisions["backend"]
     assert "checkpoints each 0.25 s (asked for)" in decisions["backend"]

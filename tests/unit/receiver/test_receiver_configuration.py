@@ -55,6 +55,7 @@ def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
         ({"engines": 0}, "Engines.*1 to 16"),
         ({"pinned": Pinned(sockets=17)}, "Sockets to 17.*0 .automatic. to 16"),
         ({"pinned": Pinned(messages_ahead=-1)}, "MessagesAhead"),
+        ({"pinned": Pinned(receive_buffer_bytes=2 << 30)}, "ReceiveBuffer.*0 .automatic. to 1073741824"),
         ({"pinned": Pinned(batch_messages=-1)}, "BatchMessages"),
         ({"pinned": Pinned(slab_bytes=5000)}, "SlabSize.*multiple of 4096"),
         ({"pinned": Pinned(slab_bytes=1 << 31)}, "SlabSize"),
