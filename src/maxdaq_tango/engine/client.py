@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.engine.counters import CountersMemory, create_counters_file
+from maxdaq_tango.engine.environment import engine_environment
 from maxdaq_tango.engine.last_words import receipt_of_the_dead
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
@@ -222,7 +223,7 @@ class EngineClient:
                 command,
                 pass_fds=(theirs.fileno(), counters_fd, blackbox_fd),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env=engine_environment(os.environ),
             )
             self._counters, self._blackbox = CountersMemory(counters_fd), BlackBox(blackbox_fd)
         except OSError as error:
