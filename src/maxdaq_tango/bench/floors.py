@@ -14,7 +14,6 @@ from maxdaq_tango.bench.direct_file import SLAB, DirectFile, Slabs
 from maxdaq_tango.bench.payload import Payload
 from maxdaq_tango.bench.talk import Done, Go, Prepare
 from maxdaq_tango.kernels.compression import compress_bslz4
-from maxdaq_tango.pipeline.sources import choose_receive_buffer
 
 COPY_BELOW = 32_768
 """Bytes; smaller messages are received faster into a fresh `bytes` than as a ZeroMQ frame."""
@@ -24,22 +23,13 @@ AHEAD_BYTES = 256 << 20
 NOT_DIRECT = "the file system refuses O_DIRECT: the floors wrote through the page cache"
 
 
-def pull_socket(
-    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frame_nbytes: int, receive_buffer_bytes: int = 0
-) -> zmq.Socket[bytes]:
+def pull_socket(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frame_nbytes: int) -> zmq.Socket[bytes]:
     """A PULL socket that is on its way to the sender."""
     socket = context.socket(zmq.PULL)
-    if receive_buffer_bytes:
-        socket.set(zmq.RCVBUF, receive_buffer_bytes)
     socket.rcvhwm = max(4, min(1000, AHEAD_BYTES // frame_nbytes))
     socket.linger = 0
     socket.connect(endpoint)
     return socket
-
-
-def _floor_socket(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, frame_nbytes: int) -> zmq.Socket[bytes]:
-    """With all that ours has, or it would be no floor."""
-    return pull_socket(context, endpoint, frame_nbytes, choose_receive_buffer(frame_nbytes).nbytes)
 
 
 def bare_frames(socket: zmq.Socket[bytes], frame_nbytes: int) -> Iterator[bytes | memoryview]:
@@ -63,7 +53,7 @@ class Pull:
 
     def prepare(self, asked: Prepare) -> None:
         """Connect."""
-        self._socket = _floor_socket(self._context, asked.endpoint, self._nbytes)
+        self._socket = pull_socket(self._context, asked.endpoint, self._nbytes)
 
     def run(self, go: Go) -> Done:
         """One series."""
@@ -86,7 +76,7 @@ class PullWrite:
 
     def prepare(self, asked: Prepare) -> None:
         """Connect; the file is made with the first frame, as by everybody."""
-        self._socket = _floor_socket(self._context, asked.endpoint, self._nbytes)
+        self._socket = pull_socket(self._context, asked.endpoint, self._nbytes)
         self._path = Path(asked.path)
 
     def run(self, go: Go) -> Done:

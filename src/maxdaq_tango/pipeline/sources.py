@@ -73,16 +73,16 @@ class ReceiveBuffer(NamedTuple):
     reason: str
 
 
-def choose_receive_buffer(frame_nbytes: int | None, pinned_bytes: int = 0) -> ReceiveBuffer:
+def choose_receive_buffer(request: RunRequest) -> ReceiveBuffer:
     """A large one from the beginning for small frames, where the system grants it.
 
     Where its limit is lower, asking would leave the connection with less than the system finds by itself.
     """
-    if pinned_bytes:
-        return ReceiveBuffer(pinned_bytes, "asked for")
-    if not frame_nbytes:
+    if request.pinned.receive_buffer_bytes:
+        return ReceiveBuffer(request.pinned.receive_buffer_bytes, "asked for")
+    if not request.frame_nbytes:
         return ReceiveBuffer(0, "the frame size is not known")
-    if frame_nbytes * LEAST_IN_BUFFER > RECEIVE_BUFFER_BYTES:
+    if request.frame_nbytes * LEAST_IN_BUFFER > RECEIVE_BUFFER_BYTES:
         return ReceiveBuffer(0, "large frames")
     try:
         limit = int(BUFFER_LIMIT.read_text())
@@ -128,7 +128,7 @@ class SourceSet:
         ahead = min(shares.sockets, AHEAD_BYTES) if request.frame_nbytes else shares.sockets
         self._ahead_bytes = ahead // (len(request.sources) * self._sockets.per_source)
         self._frame_nbytes = request.frame_nbytes or ASSUMED_FRAME_NBYTES
-        self._receive_buffer = choose_receive_buffer(request.frame_nbytes, request.pinned.receive_buffer_bytes)
+        self._receive_buffer = choose_receive_buffer(request)
         self._most_nbytes = largest_part_nbytes(request)
         self._batch = request.pinned.batch_messages or BATCH
         self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))

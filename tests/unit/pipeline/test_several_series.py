@@ -237,9 +237,11 @@ def test_small_frames_get_a_large_receive_buffer_where_the_system_grants_it(
     if limit is not None:
         path.write_text(limit)
     monkeypatch.setattr("maxdaq_tango.pipeline.sources.BUFFER_LIMIT", path)
-    chosen = choose_receive_buffer(nbytes)
+    request = RunRequest(sources=("tcp://a:1",), stream_format=StreamFormat.STINS, frame_nbytes=nbytes)
+    chosen = choose_receive_buffer(request)
     assert (chosen.nbytes, why in chosen.reason) == (expected, True)
-    assert choose_receive_buffer(nbytes, 70_000) == (70_000, "asked for")
+    pinned = RunRequest(**{**to_dict(request), "pinned": Pinned(receive_buffer_bytes=70_000)})
+    assert choose_receive_buffer(pinned) == (70_000, "asked for")
 
 
 def to_dict(request: RunRequest) -> dict[str, Any]:
