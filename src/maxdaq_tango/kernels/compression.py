@@ -88,7 +88,7 @@ def decode_pixels(format: FrameFormat, blobs: Sequence[Buffer]) -> npt.NDArray[A
         if len(blobs) == 1:
             return _decode_chunk(format, blobs[0]).reshape(format.shape)
         return _join([_decode_chunk(format, blob) for blob in blobs], format)
-    except (RuntimeError, ValueError, TypeError, MemoryError, BufferError) as error:
+    except (RuntimeError, ValueError, TypeError, MemoryError, BufferError, OverflowError) as error:
         raise WireError(f"unpack {format.encoding} pixels", answer=str(error), accepted="undamaged data") from error
 
 

@@ -28,6 +28,8 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Encoding, FrameFormat
 
 HEADER_NBYTES = 12
+MOST_BLOCK_NBYTES = (1 << 31) - 1
+"""The packages that unpack take the block size for a C int, and say OverflowError."""
 
 _unpack_header = struct.Struct(">QI").unpack_from
 _unpack_length = struct.Struct(">I").unpack_from
@@ -52,8 +54,8 @@ def check_framing(format: FrameFormat, view: memoryview) -> None:
     if stated != expected:
         raise _refused(format, f"{size} bytes", f"a chunk that states {expected} bytes, not {stated}")
     unit = 1 if format.encoding is Encoding.LZ4_HDF5 else 8 * format.item_nbytes
-    if not block or block % unit:
-        raise _refused(format, f"block size {block}", f"a multiple of {unit} bytes")
+    if not block or block % unit or block > MOST_BLOCK_NBYTES:
+        raise _refused(format, f"block size {block}", f"a multiple of {unit} bytes, up to {MOST_BLOCK_NBYTES}")
     if (size - HEADER_NBYTES) * _MOST_GROWTH[format.encoding] < expected:
         raise _refused(format, f"{size} bytes", f"blocks that can hold {expected} bytes of pixels")
     tail = expected % unit

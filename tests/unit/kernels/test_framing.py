@@ -135,6 +135,30 @@ def test_a_chunk_with_no_block_in_it_is_refused_whatever_its_raw_tail(encoding: 
                 check_framing(format, memoryview(blob))
 
 
+@pytest.mark.lesson(11)
+@pytest.mark.parametrize("encoding", [Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_blocks_of_more_than_an_int_holds_are_refused(encoding: Encoding, dtype: str) -> None:
+    """Found by the fuzzer: one pixel in blocks of 4 GiB passed, and the package that unpacks it had no int for that."""
+    format = FrameFormat((1, 1), dtype, encoding)
+    tail = (
+        bytes(format.nbytes)
+        if encoding is not Encoding.LZ4_HDF5
+        else encode_pixels(np.ones((1, 1), dtype), encoding)[12:]
+    )
+    for block, fits in ((1 << 30, True), ((1 << 31) - 64, True), (1 << 31, False), ((1 << 32) - 64, False)):
+        blob = format.nbytes.to_bytes(8, "big") + block.to_bytes(4, "big") + tail
+        if fits:
+            check_framing(format, memoryview(blob))
+            if encoding is not Encoding.BSZSTD or HAS_BSZSTD:
+                assert decode_pixels(format, [blob]).shape == (1, 1)
+            continue
+        with pytest.raises(WireError, match=f"block size {block}"):
+            check_framing(format, memoryview(blob))
+        with pytest.raises(WireError, match=f"block size {block}"):
+            decode_pixels(format, [blob])
+
+
 def test_the_error_says_where_the_lengths_lead() -> None:
     blob = packed(Encoding.BSLZ4)
     with pytest.raises(WireError, match=rf"{len(blob) - 1} bytes, and .* lead to byte {len(blob)}.*{BLOCKS} blocks"):
