@@ -20,6 +20,7 @@ import numpy.typing as npt
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.codec import bitshuffle
 from maxdaq_tango.kernels.framing import HEADER_NBYTES, check_framing
+from maxdaq_tango.kernels.unpacking import least_nbytes, unpack_into
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 
 BLOCK_NBYTES = 8192
@@ -106,10 +107,18 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
             return _pixels(format, _decode_lz4_block(data, format.chunk_nbytes))
         case Encoding.LZ4_HDF5:
             return _pixels(format, _decode_lz4_hdf5(format, data))
+        case Encoding.CBF | Encoding.MONO12P:
+            if len(data) < least_nbytes(format):
+                raise WireError(
+                    "unpack a frame", answer=f"{len(data)} bytes", accepted=f"{least_nbytes(format)} or more"
+                )
+            unpacked = np.empty(format.chunk_nbytes, np.uint8)
+            unpack_into(format, blob, unpacked.data)
+            return unpacked.view(format.dtype)
     raise WireError(
         "unpack a frame",
         answer=f"no decoder for {format.encoding} here",
-        accepted="none, bslz4, bszstd, lz4-block, lz4",
+        accepted="none, bslz4, bszstd, lz4-block, lz4, cbf, mono12p",
     )
 
 

@@ -20,9 +20,9 @@ class FileNaming(StrEnum):
 
 
 class Compression(StrEnum):
-    """How frames that come uncompressed are packed before they are stored.
+    """How frames that come uncompressed are packed before they are stored; or in a packing that no file holds.
 
-    Frames that the detector has compressed pass as they are, whatever is said here.
+    Frames that the detector has compressed otherwise pass as they are, whatever is said here.
     """
 
     NONE = "none"

@@ -16,15 +16,13 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from maxdaq_tango.errors import PipelineError, WireError
+from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels
 from maxdaq_tango.kernels.orientation import turned
 from maxdaq_tango.kernels.packing import pack_into, packed_room
+from maxdaq_tango.kernels.unpacking import UNPACKED_HERE, unpack_into
 from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation, Verification
 from maxdaq_tango.wire.blobs import lz4_block_to_hdf5
-
-STORABLE = frozenset({Encoding.NONE, Encoding.BSLZ4, Encoding.BSZSTD, Encoding.LZ4_HDF5})
-"""Packings that are HDF5 chunks as they are."""
 
 
 class Transform(Protocol):
@@ -64,6 +62,26 @@ class Lz4BlockAsChunk:
             raise WireError("re-frame LZ4 blocks", answer="a block longer than any of its pixels can be")
         blobs = tuple(lz4_block_to_hdf5(blob, nbytes) for blob in frame.blobs)
         return msgspec.structs.replace(frame, blobs=blobs, format=self.describe(frame.format))
+
+
+class Unpack:
+    """Packings that no file holds as they are become pixels."""
+
+    def describe(self, format: FrameFormat) -> FrameFormat:
+        """Only the packing changes."""
+        return _packed_as(format, Encoding.NONE)
+
+    def room(self, format: FrameFormat) -> int:
+        """The pixels."""
+        return format.nbytes
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Chunk by chunk, one right behind the other."""
+        format, nbytes = frame.format, frame.format.chunk_nbytes
+        blobs = [into[at * nbytes : (at + 1) * nbytes] for at in range(len(frame.blobs))]
+        for blob, place in zip(frame.blobs, blobs, strict=True):
+            unpack_into(format, blob, place)
+        return msgspec.structs.replace(frame, blobs=tuple(blobs), format=self.describe(format))
 
 
 class Verify:
@@ -182,27 +200,28 @@ def choose_transforms(
     compression: Compression,
     verify: Verification = Verification.FRAMING,
 ) -> list[Transform]:
-    """The steps that turn a frame of `format` as asked and make it storable; PipelineError when there is no way.
+    """The steps that turn a frame of `format` as asked and make it storable.
 
-    `compression` is for frames that come uncompressed. Compressed ones that are turned are packed again as bslz4; they
-    are unpacked for that, so there is nothing left to verify.
+    `compression` is for frames that come uncompressed, or in a packing that no file holds (cbf, mono12p). Compressed
+    ones that are turned are packed again as bslz4; they are unpacked for that, so there is nothing left to verify.
     """
-    packed = Encoding(compression.value) if format.encoding is Encoding.NONE else Encoding.BSLZ4
+    here = format.encoding in UNPACKED_HERE
+    packed = Encoding(compression.value) if here or format.encoding is Encoding.NONE else Encoding.BSLZ4
     packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]
+    if here:
+        return [Unpack(), *_turning(orientation), *packing]
     if not orientation.is_identity:
-        return [Orient(orientation), *packing]
+        return [*_turning(orientation), *packing]
     if format.encoding is Encoding.NONE:
         return packing
     verifying: list[Transform] = [Verify()] if verify is Verification.FULL and _is_unpackable(format) else []
     if format.encoding is Encoding.LZ4_BLOCK:
         return [*verifying, Lz4BlockAsChunk()]
-    if format.encoding in STORABLE:
-        return verifying
-    raise PipelineError(
-        "store the frames of this stream",
-        answer=f"their packing is {format.encoding.value!r}",
-        accepted=", ".join(sorted(e.value for e in STORABLE | {Encoding.LZ4_BLOCK})),
-    )
+    return verifying  # a chunk of HDF5 as it is
+
+
+def _turning(orientation: Orientation) -> list[Transform]:
+    return [] if orientation.is_identity else [Orient(orientation)]
 
 
 def verified(format: FrameFormat) -> str:

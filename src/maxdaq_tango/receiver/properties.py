@@ -29,7 +29,8 @@ class ReceiverProperties:
     Compression = device_property(
         dtype=str,
         default_value="bslz4",
-        doc="How frames that come uncompressed are packed: none, bslz4 or bszstd. Compressed ones stay as they come.",
+        doc="How frames that come uncompressed, or as CBF files or Mono12p, are packed: none, bslz4 or bszstd. Other "
+        "compressed ones stay as they come.",
     )
     Verify = device_property(
         dtype=str,

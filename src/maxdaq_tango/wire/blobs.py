@@ -17,6 +17,7 @@ import lz4.block
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.framing import FRAMED, blocks_end, check_framing
+from maxdaq_tango.kernels.unpacking import DTYPE_OF, least_nbytes
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 
 BSLZ4_BLOCK_NBYTES = 8192
@@ -68,8 +69,8 @@ def frame_format(
     nbytes = math.prod(shape) * ITEM_NBYTES[dtype]
     if nbytes >= CHUNK_LIMIT_NBYTES:
         raise WireError("read a frame shape", answer=f"{shape} of {dtype}, {nbytes} bytes", accepted="less than 4 GiB")
-    if encoding is Encoding.MONO12P and dtype != "uint16":
-        raise WireError("read a mono12p frame", answer=f"pixel type {dtype}", accepted="uint16")
+    if encoding in DTYPE_OF and dtype != DTYPE_OF[encoding]:
+        raise WireError(f"read a {encoding} frame", answer=f"pixel type {dtype}", accepted=DTYPE_OF[encoding])
     return FrameFormat(shape, dtype, encoding, chunk_shape)
 
 
@@ -98,15 +99,15 @@ def check_blob(format: FrameFormat, blob: Buffer) -> None:
             if size != expected:
                 raise _wrong_size(format, size, f"{expected} bytes")
         elif encoding is Encoding.MONO12P:
-            packed = (math.prod(format.chunk) * 3 + 1) // 2
+            packed = least_nbytes(format)
             if size != packed:
                 raise _wrong_size(format, size, f"{packed} bytes, two pixels in three")
         elif encoding is Encoding.LZ4_BLOCK:
             # A match of LZ4 grows by 255 for every byte of its length code: no block unpacks to more than that.
             if not size or expected > 255 * size:
                 raise _wrong_size(format, size, f"an LZ4 block of at least {expected // 255 + 1} bytes")
-        elif not size:
-            raise _wrong_size(format, size, f"a whole {encoding} file")
+        elif size < least_nbytes(format):
+            raise _wrong_size(format, size, f"a whole {encoding} file, a byte a pixel at least")
     except (TypeError, ValueError, BufferError, NotImplementedError) as error:
         raise WireError("look at a pixel blob", answer=str(error), accepted="contiguous bytes") from error
 

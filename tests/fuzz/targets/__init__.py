@@ -24,4 +24,5 @@ def target(name: str) -> Target:
     """By its name; imported only now, so that it can be instrumented."""
     import importlib
 
+    importlib.import_module("fuzz.compiled")
     return cast(Target, importlib.import_module(f"fuzz.targets.{name}"))

@@ -96,12 +96,6 @@ def test_uncompressed_pixels_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.MONO12P])
-def test_packings_without_a_decoder_say_so(encoding: Encoding) -> None:
-    with pytest.raises(WireError, match=f"no decoder for {encoding} here"):
-        decode_pixels(FrameFormat((4, 4), "uint16", encoding), [bytes(24)])
-
-
-@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.MONO12P])
 def test_packings_without_an_encoder_say_so(encoding: Encoding) -> None:
     with pytest.raises(WireError, match=f"no encoder for {encoding} here"):
         encode_pixels(counts((4, 4)), encoding)

@@ -72,14 +72,6 @@ class TestRefused:
         assert list(harness.folder.iterdir()) == []
         assert harness.receiver.state is AcquisitionState.IDLE
 
-    def test_a_packing_that_no_file_can_hold(self, harness: Harness) -> None:
-        harness.prepare()
-        harness.sender.header()
-        harness.sender.image(0, blob=b"\0" * (SHAPE[0] * SHAPE[1] * 3 // 2), encoding=Encoding.MONO12P)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "mono12p" in receipt.reasons[0]
-
 
 class TestHostile:
     @pytest.mark.lesson(25)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maxdaq_tango.errors import PipelineError, WireError
+from maxdaq_tango.errors import WireError
+from maxdaq_tango.kernels.cbf import make_cbf
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels, encode_pixels
+from maxdaq_tango.kernels.mono12p import pack_mono12p
 from maxdaq_tango.kernels.orientation import orient
 from maxdaq_tango.model import Compression, Encoding, Frame, FrameFormat, Orientation
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms
@@ -98,6 +100,32 @@ def test_a_blob_of_another_size_is_not_packed() -> None:
             )
 
 
-def test_a_packing_that_no_file_holds_is_refused() -> None:
-    with pytest.raises(PipelineError, match="mono12p"):
-        choose_transforms(FrameFormat((4, 4), "uint16", Encoding.MONO12P), Orientation(), Compression.BSLZ4)
+COUNTS = np.random.default_rng(5).poisson(900, (6, 4)).astype("i4")
+UNPACKED_HERE = [
+    (FrameFormat((6, 4), "int32", Encoding.CBF), make_cbf(COUNTS)),
+    (FrameFormat((6, 4), "uint16", Encoding.MONO12P), pack_mono12p(COUNTS.astype("u2"))),
+]
+
+
+@pytest.mark.parametrize("compression", [Compression.NONE, Compression.BSLZ4, ZSTD])
+@pytest.mark.parametrize("orientation", [Orientation(), Orientation(1, fliplr=True)])
+@pytest.mark.parametrize(("format", "blob"), UNPACKED_HERE)
+def test_a_packing_that_no_file_holds_becomes_pixels_that_are_turned_and_packed_as_any_others(
+    format: FrameFormat, blob: bytes, orientation: Orientation, compression: Compression
+) -> None:
+    chain = chain_for(format, orientation, compression)
+    frame = Frame(series="", frame_number=1, format=format, blobs=(blob,))
+    stored = chain.apply(frame, memoryview(bytearray(chain.room)))
+    assert stored.format == chain.stored
+    assert stored.format.encoding == Encoding(compression.value)
+    assert stored.format.dtype == format.dtype
+    assert np.array_equal(decode_pixels(stored.format, stored.blobs), orient(COUNTS, orientation))
+
+
+@pytest.mark.parametrize(("format", "blob"), UNPACKED_HERE)
+def test_several_chunks_of_such_a_frame_come_out_side_by_side(format: FrameFormat, blob: bytes) -> None:
+    several = FrameFormat((3, 6, 4), format.dtype, format.encoding, (1, 6, 4))
+    chain = chain_for(several, Orientation(), Compression.NONE)
+    frame = Frame(series="", frame_number=1, format=several, blobs=(blob,) * 3)
+    stored = chain.apply(frame, memoryview(bytearray(chain.room)))
+    assert np.array_equal(decode_pixels(stored.format, stored.blobs), [COUNTS] * 3)

@@ -19,12 +19,11 @@ from maxdaq_tango.files import check_file
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
-    Encoding,
     FileBackend,
     Verdict,
 )
 from maxdaq_tango.pipeline import writers
-from receiving import SHAPE, WAIT_S, Harness, stored
+from receiving import WAIT_S, Harness, stored
 
 
 class TestSlow:
@@ -155,16 +154,6 @@ class TestWrong:
         assert check_file(harness.folder / "b.h5").problems == []
         if backend is FileBackend.DIRECT:
             assert recovered(harness.folder) >= set(range(140))
-
-    def test_a_packing_that_no_file_can_hold(self, harness: Harness) -> None:
-        harness.prepare(engines=2)
-        harness.sender.header()
-        harness.sender.image(0, blob=b"\0" * (SHAPE[0] * SHAPE[1] * 3 // 2), encoding=Encoding.MONO12P)
-        receipt = harness.receipt()
-        assert receipt.verdict is Verdict.FAILED
-        assert "mono12p" in receipt.reasons[0]
-        assert receipt.frames_lost == (0,)
-        assert list(harness.folder.iterdir()) == []
 
     def test_a_data_file_that_somebody_made_in_mid_run(self, harness: Harness) -> None:
         harness.prepare(engines=2, frames_per_file=2, expected_frames=10)

@@ -150,11 +150,12 @@ def test_parts_in_any_buffer_are_read() -> None:
         ("", Encoding.NONE, BLOB),
         ("none", Encoding.NONE, BLOB),
         ("bslz4", Encoding.BSLZ4, compress_bslz4(PIXELS)),
-        ("cbf", Encoding.CBF, b"###CBF: VERSION 1.5"),
+        ("cbf", Encoding.CBF, b"###CBF: VERSION 1.5, 24 pixels"),
     ],
 )
 def test_compressions(compression: str, encoding: Encoding, blob: bytes) -> None:
-    frame = decode(image((blob,), compression=compression, msg_number=...))
+    type = "int32" if encoding is Encoding.CBF else "uint16"
+    frame = decode(image((blob,), compression=compression, type=type, msg_number=...))
     assert isinstance(frame, Frame)
     assert frame.format.encoding is encoding
     assert frame.msg_number is None  # the Pilatus DCU has none
@@ -162,6 +163,12 @@ def test_compressions(compression: str, encoding: Encoding, blob: bytes) -> None
 
 def test_compression_not_said_is_none() -> None:
     assert decode(image(compression=...)) == decode(image())
+
+
+def test_a_cbf_file_has_pixels_of_32_bits_and_a_byte_for_each_at_least() -> None:
+    for type, size in (("uint16", 40), ("int32", 23)):
+        with pytest.raises(WireError):
+            decode(image((bytes(size),), compression="cbf", type=type))
 
 
 def test_mono12p_is_uint16_once_unpacked() -> None:
@@ -320,7 +327,8 @@ def test_an_image_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_the_label_follows_the_data_for_every_encoding(encoding: Encoding) -> None:
     blob = {Encoding.NONE: BLOB, Encoding.MONO12P: bytes(36)}.get(encoding, compress_bslz4(PIXELS))
-    frame = Frame(series="", frame_number=0, format=FrameFormat((4, 6), "uint16", encoding), blobs=(blob,))
+    type = "int32" if encoding is Encoding.CBF else "uint16"
+    frame = Frame(series="", frame_number=0, format=FrameFormat((4, 6), type, encoding), blobs=(blob,))
     assert decode(encode_image(None, frame)) == frame
 
 
