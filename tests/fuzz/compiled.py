@@ -1,4 +1,4 @@
-"""Compiled kernels, from second copies of their modules: numba takes no code that is instrumented, as what is fuzzed is."""
+"""Compiled kernels, from second copies of their modules: numba takes no code that is instrumented as the others are."""
 
 from __future__ import annotations
 
