@@ -95,9 +95,8 @@ def _unpack(data: Any, pixels: Any) -> Any:
         at += 1
         difference: Any = first - ((first & 0x80) << 1)
         nbytes = 1
-        while (
-            difference == -(np.int64(1) << (8 * nbytes - 1)) and nbytes < 8
-        ):  # the lowest number: a longer one follows
+        # The lowest number of each length says that a longer one follows.
+        while difference == -(np.int64(1) << (8 * nbytes - 1)) and nbytes < 8:
             nbytes *= 2
             if at + nbytes > size:
                 return TOO_SHORT

@@ -208,20 +208,17 @@ def choose_transforms(
     here = format.encoding in UNPACKED_HERE
     packed = Encoding(compression.value) if here or format.encoding is Encoding.NONE else Encoding.BSLZ4
     packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]
+    turning: list[Transform] = [] if orientation.is_identity else [Orient(orientation)]
     if here:
-        return [Unpack(), *_turning(orientation), *packing]
-    if not orientation.is_identity:
-        return [*_turning(orientation), *packing]
+        return [Unpack(), *turning, *packing]
+    if turning:
+        return [*turning, *packing]
     if format.encoding is Encoding.NONE:
         return packing
     verifying: list[Transform] = [Verify()] if verify is Verification.FULL and _is_unpackable(format) else []
     if format.encoding is Encoding.LZ4_BLOCK:
         return [*verifying, Lz4BlockAsChunk()]
     return verifying  # a chunk of HDF5 as it is
-
-
-def _turning(orientation: Orientation) -> list[Transform]:
-    return [] if orientation.is_identity else [Orient(orientation)]
 
 
 def verified(format: FrameFormat) -> str:
