@@ -20,6 +20,7 @@ from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.columns import CHECKSUM
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name
 from maxdaq_tango.files.layout import FILE_ID
+from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.recovered_account import with_manifest
@@ -93,6 +94,7 @@ def publish_series(series: KilledSeries, *, verify: bool = True) -> PublishedSer
         if not part.exists():
             remove_reserve(part)
             move_beside(part, final)
+            release(part)  # of whoever was killed before he could
         frames = int(master.columns[VALID][first : first + count].astype(bool).sum())
         data_files.append(DataFile(part, final, frames))
     sync_directory(series.names.folder)
