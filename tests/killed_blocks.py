@@ -125,7 +125,7 @@ def pixels(number: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
 def kill(root: Path, backend: str, kind: str, points: list[str], name: str = "a_master.h5") -> dict[Path, str]:
     """Folder of each series that came to its point, and the point."""
     command = [sys.executable, "-c", WRITER, str(root), backend, kind, name, json.dumps(points)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stderr
     codes = list(map(int, done.stdout.split()))
     assert len(codes) == len(points), done.stderr

@@ -91,10 +91,7 @@ def publish_series(series: KilledSeries, *, verify: bool = True) -> PublishedSer
     data_files: list[DataFile] = []
     for block, (name, first, count) in enumerate(master.blocks):
         part, final = series.part(block), series.names.folder / name
-        if not part.exists():
-            remove_reserve(part)
-            move_beside(part, final)
-            release(part)  # of whoever was killed before he could
+        _tidy(part, final)
         frames = int(master.columns[VALID][first : first + count].astype(bool).sum())
         data_files.append(DataFile(part, final, frames))
     sync_directory(series.names.folder)
@@ -115,10 +112,21 @@ def take_second_names(series: KilledSeries) -> Path | None:
     if final is not None:
         series.master.unlink()
         move_beside(series.master, final)
+        master = _read(final)
+        for block, (name, _, _) in enumerate(master.blocks if master is not None else []):
+            _tidy(series.part(block), series.names.folder / name)
     return final
 
 
 # ---- inside ----
+
+
+def _tidy(part: Path, final: Path) -> None:
+    """What is left beside a file that has its name, by whoever was killed before he could."""
+    if not part.exists():
+        remove_reserve(part)
+        move_beside(part, final)
+        release(part)
 
 
 def _read(path: Path) -> _Master | None:

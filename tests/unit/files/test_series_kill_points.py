@@ -10,6 +10,8 @@ from killed_blocks import SERIES, kill, look, masters, recovered
 from maxdaq_tango.files import find_parts, read_receipt
 from maxdaq_tango.model import Verdict
 
+pytestmark = pytest.mark.timeout(600)  # some hundred processes on a busy machine
+
 END = [
     *(f"block_set BlockFile.{name}" for name in ("park", "close_rows")),
     *(f"blocks {name}" for name in ("sync_directory", "remove_side_files", "release")),
