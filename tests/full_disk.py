@@ -24,7 +24,7 @@ import zmq
 sys.path.insert(0, str(Path(__file__).parent))
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import check_file, find_parts, read_manifest, recover_file
+from maxdaq_tango.files import check_file, find_parts, read_manifest, recover_found
 from maxdaq_tango.model import Compression, Encoding, FileBackend, Frame, FrameFormat, Receipt, Verdict
 from maxdaq_tango.wire import stins
 from receiving import Harness
@@ -92,9 +92,10 @@ def main() -> None:
         time.sleep(0.02)  # a writer process lets go of its files a moment after the receipt
     left = sorted(path.name for path in folder.iterdir() if path.name != "lost+found")
     manifest = read_manifest(Path(receipt.file)) if receipt.file else None
-    parts = [part for part in find_parts(folder) if not frames_per_file or "_data_" in part.name]
-    found = [recover_file(part) for part in parts]
-    files = [Path(one.file) for one in found if one.file] or [Path(receipt.file)] * bool(receipt.file)
+    found = list(recover_found(find_parts(folder)))
+    files = [Path(one.file) for one in found if one.file and not one.master] or [Path(receipt.file)] * bool(
+        receipt.file
+    )
     right, wrong = readable(files)
     harness.folder = healthy
     harness.sender = harness.add_sender()

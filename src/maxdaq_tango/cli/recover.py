@@ -20,22 +20,23 @@ def recover(
 ) -> None:
     """Make a file that can be read of each unfinished one: <name>_recovered.h5, with a receipt of what is in it.
 
-    A file that a process is writing is left alone, and so is one without a frame. Nothing is replaced, nothing is lost,
-    and it may be interrupted and repeated. Exit status 0 unless a file could not be recovered.
+    Of a series in blocks it makes all data files and the master that joins them, whichever of them is named. A file
+    that a process is writing is left alone, and so is one without a frame. Nothing is replaced, nothing is lost, and it
+    may be interrupted and repeated. Exit status 0 unless a file could not be recovered.
     """
     import msgspec
     from rich.markup import escape
     from rich.table import Table
 
     from maxdaq_tango.cli.terminal import people, program
-    from maxdaq_tango.files import find_parts, recover_file
+    from maxdaq_tango.files import find_parts, recover_found, recover_together
 
     console = people(json)
     found: list[Recovered] = []
     for path in paths:
-        for part in find_parts(path):
-            console.print(f"{escape(str(part))} ...", soft_wrap=True)
-            found.append(recover_file(part))
+        for one in recover_found(find_parts(path)) if path.is_dir() else recover_together(path):
+            console.print(f"{escape(one.part)}: {escape(one.file or one.note or one.problem)}", soft_wrap=True)
+            found.append(one)
     ok = not any(one.problem for one in found)
     if found:
         table = Table("file", "frames", "missing", "wrong", "remark")

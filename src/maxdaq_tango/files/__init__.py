@@ -8,7 +8,8 @@ from maxdaq_tango.files.columns import FrameTimes
 from maxdaq_tango.files.manifest import Manifest, manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
-from maxdaq_tango.files.recovered import Recovered, find_parts, recover_file
+from maxdaq_tango.files.recovered import find_parts, recover_file, recover_found, recover_together
+from maxdaq_tango.files.recovered_account import Recovered
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.search import Search
 from maxdaq_tango.files.writer import SeriesFile
@@ -31,7 +32,9 @@ __all__ = [
     "read_manifest",
     "read_receipt",
     "recover_file",
+    "recover_found",
     "recover_part",
+    "recover_together",
     "resolve_destination",
     "write_manifest",
 ]

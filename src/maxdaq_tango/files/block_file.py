@@ -23,7 +23,7 @@ import numpy as np
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, store_texts
-from maxdaq_tango.files.layout import ascii_text, make_group
+from maxdaq_tango.files.layout import MASTER_ID, ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
 from maxdaq_tango.files.whereabouts import hdf5_there
 from maxdaq_tango.files.writer import SeriesFile
@@ -55,6 +55,8 @@ class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
     slab_memory_bytes: int
     pinned: Pinned = NOTHING_PINNED
     """For all files that are open at the same time in one process."""
+    master_id: str = ""
+    """By which a recovery knows what belongs together."""
 
     @property
     def names(self) -> BlockNames:
@@ -162,6 +164,7 @@ class BlockFile(SeriesFile):
         data = plot["data"] = file[self.dataset]
         data.attrs[LOW] = self._low
         data.attrs[HIGH] = self._low + self._room - 1
+        file.attrs[MASTER_ID] = ascii_text(self._layout.master_id)
 
     def _keep_texts(self, texts: FrameTexts) -> None:
         if self._usual is None:

@@ -71,12 +71,6 @@ class BlockNames:
         """The same with a number, for when these are taken."""
         return BlockNames(self.folder, f"{self.stem}_{number}", self.suffix, self.master_ending)
 
-    def has_data_files(self) -> bool:
-        """Whether any lies there: finished, unfinished or recovered."""
-        beginnings = (f"{self.stem}_data_", f".{self.stem}_data_")
-        with os.scandir(self.folder) as entries:
-            return any(entry.name.startswith(beginnings) for entry in entries)
-
     def existing(self) -> Iterator[tuple[int, Path]]:
         """(block, path) of every data file, finished or not, that lies there already."""
         pattern = re.compile(

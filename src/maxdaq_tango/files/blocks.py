@@ -114,7 +114,7 @@ class BlockedSeries:
             self.block_reason += f"; with more than {good} not all {self._writers} writers have work at the same time"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
-        self._master.begin(metadata, arrays)
+        self._master.begin(metadata, arrays, self._block_rows, rows)
         self._layout = BlockLayout(
             folder=str(self._names.folder),
             stem=self._names.stem,
@@ -131,6 +131,7 @@ class BlockedSeries:
             extras=dict(extras),
             slab_memory_bytes=self._slab_memory_bytes,
             pinned=self._pinned,
+            master_id=self._master.file_id,
         )
         self._store = self._open_store(self._layout)
         self.format = format
@@ -209,7 +210,7 @@ class BlockedSeries:
                         give_name(final, part)
                 raise
             sync_directory(names.folder)
-            release(self.destination.part)
+            remove_side_files(self.destination.part)
             for block in blocks:
                 remove_side_files(self._names.destination(block).part)
         return names.master
