@@ -190,13 +190,15 @@ class Collector:
         deadline = run.deadline
         wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
         batch = sources.get(0.0 if more else wait)
-        began += time.monotonic() - now  # waiting for messages is no work
+        idle_s = time.monotonic() - now
+        began += idle_s  # waiting for messages is no work
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
         self._taking.look_again(now)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
+        self._taking.look(len(batch), idle_s, now - began)
         if batch:
             self._busy_until = now
         if (more or now - began >= SLOW_S) and sources.reading:
@@ -268,6 +270,7 @@ class Collector:
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
             self._published_at = now
+            taking.stages.see_queue(self._sources.waiting, now)
             counters = self._counters()
             self._publish(counters)
             self._notes.look(counters, now)
@@ -277,6 +280,7 @@ class Collector:
         return msgspec.structs.replace(
             counters,
             bytes_received=sources.bytes_received - self._bytes_before,
+            messages_queued=sources.waiting,
             queue_bytes=sources.nbytes + counters.queue_bytes,
             queue_limit_bytes=sources.limit_bytes + counters.queue_limit_bytes,
             queue_full_count=sources.full_count - self._full_before,

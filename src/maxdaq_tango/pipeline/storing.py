@@ -50,6 +50,11 @@ class Storing:
         self._pool_grows = pool_grows
         self.pool: Pool | None = None
         """None until the first frame that needs it."""
+        self.waits = 0
+        self.waited_s = 0.0
+        """For the pool and for the disk."""
+        self.pooled = (0, 0.0)
+        """Frames that went through the pool, and the seconds that its threads spent on them."""
 
     @property
     def nbytes(self) -> int:
@@ -66,10 +71,14 @@ class Storing:
         if self._sink.wait_room(nbytes):
             return True
         began = time.monotonic()
-        while not self._sink.wait_room(nbytes, WAIT_S):
-            if not self._on_wait(time.monotonic() - began):
-                return False
-        return True
+        self.waits += 1
+        try:
+            while not self._sink.wait_room(nbytes, WAIT_S):
+                if not self._on_wait(time.monotonic() - began):
+                    return False
+            return True
+        finally:
+            self.waited_s += time.monotonic() - began
 
     def store(self, row: int, frame: Frame, received_at: float) -> None:
         """Take a frame. Waits while the pool is full, writing what comes out of it."""
@@ -147,7 +156,10 @@ class Storing:
             )
         began = time.monotonic()
         while not pool.put(job):
+            before = time.monotonic()
             done = pool.next_done(wait=True, timeout_s=WAIT_S)
+            self.waits += 1
+            self.waited_s += time.monotonic() - before
             if done is not None:
                 self._write_done(pool, done)
             elif not self._on_wait(time.monotonic() - began):
@@ -167,6 +179,7 @@ class Storing:
                 run.settle(job.row, frame, Fate.LOST_WRITER)
         finally:
             pool.give_back(job)
+            self.pooled = (self.pooled[0] + 1, self.pooled[1] + job.work_s)
 
     def _write(self, row: int, frame: Frame, received_at: float) -> None:
         run, sink = self._run, self._sink

@@ -32,6 +32,7 @@ from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.stages import Stages
 from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.pipeline.writers import Writer
 from maxdaq_tango.wire import decoder_for
@@ -57,6 +58,7 @@ class Taking:
         self.number = number
         self._blackbox = blackbox
         self.run = SeriesRun(request, time.monotonic(), sockets)
+        self.stages = Stages()
         self.sink = FileSink(request, software, shares.slabs, writers, shares.arenas)
         self.storing = Storing(
             self.sink,
@@ -152,6 +154,7 @@ class Taking:
         if self._account is not None:  # over: the tail is missing too
             missing, gaps = self._account.missing_count, self._account.missing_ranges
             gap = gaps[0] if gaps else None
+        settled = sink.frames_written + sink.frames_discarded + len(run.corrupt_numbers) + run.lost
         return Counters(
             run_number=self.number,
             frames_expected=-1 if ledger.expected is None else ledger.expected,
@@ -159,6 +162,7 @@ class Taking:
             frames_written=sink.frames_written,
             frames_safe=sink.frames_safe,
             frames_discarded=sink.frames_discarded,
+            frames_queued=max(0, ledger.seen - settled) if self._account is None else 0,
             frames_missing=missing,
             gap_first=gap[0] if gap else -1,
             gap_last=gap[1] if gap else -1,
@@ -174,6 +178,7 @@ class Taking:
             newest_frame_number=ledger.newest,
             write_latency_us=sink.write_latency_us(),
             updated_ns=time.monotonic_ns(),
+            **self._stage_times(),
         )
 
     def drain(self) -> None:
@@ -214,7 +219,30 @@ class Taking:
         except Exception:  # the first error tells more
             return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
 
+    def look(self, messages: int, idle_s: float, busy_s: float) -> None:
+        """One batch was taken: for the times of the stages."""
+        self.stages.add(messages, idle_s, busy_s, self.sink.write_s + self.storing.waited_s)
+
     # ---- inside ----
+
+    def _stage_times(self) -> dict[str, int]:
+        stages, storing, sink = self.stages, self.storing, self.sink
+        (pooled, pool_s), (checkpoints, checkpoint_s) = storing.pooled, sink.checkpointed
+        return {
+            "looks": stages.looks,
+            "idle_us": int(stages.idle_s * 1e6),
+            "messages_taken": stages.messages,
+            "queue_us": int(stages.queue_s * 1e6),
+            "take_us": int(stages.take_s * 1e6),
+            "waits": storing.waits,
+            "room_us": int(storing.waited_s * 1e6),
+            "frames_pooled": pooled,
+            "pool_us": int(pool_s * 1e6),
+            "writes": sink.write_calls,
+            "write_us": int(sink.write_s * 1e6),
+            "checkpoints": checkpoints,
+            "checkpoint_us": int(checkpoint_s * 1e6),
+        }
 
     def _take_frame(self, frame: Frame, now: float, received_at: float) -> None:
         storing = self.storing
