@@ -23,6 +23,8 @@ from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ran
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
+from maxdaq_tango.receiver.disk_room import DiskRoom
+from maxdaq_tango.receiver.health import EngineHealth, judge
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
@@ -32,13 +34,14 @@ from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
+from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.ports import ReceiverView
 from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
 
 log = logging.getLogger(__name__)
 
 
-class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
+class StreamReceiver(ReceiverProperties, ReceiverAttributes, VersionAttribute, Device):
     """Receives one detector's stream, writes the file, and gives a receipt for every run."""
 
     # ---- life ----
@@ -57,6 +60,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._predecessor = predecessor(self.get_name())
         self._engine = EngineClient(self.get_name(), self._hear)
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
+        self._disk_room = DiskRoom()
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -74,14 +78,16 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             show_set_point(self, name, value)
         PUMP.watch(self, self._measure)
         if self._configuration is not None:
+            self._disk_room.start(self._configuration.roots)
             self._steps.run("start the engine", self._begin, 0.0)
 
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps, recoverer = self._engine, self._steps, self._recoverer
+        engine, steps, recoverer, disk_room = self._engine, self._steps, self._recoverer, self._disk_room
 
         def end() -> None:
+            disk_room.close()
             recoverer.close()
             engine.close()
             steps.close()
@@ -194,6 +200,19 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())
+
+    def _health(self) -> str:
+        engine = self._engine
+        health = judge(
+            trouble=self._trouble,
+            starting=self._starting,
+            preparing=self._steps.is_running("Prepare"),
+            state=self.acquisition_state,
+            failure=self._failure or (engine.message if engine.state is State.FAULT else ""),
+            engine=EngineHealth(alive=engine.is_alive, pid=engine.pid or 0, silent_s=int(engine.silent_s)),
+            roots=self._disk_room.rooms(),
+        )
+        return msgspec.json.encode(health).decode()
 
     def _queue_fill(self) -> float:
         counters = self.counters
