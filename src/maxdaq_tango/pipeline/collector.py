@@ -23,6 +23,7 @@ from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.listeners import unfailing, warn
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
@@ -75,6 +76,7 @@ class Collector:
         publish: Callable[[Counters], None],
         writers: Sequence[Writer] = (),
         blackbox: BlackBox,
+        newest: NewestFrame,
         io_threads: str = "",
     ) -> None:
         """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread.
@@ -92,6 +94,7 @@ class Collector:
         self._socket_count = sockets.per_source * len(request.sources)
         self._shares = deal_out(request.memory_bytes, self._socket_count, max(1, len(writers)))
         self._sources = SourceSet(context, request, self._shares, sockets)
+        self._newest = newest
         self._notes = Notes(blackbox, self._sources.heard)
         self._series_taken = 0
         self._last = False
@@ -374,6 +377,7 @@ class Collector:
             wake=self._sources.nudge,
             on_wait=self._on_wait,
             blackbox=self._notes.box,
+            newest=self._newest,
         )
 
 

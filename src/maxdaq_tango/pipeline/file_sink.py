@@ -76,6 +76,11 @@ class FileSink:
         self._slowest_since = 0.0
 
     @property
+    def orientation(self) -> Orientation:
+        """How frames are turned before they are stored."""
+        return self._orientation
+
+    @property
     def bytes_written(self) -> int:
         """Pixel bytes in the file."""
         return self._file.bytes_written if self._file else 0

@@ -30,6 +30,7 @@ from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.ledger import Account
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.stages import Stages
@@ -53,10 +54,12 @@ class Taking:
         wake: Callable[[], None],
         on_wait: Callable[[float], bool],
         blackbox: BlackBox,
+        newest: NewestFrame,
     ) -> None:
         """`number` counts the series of a receiver; `sockets` bring this one. `wake` and `on_wait`: see `Storing`."""
         self.number = number
         self._blackbox = blackbox
+        self._newest = newest
         self.run = SeriesRun(request, time.monotonic(), sockets)
         self.stages = Stages()
         self.sink = FileSink(request, software, shares.slabs, writers, shares.arenas)
@@ -69,6 +72,7 @@ class Taking:
             on_wait=on_wait,
             name=f"packer {number}",
             pool_grows=not request.pool_workers,
+            show=newest.put,
         )
         self._request = request
         self._software = software
@@ -118,6 +122,7 @@ class Taking:
             self._blackbox.note_message("header", message, series=event.series, frames=event.frame_count)
             if run.on_start(event, now):
                 self.sink.on_start(event)
+                self._newest.begin(self.number, self.sink.orientation)
                 self._release(now, received_at)
         else:
             self._blackbox.note("end", series=event.series)
@@ -193,6 +198,7 @@ class Taking:
     def close(self, bytes_received: int, decisions: dict[str, str]) -> Receipt:
         """After `drain`: ledger and file are closed; the receipt of both. Raises nothing."""
         run = self.run
+        self._newest.end()
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         account, receipt = run.close()
         self._account = account
