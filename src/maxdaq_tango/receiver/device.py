@@ -16,6 +16,7 @@ from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.preview_memory import Previews
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
@@ -25,6 +26,7 @@ from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
 from maxdaq_tango.receiver.disk_room import DiskRoom
 from maxdaq_tango.receiver.health import EngineHealth, judge
+from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
@@ -41,7 +43,7 @@ from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
 log = logging.getLogger(__name__)
 
 
-class StreamReceiver(ReceiverProperties, ReceiverAttributes, VersionAttribute, Device):
+class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, VersionAttribute, Device):
     """Receives one detector's stream, writes the file, and gives a receipt for every run."""
 
     # ---- life ----
@@ -74,6 +76,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, VersionAttribute, D
             ("Format", self._format),
             ("DestinationFilename", ""),
             ("ExpectedFrames", 0),
+            ("PreviewSize", self.previews.settings.size_px),
+            ("PreviewMethod", self.previews.settings.method.value),
         ):
             show_set_point(self, name, value)
         PUMP.watch(self, self._measure)
@@ -117,6 +121,15 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, VersionAttribute, D
     def counters(self) -> Counters:
         """The engine's live account, from shared memory."""
         return self._engine.counters()
+
+    @property
+    def previews(self) -> Previews:
+        """Small pictures of the newest frame, from shared memory."""
+        return self._engine.previews
+
+    def set_preview(self, **changes: Any) -> None:
+        """From the next picture on."""
+        self.previews.settings = msgspec.structs.replace(self.previews.settings, **changes)
 
     @property
     def acquisition_state(self) -> State:
@@ -303,6 +316,17 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, VersionAttribute, D
     def Abort(self, reason: str) -> None:
         """Close the file now with what is there. Harmless when idle."""
         self._engine.abort(reason or "Abort was asked of the receiver", timeout_s=2.5)
+
+    @command(
+        dtype_in=int,
+        doc_in="Largest side in pixels, 16 to 1024",
+        dtype_out=(float,),
+        doc_out="Frame number, rows, columns, then the pixels row by row; empty before the first frame.",
+    )
+    @tells_failures
+    def PreviewOf(self, size: int) -> Any:
+        """Preview made smaller, by max, for one viewer: what others see stays as it is."""
+        return smaller(self.previews, size, self.get_name())
 
     @command
     @tells_failures
