@@ -54,7 +54,6 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     room_us: int = 0
     frames_pooled: int = 0
     pool_us: int = 0
-    writes: int = 0
     write_us: int = 0
     checkpoints: int = 0
     checkpoint_us: int = 0

@@ -57,7 +57,6 @@ class FileSink:
         """Where there are `writers`, they write, and `arena_bytes` are shared with them."""
         self.frames_written = 0
         self.frames_discarded = 0
-        self.write_calls = 0
         self.write_s = 0.0
         """Spent in `write`, all calls together."""
         self._request = request
@@ -209,7 +208,6 @@ class FileSink:
         before = time.perf_counter()
         stored = file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
-        self.write_calls += 1
         self.write_s += took
         if took > self._slowest_s:
             self._slowest_s = took

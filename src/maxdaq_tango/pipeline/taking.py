@@ -244,7 +244,6 @@ class Taking:
             "room_us": int(storing.waited_s * 1e6),
             "frames_pooled": pooled,
             "pool_us": int(pool_s * 1e6),
-            "writes": sink.write_calls,
             "write_us": int(sink.write_s * 1e6),
             "checkpoints": checkpoints,
             "checkpoint_us": int(checkpoint_s * 1e6),

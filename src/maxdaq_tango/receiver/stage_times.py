@@ -12,7 +12,7 @@ STAGES = {
     "take": ("messages_taken", "take_us"),
     "room": ("waits", "room_us"),
     "pool": ("frames_pooled", "pool_us"),
-    "write": ("writes", "write_us"),
+    "write": ("frames_written", "write_us"),
     "checkpoint": ("checkpoints", "checkpoint_us"),
 }
 """Stage > its count and its time among the counters, in the order of a frame's way; see `pipeline/stages.py`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,7 @@ ENCODINGS = [
 ]
 WANTED = PreviewSettings(size_px=16)
 WAIT_S = 20.0
+TURN = Orientation()
 
 
 def pixels(number: int, shape: tuple[int, ...] = SHAPE, dtype: str = "uint16") -> np.ndarray[Any, Any]:
@@ -233,3 +235,34 @@ def test_a_sampler_without_frames_can_be_closed_twice_and_without_a_start() -> N
     started.sampler.start()
     started.sampler.close()
     started.sampler.close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.lesson(33)
+def test_other_threads_go_on_while_a_frame_is_unpacked_and_made_small(encoding: Encoding) -> None:
+    """With a switch interval without end a thread goes on only when another lets go of Python's lock by itself."""
+    data = np.random.default_rng(0).integers(0, 3, (3000, 3000)).astype("uint32")
+    format = FrameFormat(data.shape, "uint32", encoding)
+    one = Taken(Frame(series="", frame_number=0, format=format, blobs=(encode_pixels(data, encoding),)), TURN, 1)
+    usual, order = sys.getswitchinterval(), list[str]()
+    sys.setswitchinterval(1000.0)
+    try:
+        for _ in range(20):
+            order.clear()
+            begun = threading.Event()
+
+            def work(begun: threading.Event = begun) -> None:
+                begun.set()
+                preview_of(one, WANTED)
+                order.append("done")
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            begun.wait()
+            order.append("meanwhile")
+            thread.join()
+            if order == ["meanwhile", "done"]:
+                return
+    finally:
+        sys.setswitchinterval(usual)
+    raise AssertionError(f"{encoding} held the lock all the time")

@@ -37,7 +37,7 @@ def test_a_run_that_waits_for_its_sender_and_writes_slowly(harness: Harness, mon
     harness.prepare(compression=Compression.NONE)
     harness.sender.series(4)
     counters = ended(harness)
-    assert (counters.writes, counters.messages_taken) == (4, 6)
+    assert (counters.frames_written, counters.messages_taken) == (4, 6)
     assert counters.write_us >= 100_000
     assert counters.looks > 0
     assert counters.take_us > 0
@@ -57,7 +57,7 @@ def test_frames_that_are_packed_tell_the_time_of_the_pool_and_of_checkpoints(
         harness.sender.image(number)
     harness.sender.end()
     counters = ended(harness)
-    assert counters.frames_pooled == counters.writes == 4
+    assert counters.frames_pooled == counters.frames_written == 4
     assert counters.pool_us > 0
     assert counters.idle_us > 0
     assert (counters.checkpoints > 0) == (counters.checkpoint_us > 0)
@@ -72,5 +72,5 @@ def test_the_next_series_begins_anew(harness: Harness) -> None:
     while harness.reports[-1].receipt in (None, first):
         assert harness.over.wait(10)
         harness.over.clear()
-    assert harness.counters[-1].writes == 2
+    assert harness.counters[-1].frames_written == 2
     assert harness.counters[-1].messages_taken == 4
