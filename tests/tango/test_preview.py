@@ -159,3 +159,20 @@ def test_every_new_picture_is_an_event(fresh, sender, wait) -> None:
     assert not [event for event in seen if event.err]
     fresh.Abort("enough")
     wait(lambda: fresh.AcquisitionState == "IDLE", 10, "the end")
+
+
+def test_the_size_that_was_chosen_outlives_init(fresh, sender, wait) -> None:
+    fresh.PreviewSize, fresh.PreviewMethod = 16, "mean"
+    pid = fresh.EnginePid
+    fresh.Init()
+    wait(lambda: fresh.State() == tango.DevState.ON and fresh.EnginePid not in (0, pid), 30, "another engine")
+    for name, value in (("PreviewSize", 16), ("PreviewMethod", "mean")):
+        read = fresh.read_attribute(name)
+        assert (read.value, read.w_value) == (value, value)
+    prepare(fresh, sender)
+    sender.header()
+    sender.image(0)
+    wait(lambda: shows(fresh, 0), 10, "the frame")
+    np.testing.assert_array_equal(fresh.Preview, reduced(pixels(0), 3, PreviewMethod.MEAN))
+    fresh.Abort("enough")
+    wait(lambda: fresh.AcquisitionState == "IDLE", 10, "the end")

@@ -1,7 +1,7 @@
 """StreamReceiver: takes one detector's stream into a file and accounts for every frame.
 
-The device holds no pixels. It owns an engine process and serves what the engine tells; if the engine dies the device
-says FAULT with the reason, and the next Prepare gets a new engine.
+The device holds no pixels but those of a small preview. It owns an engine process and serves what the engine tells; if
+the engine dies the device says FAULT with the reason, and the next Prepare gets a new engine.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         self._starting = True
         self._steps = Steps(PyTangoThread)
         self._predecessor = predecessor(self.get_name())
+        wanted = self.previews.settings if hasattr(self, "_engine") else None  # Init does not write memorised values
         self._engine = EngineClient(self.get_name(), self._hear)
+        if wanted is not None:
+            self.previews.settings = wanted
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
         self._disk_room = DiskRoom()
         try:
