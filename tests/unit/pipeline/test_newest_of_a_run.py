@@ -136,3 +136,12 @@ def test_a_series_without_a_frame_shows_none_and_forgets_the_last(harness: Harne
     harness.sender.end()
     harness.receipt()
     assert newest_of(harness).take() is None
+
+
+def test_frames_that_other_processes_write_are_shown_too(harness: Harness) -> None:
+    harness.prepare(engines=2, frames_per_file=3)
+    harness.sender.series(8)
+    assert harness.receipt().frames_written == 8
+    found = taken(harness)
+    assert found.frame.frame_number == 7
+    np.testing.assert_array_equal(shown_pixels(found), pixels(7))

@@ -266,3 +266,27 @@ def test_other_threads_go_on_while_a_frame_is_unpacked_and_made_small(encoding: 
     finally:
         sys.setswitchinterval(usual)
     raise AssertionError(f"{encoding} held the lock all the time")
+
+
+def test_what_a_picture_costs_decides_when_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs: list[float] = []
+    asked = threading.Semaphore(0)
+
+    def interval(cost_s: float) -> float:
+        costs.append(cost_s)
+        asked.release()
+        return 3600.0
+
+    monkeypatch.setattr(module, "interval_s", interval)
+    screen = Screen()
+    screen.sampler.start()
+    try:
+        screen.newest.begin(1, TURN)
+        screen.newest.put(frame(1, Encoding.BSLZ4))
+        assert asked.acquire(timeout=WAIT_S)
+        screen.newest.put(frame(2))
+    finally:
+        screen.sampler.close()
+    assert len(costs) == 1
+    assert costs[0] > 0
+    assert [preview.frame_number for preview in screen.previews] in ([], [1])  # it may have looked before the frame
