@@ -40,6 +40,11 @@ class BlockStore(Protocol):
         ...
 
     @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Checkpoints, and the seconds that they took together, as far as is known."""
+        ...
+
+    @property
     def bytes_waiting(self) -> int:
         """Taken, and not yet given to the file system."""
         ...
@@ -109,6 +114,12 @@ class BlockSet:
     def frames_safe(self) -> int:
         """See `BlockStore`."""
         return sum(file.frames_safe for file in self._files.values())
+
+    @property
+    def checkpointed(self) -> tuple[int, float]:
+        """See `BlockStore`."""
+        told = [file.checkpointed for file in self._files.values()]
+        return sum(count for count, _ in told), sum(seconds for _, seconds in told)
 
     @property
     def bytes_waiting(self) -> int:

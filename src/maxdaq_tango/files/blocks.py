@@ -226,6 +226,11 @@ class BlockedSeries:
         return self._store.frames_safe if self._store is not None else 0
 
     @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Checkpoints of the data files, and the seconds that they took together, as far as is known."""
+        return self._store.checkpointed if self._store is not None else (0, 0.0)
+
+    @property
     def bytes_waiting(self) -> int:
         """Taken, and not yet given to the file system."""
         return self._store.bytes_waiting if self._store is not None else 0

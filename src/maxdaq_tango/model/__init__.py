@@ -6,6 +6,15 @@ from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
+from maxdaq_tango.model.preview import (
+    LEAST_PREVIEW_PX,
+    MOST_PREVIEW_PX,
+    Preview,
+    PreviewMethod,
+    PreviewSettings,
+    checked_method,
+    checked_size,
+)
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
     MOST_ENGINES,
@@ -27,9 +36,11 @@ __all__ = [
     "BUSY_STATES",
     "DEEPEST",
     "FATE_MEANINGS",
+    "LEAST_PREVIEW_PX",
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
+    "MOST_PREVIEW_PX",
     "NOTHING_PINNED",
     "PLACES",
     "TRANSITIONS",
@@ -49,6 +60,9 @@ __all__ = [
     "FrameFormat",
     "Orientation",
     "Pinned",
+    "Preview",
+    "PreviewMethod",
+    "PreviewSettings",
     "Receipt",
     "RunRequest",
     "SeriesEnd",
@@ -59,6 +73,8 @@ __all__ = [
     "Verdict",
     "Verification",
     "WireEvent",
+    "checked_method",
+    "checked_size",
     "encoded",
     "is_deeper",
     "next_state",

@@ -23,6 +23,7 @@ from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.listeners import unfailing, warn
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
@@ -75,6 +76,7 @@ class Collector:
         publish: Callable[[Counters], None],
         writers: Sequence[Writer] = (),
         blackbox: BlackBox,
+        newest: NewestFrame,
         io_threads: str = "",
     ) -> None:
         """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread.
@@ -92,6 +94,7 @@ class Collector:
         self._socket_count = sockets.per_source * len(request.sources)
         self._shares = deal_out(request.memory_bytes, self._socket_count, max(1, len(writers)))
         self._sources = SourceSet(context, request, self._shares, sockets)
+        self._newest = newest
         self._notes = Notes(blackbox, self._sources.heard)
         self._series_taken = 0
         self._last = False
@@ -190,13 +193,15 @@ class Collector:
         deadline = run.deadline
         wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
         batch = sources.get(0.0 if more else wait)
-        began += time.monotonic() - now  # waiting for messages is no work
+        idle_s = time.monotonic() - now
+        began += idle_s  # waiting for messages is no work
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
         self._taking.look_again(now)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
+        self._taking.look(len(batch), idle_s, now - began)
         if batch:
             self._busy_until = now
         if (more or now - began >= SLOW_S) and sources.reading:
@@ -268,6 +273,7 @@ class Collector:
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
             self._published_at = now
+            taking.stages.see_queue(self._sources.waiting, now)
             counters = self._counters()
             self._publish(counters)
             self._notes.look(counters, now)
@@ -277,6 +283,7 @@ class Collector:
         return msgspec.structs.replace(
             counters,
             bytes_received=sources.bytes_received - self._bytes_before,
+            messages_queued=sources.waiting,
             queue_bytes=sources.nbytes + counters.queue_bytes,
             queue_limit_bytes=sources.limit_bytes + counters.queue_limit_bytes,
             queue_full_count=sources.full_count - self._full_before,
@@ -370,6 +377,7 @@ class Collector:
             wake=self._sources.nudge,
             on_wait=self._on_wait,
             blackbox=self._notes.box,
+            newest=self._newest,
         )
 
 

@@ -54,6 +54,11 @@ class DealtBlocks:
         return sum(writer.frames_safe for writer in self._writers)
 
     @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Writers do not tell."""
+        return 0, 0.0
+
+    @property
     def bytes_waiting(self) -> int:
         """In shared memory."""
         return sum(writer.bytes_waiting for writer in self._writers)

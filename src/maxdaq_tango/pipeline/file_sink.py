@@ -57,6 +57,8 @@ class FileSink:
         """Where there are `writers`, they write, and `arena_bytes` are shared with them."""
         self.frames_written = 0
         self.frames_discarded = 0
+        self.write_s = 0.0
+        """Spent in `write`, all calls together."""
         self._request = request
         self._software = software
         self._slab_memory_bytes = slab_memory_bytes
@@ -73,6 +75,11 @@ class FileSink:
         self._slowest_since = 0.0
 
     @property
+    def orientation(self) -> Orientation:
+        """How frames are turned before they are stored."""
+        return self._orientation
+
+    @property
     def bytes_written(self) -> int:
         """Pixel bytes in the file."""
         return self._file.bytes_written if self._file else 0
@@ -81,6 +88,11 @@ class FileSink:
     def frames_safe(self) -> int:
         """Of the written ones, those that a kill would leave readable."""
         return self._file.frames_safe if self._file else 0
+
+    @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Checkpoints, and the seconds that they took together."""
+        return self._file.checkpointed if self._file else (0, 0.0)
 
     @property
     def bytes_waiting(self) -> int:
@@ -196,6 +208,7 @@ class FileSink:
         before = time.perf_counter()
         stored = file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
+        self.write_s += took
         if took > self._slowest_s:
             self._slowest_s = took
         if self._dealt is not None:

@@ -27,6 +27,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.cores import IoThreads, on_cores
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
 
 
@@ -40,12 +41,14 @@ class Receiver:
         *,
         software: str = "maxdaq-tango",
         blackbox: BlackBox | None = None,
+        newest: NewestFrame | None = None,
     ) -> None:
-        """`blackbox`: the one of the process; None = one of its own."""
+        """`blackbox`: the one of the process; None = one of its own. `newest` is told every frame, for a preview."""
         self._tell = tell
         self._publish = publish or (lambda counters: None)
         self._software = software
         self._blackbox = blackbox or BlackBox()
+        self._newest = newest or NewestFrame()
         self._io_threads = IoThreads()
         self._cores: tuple[int, ...] = ()
         self._state = AcquisitionState.IDLE
@@ -124,6 +127,7 @@ class Receiver:
             publish=self._publish,
             writers=writers,
             blackbox=self._blackbox,
+            newest=self._newest,
             io_threads=self._io_threads.decision,
         )
         try:

@@ -162,6 +162,11 @@ class SourceSet:
         return sum(source.bytes_received for source in self._sources)
 
     @property
+    def waiting(self) -> int:
+        """Messages received and not yet taken."""
+        return len(self._waiting)
+
+    @property
     def never_connected(self) -> tuple[str, ...]:
         """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
         silent = (source for source in self._sources if not source.was_connected)

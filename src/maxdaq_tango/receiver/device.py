@@ -1,7 +1,7 @@
 """StreamReceiver: takes one detector's stream into a file and accounts for every frame.
 
-The device holds no pixels. It owns an engine process and serves what the engine tells; if the engine dies the device
-says FAULT with the reason, and the next Prepare gets a new engine.
+The device holds no pixels but those of a small preview. It owns an engine process and serves what the engine tells; if
+the engine dies the device says FAULT with the reason, and the next Prepare gets a new engine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.preview_memory import Previews
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
@@ -23,6 +24,9 @@ from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ran
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
+from maxdaq_tango.receiver.disk_room import DiskRoom
+from maxdaq_tango.receiver.health import EngineHealth, judge
+from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
@@ -32,13 +36,14 @@ from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
+from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.ports import ReceiverView
 from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
 
 log = logging.getLogger(__name__)
 
 
-class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
+class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, VersionAttribute, Device):
     """Receives one detector's stream, writes the file, and gives a receipt for every run."""
 
     # ---- life ----
@@ -55,8 +60,12 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._starting = True
         self._steps = Steps(PyTangoThread)
         self._predecessor = predecessor(self.get_name())
+        wanted = self.previews.settings if hasattr(self, "_engine") else None  # Init does not write memorised values
         self._engine = EngineClient(self.get_name(), self._hear)
+        if wanted is not None:
+            self.previews.settings = wanted
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
+        self._disk_room = DiskRoom()
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -70,18 +79,22 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             ("Format", self._format),
             ("DestinationFilename", ""),
             ("ExpectedFrames", 0),
+            ("PreviewSize", self.previews.settings.size_px),
+            ("PreviewMethod", self.previews.settings.method.value),
         ):
             show_set_point(self, name, value)
         PUMP.watch(self, self._measure)
         if self._configuration is not None:
+            self._disk_room.start(self._configuration.roots)
             self._steps.run("start the engine", self._begin, 0.0)
 
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps, recoverer = self._engine, self._steps, self._recoverer
+        engine, steps, recoverer, disk_room = self._engine, self._steps, self._recoverer, self._disk_room
 
         def end() -> None:
+            disk_room.close()
             recoverer.close()
             engine.close()
             steps.close()
@@ -111,6 +124,15 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def counters(self) -> Counters:
         """The engine's live account, from shared memory."""
         return self._engine.counters()
+
+    @property
+    def previews(self) -> Previews:
+        """Small pictures of the newest frame, from shared memory."""
+        return self._engine.previews
+
+    def set_preview(self, **changes: Any) -> None:
+        """From the next picture on."""
+        self.previews.settings = msgspec.structs.replace(self.previews.settings, **changes)
 
     @property
     def acquisition_state(self) -> State:
@@ -194,6 +216,19 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())
+
+    def _health(self) -> str:
+        engine = self._engine
+        health = judge(
+            trouble=self._trouble,
+            starting=self._starting,
+            preparing=self._steps.is_running("Prepare"),
+            state=self.acquisition_state,
+            failure=self._failure or (engine.message if engine.state is State.FAULT else ""),
+            engine=EngineHealth(alive=engine.is_alive, pid=engine.pid or 0, silent_s=int(engine.silent_s)),
+            roots=self._disk_room.rooms(),
+        )
+        return msgspec.json.encode(health).decode()
 
     def _queue_fill(self) -> float:
         counters = self.counters
@@ -284,6 +319,17 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def Abort(self, reason: str) -> None:
         """Close the file now with what is there. Harmless when idle."""
         self._engine.abort(reason or "Abort was asked of the receiver", timeout_s=2.5)
+
+    @command(
+        dtype_in=int,
+        doc_in="Largest side in pixels, 16 to 1024",
+        dtype_out=(float,),
+        doc_out="Frame number, rows, columns, then the pixels row by row; empty before the first frame.",
+    )
+    @tells_failures
+    def PreviewOf(self, size: int) -> Any:
+        """Preview made smaller, by max, for one viewer: what others see stays as it is."""
+        return smaller(self.previews, size, self.get_name())
 
     @command
     @tells_failures
