@@ -26,7 +26,7 @@ from maxdaq_tango.files.ownership import living_owner
 from maxdaq_tango.files.paths import give_name
 from maxdaq_tango.files.receipt import find_detector
 
-UNREADABLE = (OSError, FileError, KeyError, RuntimeError, ValueError, TypeError)
+UNREADABLE = (OSError, FileError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 """What h5py raises, and we, when a file is not what it should be."""
 STAND_IN = ".stand_in"
 """Beside the data file that is not there, or cannot be used: what takes its place, until it gets its name."""

@@ -127,23 +127,18 @@ class _Plan(NamedTuple):
 
 
 def _plan(head: Head, members: Members, series: KilledSeries) -> _Plan:
-    size, firsts, last, places = head.block_rows, set[int](), 0, dict[int, Place]()
+    size, firsts, last = head.block_rows, set[int](), 0
     for member in members.by_block.values():
         rows = np.flatnonzero(member.valid)
         if len(rows):
             numbers = member.numbers[rows].astype(np.int64)
             firsts.update(np.unique(numbers - rows - member.block * size).tolist())
             last = max(last, member.block * size + int(rows[-1]))
-            for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
-                places.setdefault(number, Place(member.path, row))
-    left_out = {number for member in members.by_block.values() for number in member.left_out}
-    wrong = tuple(sorted(left_out - places.keys()))
+    wrong = tuple(sorted(number for member in members.by_block.values() for number in member.left_out))
     if len(firsts) == 1 and 0 <= min(firsts) <= min(wrong, default=min(firsts)):
-        first = firsts.pop()
-        plan = _Plan(first, last + 1, wrong, None)
+        plan = _Plan(firsts.pop(), last + 1, wrong, None)
     else:  # a sender that does not count from 0, before its rows were turned, or in the midst of it
-        first = min(*places, *wrong, min(places))
-        plan = _Plan(first, max(places) - first + 1, wrong, places)
+        plan = _turned(members, wrong)
     blocks = count_blocks(plan.rows, size)
     if blocks - len(members.by_block) > MOST_STAND_INS:
         raise FileError(
@@ -153,6 +148,16 @@ def _plan(head: Head, members: Members, series: KilledSeries) -> _Plan:
             accepted=f"{MOST_STAND_INS} that are not there; or move the master away, and recover each file by itself",
         )
     return plan
+
+
+def _turned(members: Members, wrong: tuple[int, ...]) -> _Plan:
+    places: dict[int, Place] = {}
+    for member in members.by_block.values():
+        for row in np.flatnonzero(member.valid).tolist():
+            places.setdefault(int(member.numbers[row]), Place(member.path, row))
+    wrong = tuple(number for number in wrong if number not in places)  # a turn leaves some in two places for a moment
+    first = min(*places, *wrong, min(places))
+    return _Plan(first, max(places) - first + 1, wrong, places)
 
 
 def _shaped(series: KilledSeries, head: Head, members: Members, plan: _Plan) -> tuple[list[Path], int]:

@@ -13,10 +13,11 @@ import h5py
 import pytest
 
 from killed_blocks import SERIES, kill, killed, look, masters, recovered
-from maxdaq_tango.files import check_file, find_parts, read_receipt, recover_file, recover_found
+from maxdaq_tango.files import check_file, find_parts, read_receipt, recover_file, recover_found, write_manifest
 from maxdaq_tango.files.frame_log import log_path, read_log
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.model import Receipt, Verdict
 
 
 @pytest.fixture(params=["swmr", "direct"])
@@ -181,6 +182,16 @@ def test_a_master_that_is_damaged_leaves_each_data_file_by_itself(tmp_path: Path
     for path in master.parent.glob("a_data_*_recovered.h5"):
         assert check_file(path).problems == []
     assert list(masters(master.parent)) == []
+
+
+def test_a_run_that_could_not_finish_its_series_has_said_why(tmp_path: Path, backend: str) -> None:
+    master = killed(tmp_path, backend, frames=9)
+    write_manifest(master, Receipt(verdict=Verdict.FAILED, reasons=("the disk is full",), run_id="7"))
+    told = recovered(master.parent)
+    receipt = read_receipt(told[0].file)
+    assert receipt.reasons == ("the disk is full", "13 frames never came, or were not on the disk when it was")
+    assert (receipt.run_id, receipt.frames_written) == ("7", 9)
+    assert look(Path(told[0].file), told).numbers == list(range(9))
 
 
 def test_whichever_file_is_named_the_whole_series_is_recovered(tmp_path: Path, backend: str) -> None:

@@ -97,6 +97,7 @@ def look_at(folder: Path, kind: str, point: str) -> None:
     assert recovered(folder) == []
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert not told or not list(folder.glob(".*_data_*.owner*")), point
+    assert not list(folder.glob("*.stand_in")), point
     found = look(whole[0], [], point)
     assert found.numbers == SERIES[kind], point
     receipt = read_receipt(found.master)
