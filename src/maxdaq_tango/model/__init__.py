@@ -5,6 +5,7 @@ from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.modules import MOST_MODULES, ModuleEnd, ModuleEvent, ModuleFrame, ModuleStart
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
@@ -30,6 +31,7 @@ __all__ = [
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
+    "MOST_MODULES",
     "NOTHING_PINNED",
     "PLACES",
     "TRANSITIONS",
@@ -47,6 +49,10 @@ __all__ = [
     "FileNaming",
     "Frame",
     "FrameFormat",
+    "ModuleEnd",
+    "ModuleEvent",
+    "ModuleFrame",
+    "ModuleStart",
     "Orientation",
     "Pinned",
     "Receipt",
