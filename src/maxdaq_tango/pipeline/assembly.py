@@ -30,6 +30,7 @@ MOST_FRAMES = 4096
 """That wait for modules at a time, however small they are."""
 PART_COST = 1024
 """Bytes that a part costs beyond its pixels."""
+NOBODY: frozenset[int] = frozenset()
 MASK_BITS = 48
 """Modules in one column: a column is float64, in which integers are exact up to 2**53."""
 
@@ -124,11 +125,27 @@ class Assembler:
         return made
 
     def due(self, now: float) -> list[Made]:
-        """Frames that have waited long enough. `now` is a moment at which all that had arrived was put in."""
+        """Frames that have waited long enough.
+
+        `now` is a moment at which all that had arrived was put in, but for what `leaders` may have brought.
+        """
         made: list[Made] = []
+        only_oldest = bool(self.leaders())  # the others may wait for what nobody has looked at
         while self._waiting and now - (oldest := next(iter(self._waiting.values()))).began >= self._wait_s:
             made += self._give_up(oldest)
+            if only_oldest:
+                break
         return made
+
+    def leaders(self) -> frozenset[int]:
+        """Connections that are not to be read now: half of the room is taken, and the oldest frame waits for others.
+
+        So what is too far ahead stays with its sender, and no frame goes out without a module that is only slow.
+        """
+        if 2 * self.nbytes <= self._limit_bytes or len(self._waiting) < 2:
+            return NOBODY
+        oldest = next(iter(self._waiting.values()))
+        return frozenset(part.source for part in oldest.parts if part is not None)
 
     def flush(self) -> list[Made]:
         """All that wait: nothing more can come."""

@@ -64,7 +64,6 @@ class Receiver:
         Raises StateError while another run is on, FileError, ConfigurationError or PipelineError; then nothing is left.
         """
         _check_count(request.expected_frames)
-        _check_format(request)
         _check_packing(request)
         _check_blocks(request)
         _check_metadata(request)
@@ -151,13 +150,6 @@ class Receiver:
 def _check_count(frames: int | None) -> None:
     if frames is not None and frames < 0:
         raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
-
-
-def _check_format(request: RunRequest) -> None:
-    if request.stream_format.has_modules:
-        raise ConfigurationError(
-            f"receive a stream of format {request.stream_format}", answer="frames are not put together of modules yet"
-        )
 
 
 def _check_metadata(request: RunRequest) -> None:

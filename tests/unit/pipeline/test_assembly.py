@@ -231,3 +231,23 @@ def test_of_many_modules_each_column_is_exact_in_a_float64() -> None:
         "modules_mask_96": 15,
     }
     assert all(int(float(value)) == value for value in told.values())
+
+
+def test_connections_that_are_too_far_ahead_are_named_until_the_others_have_come_as_far() -> None:
+    size = PART_COST + 30
+    made = Bench(2, limit_bytes=10 * size)
+    made.put(*(part(number, 0) for number in range(5)))
+    assert made.assembler.leaders() == frozenset()
+    made.put(part(5, 0))
+    assert made.assembler.leaders() == {0}
+    made.put(*(part(number, 1) for number in range(6)))
+    assert (made.assembler.leaders(), made.assembler.partial.count) == (frozenset(), 0)
+
+
+def test_while_one_connection_is_not_read_no_frame_is_given_up_that_may_wait_for_it() -> None:
+    size = PART_COST + 30
+    made = Bench(2, limit_bytes=6 * size)
+    made.put(*(part(number, 0) for number in range(3)), part(7, 1))
+    assert made.assembler.leaders() == {0}
+    made.hear(made.assembler.due(WAIT_S))
+    assert made.numbers == [0]
