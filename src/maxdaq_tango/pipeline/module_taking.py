@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import (
+    Counters,
     DamagedFrame,
     Fate,
     Frame,
@@ -96,9 +98,21 @@ class ModuleTaking(Taking):
             self._decided["modules"] = f"{assembler.modules}, each waited for {self._stream.wait_s:g} s"
         return super().decisions()
 
+    def counters(self) -> Counters:
+        """As `Taking.counters`."""
+        counters, assembler = super().counters(), self._stream.assembler
+        waiting = self._ahead_bytes + (assembler.nbytes if assembler is not None else 0)
+        return msgspec.structs.replace(
+            counters,
+            queue_bytes=counters.queue_bytes + waiting,
+            queue_limit_bytes=counters.queue_limit_bytes + self._held_limit_bytes,
+        )
+
     def drain(self) -> None:
         """As `Taking.drain`. Frames that wait for modules are stored as they are, unless the run was cut short."""
         run = self.run
+        if run.start is None and self._stream.assembler is not None:  # no header came in time
+            run.out_of_series += len(self._stream.assembler)
         self._count_strangers()
         for made in self._stream.flush() if run.start is not None else ():
             frame = made.frame if isinstance(made, DamagedFrame) else made

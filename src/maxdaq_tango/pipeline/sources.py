@@ -21,6 +21,7 @@ from maxdaq_tango.pipeline.bell import Bell
 from maxdaq_tango.pipeline.budget import AHEAD_BYTES, Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, SPEAKS_OTHERWISE, MarkedSource, Message, Received, Source
 from maxdaq_tango.pipeline.pool import usable_cores
+from maxdaq_tango.wire.marked import mark
 
 ASSUMED_FRAME_NBYTES = 16 << 20
 """For the sockets' high-water mark when nobody knows the frame size beforehand: larger than most."""
@@ -128,6 +129,7 @@ class SourceSet:
         """All that had arrived when `get` was called last had been taken before."""
         self._context = context
         self._format = request.stream_format
+        self._has_modules = request.stream_format.has_modules
         self._sockets = sockets or choose_sockets(request)
         self._endpoints = request.sources
         self._pinned = request.pinned
@@ -141,6 +143,7 @@ class SourceSet:
         self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))
         self._sources: list[Source] = []
         self._held_back: frozenset[int] = frozenset()
+        self._kept: deque[Received] = deque()
         self._waiting: deque[Received] = deque()
         self._was_full = False
         self._poller = zmq.Poller()
@@ -187,7 +190,7 @@ class SourceSet:
 
     def open(self) -> None:
         """Connect."""
-        kind = MarkedSource if self._format.has_modules else Source
+        kind = MarkedSource if self._has_modules else Source
         for endpoint in [endpoint for endpoint in self._endpoints for _ in range(self._sockets.per_source)]:
             source = kind(
                 self._context,
@@ -243,7 +246,7 @@ class SourceSet:
         return batch
 
     def hold_back(self, numbers: frozenset[int]) -> None:
-        """Do not read these connections, until this is called again."""
+        """Do not read these connections, nor hand out what has come over them, until this is called again."""
         if numbers == self._held_back:
             return
         for source in self._sources:
@@ -253,6 +256,10 @@ class SourceSet:
                 else:
                     self._poller.register(source.socket, zmq.POLLIN)
         self._held_back = numbers
+        marks = {mark(number) for number in numbers}
+        came = [*self._kept, *self._waiting]  # those kept came first: their connections were not read since
+        self._kept = deque(one for one in came if one[0][0] in marks)
+        self._waiting = deque(one for one in came if one[0][0] not in marks)
 
     def put_back(self, messages: list[Message]) -> None:
         """Of a batch that was taken too early."""
@@ -312,7 +319,7 @@ class SourceSet:
     # ---- inside ----
 
     def _receive(self, most: int, most_bytes: int) -> None:
-        if self._format.has_modules:
+        if self._has_modules:
             self._receive_in_turn(most, most_bytes)
             return
         for source in self._sources:

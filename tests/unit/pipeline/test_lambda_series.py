@@ -15,7 +15,7 @@ from maxdaq_tango.files.check import check_file
 from maxdaq_tango.model import AcquisitionState, Encoding, FileBackend, Receipt, StreamFormat, Verdict
 from module_parts import SHAPE, part, whole
 from module_senders import Lambda
-from receiving import Harness, slow_writes, stored
+from receiving import Harness, slow_writes, stored, wait_for_bytes
 
 MODULES = 4
 
@@ -312,3 +312,15 @@ def test_a_slow_disk_is_no_silence_of_a_module(
     detector.end()
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.frames_written, receipt.frames_partial) == (Verdict.COMPLETE, 400, 0)
+
+
+def test_parts_that_waited_for_headers_in_vain_are_out_of_series(harness: Harness, detector: Lambda) -> None:
+    prepare(harness, detector, module_wait_s=60.0)
+    detector.header(0)
+    detector.image(0, 0)
+    detector.image(1, 0)
+    wait_for_bytes(harness, 2 * part(0, 0).format.nbytes + 200)
+    harness.receiver.stop()
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_out_of_series, receipt.file) == (Verdict.ABORTED, 2, "")
+    assert harness.counters[-1].queue_limit_bytes > 0
