@@ -35,6 +35,9 @@ def receive(
     timeout: Annotated[
         float, typer.Option(min=0, help="Longest silence in the series, s (at least 3 frame periods); 0 = for ever.")
     ] = 10.0,
+    module_wait: Annotated[
+        float, typer.Option(min=0, help="Of formats in which modules send their own parts: wait for them, s.")
+    ] = 1.0,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
     compression: Annotated[
         Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
@@ -96,6 +99,7 @@ def receive(
         start_timeout_s=start_timeout,
         stall_timeout_s=timeout,
         grace_s=grace,
+        module_wait_s=module_wait,
         compression=compression,
         verify=verify,
         memory_bytes=memory << 20,

@@ -5,6 +5,7 @@ from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.modules import MOST_MODULES, ModuleEnd, ModuleEvent, ModuleFrame, ModuleStart
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
 from maxdaq_tango.model.preview import (
     LEAST_PREVIEW_PX,
@@ -40,6 +41,7 @@ __all__ = [
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
+    "MOST_MODULES",
     "MOST_PREVIEW_PX",
     "NOTHING_PINNED",
     "PLACES",
@@ -58,6 +60,10 @@ __all__ = [
     "FileNaming",
     "Frame",
     "FrameFormat",
+    "ModuleEnd",
+    "ModuleEvent",
+    "ModuleFrame",
+    "ModuleStart",
     "Orientation",
     "Pinned",
     "Preview",

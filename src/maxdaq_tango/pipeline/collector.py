@@ -23,6 +23,7 @@ from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.listeners import unfailing, warn
+from maxdaq_tango.pipeline.module_taking import ModuleTaking
 from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
@@ -192,13 +193,14 @@ class Collector:
         self._answer_requests(now)
         deadline = run.deadline
         wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
+        sources.hold_back(self._taking.leaders)
         batch = sources.get(0.0 if more else wait)
         idle_s = time.monotonic() - now
         began += idle_s  # waiting for messages is no work
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
-        self._taking.look_again(now)
+        self._taking.look_again(now, drained=sources.drained)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
         self._taking.look(len(batch), idle_s, now - began)
@@ -322,6 +324,8 @@ class Collector:
             return False
         self._say(AcquisitionState.FINALISING, "closing the file")
         taking.drain()
+        self._sources.hold_back(frozenset())
+        self._sources.put_back(taking.ahead)
         follows = run.verdict is None and self._series_follows()
         if not follows:
             self._close_road()
@@ -345,7 +349,8 @@ class Collector:
         self._notes.connections()
         for message in self._sources.remains():
             taking.leave(message)
-        if run.start is None and (silent := self._sources.never_connected):
+        matters = run.start is None or self._request.stream_format.has_modules
+        if matters and (silent := self._sources.never_connected):
             run.reasons.append(f"nobody ever accepted a connection at {', '.join(silent)}")
 
     def _go_on(self, message: str, receipt: Receipt) -> None:
@@ -367,7 +372,8 @@ class Collector:
             # Which series the detector is armed for is known of the first one only, and how long it may take to begin.
             destination = numbered(request.destination, self._series_taken + 1)
             request = msgspec.structs.replace(request, destination=destination, series=None, start_timeout_s=0.0)
-        return Taking(
+        kind = ModuleTaking if request.stream_format.has_modules else Taking
+        return kind(
             request,
             next(self._numbers),
             shares=self._shares,

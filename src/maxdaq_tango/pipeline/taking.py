@@ -76,7 +76,12 @@ class Taking:
         )
         self._request = request
         self._software = software
-        self._decode = decoder_for(request.stream_format).decode
+        self.ahead: list[Message] = []
+        """Taken too early: they belong to the series that follows."""
+        self.leaders: frozenset[int] = frozenset()
+        """Connections that are not to be read for now: they are too far ahead of the others."""
+        if not request.stream_format.has_modules:
+            self._decode = decoder_for(request.stream_format).decode
         self._held: list[Frame | SeriesEnd] = []
         self._held_bytes = 0
         self._held_limit_bytes = shares.held
@@ -129,8 +134,11 @@ class Taking:
             if not (run.phase is Phase.WAITING and self._hold(event)):
                 run.on_end(event, now)
 
-    def look_again(self, now: float) -> None:
-        """At what was doubtful when it came. Between two batches of messages."""
+    def look_again(self, now: float, *, drained: bool) -> None:
+        """At what was doubtful when it came. Between two batches of messages.
+
+        `drained`: all that had arrived at `now` has been taken.
+        """
         if not self.run.is_over and (frame := self.run.take_doubtful()) is not None:
             self._take_frame(frame, now, time.time())
 
@@ -202,6 +210,7 @@ class Taking:
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         account, receipt = run.close()
         self._account = account
+        receipt = self._completed(account, receipt)
         receipt = msgspec.structs.replace(
             receipt,
             bytes_received=bytes_received,
@@ -248,6 +257,10 @@ class Taking:
             "checkpoints": checkpoints,
             "checkpoint_us": int(checkpoint_s * 1e6),
         }
+
+    def _completed(self, account: Account, receipt: Receipt) -> Receipt:
+        """With what only this kind of series can tell."""
+        return receipt
 
     def _take_frame(self, frame: Frame, now: float, received_at: float) -> None:
         storing = self.storing

@@ -40,6 +40,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout_s: float
     grace_s: float
     prepare_wait_s: float
+    module_wait_s: float = 1.0
     curve_server_key: str = ""
     curve_key_file: str = ""
     recover_at_start: bool = True
@@ -62,6 +63,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
             "grace_s": self.grace_s,
+            "module_wait_s": self.module_wait_s,
             "curve_server_key": self.curve_server_key,
             "curve_key_file": self.curve_key_file,
         }
@@ -106,7 +108,14 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
     _check_pinned(configuration.pinned)
     _check_keys(configuration.curve_server_key, configuration.curve_key_file)
-    for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
+    for name in (
+        "connect_timeout_s",
+        "start_timeout_s",
+        "stall_timeout_s",
+        "grace_s",
+        "module_wait_s",
+        "prepare_wait_s",
+    ):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):
             raise ConfigurationError(f"set {name} to {value} s", accepted="0 s or more")

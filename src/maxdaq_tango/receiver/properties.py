@@ -76,6 +76,11 @@ class ReceiverProperties:
         doc="Look for unfinished files under Roots at start-up, and make <name>_recovered.h5 of those nobody writes.",
     )
     Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
+    ModuleWait = device_property(
+        dtype=float,
+        default_value=1.0,
+        doc="How long a frame waits for modules that have not come, where each sends its own part, s.",
+    )
     PrepareWait = device_property(
         dtype=float,
         default_value=2.0,
@@ -159,6 +164,7 @@ class ReceiverProperties:
                 start_timeout_s=self.StartTimeout,
                 stall_timeout_s=self.StallTimeout,
                 grace_s=self.Grace,
+                module_wait_s=self.ModuleWait,
                 prepare_wait_s=self.PrepareWait,
                 curve_server_key=self.CurveServerKey.strip(),
                 curve_key_file=self.CurveKeyFile,

@@ -61,6 +61,7 @@ def test_a_good_one_passes_and_no_root_means_nothing_may_be_written(good):
         ({"pinned": Pinned(slab_bytes=1 << 31)}, "SlabSize"),
         ({"pinned": Pinned(checkpoint_s=float("nan"))}, "CheckpointInterval"),
         ({"grace_s": -1.0}, "grace_s"),
+        ({"module_wait_s": -1.0}, "module_wait_s"),
         ({"stall_timeout_s": float("nan")}, "stall_timeout_s"),
         ({"curve_server_key": "secret?"}, "CurveServerKey: not a public key.*40 characters"),
         ({"curve_key_file": "/a.key"}, "CurveKeyFile to '/a.key': CurveServerKey is empty"),
