@@ -53,8 +53,12 @@ class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
     """Of the first frame: its numbers get a column in every file."""
     slab_memory_bytes: int
-    pinned: Pinned = NOTHING_PINNED
     """For all files that are open at the same time in one process."""
+    pinned: Pinned = NOTHING_PINNED
+    master_part: str = ""
+    """Path of the unfinished master; only where there is a `spill_folder`."""
+    spill_folder: str = ""
+    """Of this series in the spill directory: takes the data files that `folder` does not; "" = there is none."""
 
     @property
     def names(self) -> BlockNames:

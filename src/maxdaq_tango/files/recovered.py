@@ -19,6 +19,7 @@ from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.check import check_file
 from maxdaq_tango.files.closed_state import state_path
 from maxdaq_tango.files.frame_log import log_path
+from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.manifest import manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
@@ -69,6 +70,8 @@ def recover_file(part: Path) -> Recovered:
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))
     try:
+        if moved := is_being_moved(part):
+            return Recovered(part=str(part), note=f"left alone: {moved}")
         owner = living_owner(part)
         if owner is not None:
             return Recovered(part=str(part), note=f"left alone: {owner} is writing it")
