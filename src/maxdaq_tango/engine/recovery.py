@@ -49,6 +49,8 @@ def main() -> None:
     began = time.monotonic()
     search = Search(sys.argv[1:])
     for part in search:
+        if not part.exists():  # it was moved home meanwhile, or somebody else has recovered it
+            continue
         _say(Treated(file=recover_file(part)))
     seconds = time.monotonic() - began
     unreadable = tuple(search.unreadable)

@@ -285,10 +285,15 @@ class FileSink:
         if account.count(Fate.WRITTEN):
             receipt = self._with_kept(file, account, receipt)
         data_files = file.part_files if isinstance(file, BlockedSeries) else ()
+        return _with_manifest(part, self.with_places(receipt), data_files)
+
+    def with_places(self, receipt: Receipt) -> Receipt:
+        """The receipt with the paths of what is there, unfinished."""
+        file = self._file
         if isinstance(file, BlockedSeries) and (spilled := file.part_files_spilled):
             where = f"{len(spilled)} unfinished data files are in {spilled[0].parent}: maxdaq recover takes them there"
             receipt = msgspec.structs.replace(receipt, data_files_spilled=tuple(map(str, spilled))).with_reason(where)
-        return _with_manifest(part, msgspec.structs.replace(receipt, file=str(part)), data_files)
+        return msgspec.structs.replace(receipt, file=str(self.part_path or ""))
 
     def _with_kept(self, file: SeriesFile | BlockedSeries, account: Account, receipt: Receipt) -> Receipt:
         kept = account.keeping(file.kept_numbers())

@@ -212,7 +212,7 @@ class Taking:
             run.lost = receipt.frames_lost_count
             return receipt
         except Exception:  # the first error tells more
-            return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
+            return self.sink.with_places(receipt)
 
     # ---- inside ----
 

@@ -16,6 +16,7 @@ from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.homecomer import Homecomer
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
@@ -57,6 +58,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._predecessor = predecessor(self.get_name())
         self._engine = EngineClient(self.get_name(), self._hear)
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
+        self._homecomer = Homecomer(self.get_name())
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -79,9 +81,10 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps, recoverer = self._engine, self._steps, self._recoverer
+        engine, steps, recoverer, homecomer = self._engine, self._steps, self._recoverer, self._homecomer
 
         def end() -> None:
+            homecomer.close()
             recoverer.close()
             engine.close()
             steps.close()
@@ -92,8 +95,12 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         try:
             self._start_engine()
         finally:
-            if (configuration := self._configuration) is not None and configuration.recover_at_start:
-                self._recoverer.start(configuration.roots)
+            if (configuration := self._configuration) is not None:
+                spill = configuration.spill_directory
+                if configuration.recover_at_start:
+                    self._recoverer.start((*configuration.roots, *([spill] if spill else [])))
+                if spill:
+                    self._homecomer.start(spill, configuration.roots)
 
     def _start_engine(self) -> None:
         try:
@@ -156,7 +163,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             return self._failure
         if state is State.FAULT:
             return message or "The receiver engine failed"
-        return "\n".join([*self._last_run(), *self._recovery_lines()])
+        return "\n".join([*self._last_run(), *self._recovery_lines(), *self._homecomer.problems])
 
     def _last_run(self) -> list[str]:
         if self._receipt is None:
@@ -191,6 +198,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         # From the engine's reader thread: plain Python only, the pump tells Tango.
         if told_.receipt is not None:
             self._receipt = told_.receipt
+            if told_.receipt.data_files_spilled:
+                self._homecomer.look()
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from block_series import pixels, plain
-from maxdaq_tango.files import bring_all_home, bring_home, check_file, homecoming, recover_file
+from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
+from maxdaq_tango.files import block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
 from maxdaq_tango.files.homecoming import away_path
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.spill import POINTER
+from maxdaq_tango.model import FileBackend
 from spilled_series import AWAY, COUNT, spilled
 
 PROGRAM = Path(__file__).parents[2] / "spilled_series.py"
@@ -101,6 +102,28 @@ class TestWhole:
         series = plain(6).reserved(home / "a.h5", spill_directory=str(spill))
         series.abandon()
         assert os.listdir(home) == os.listdir(spill) == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", SERIES)
+def test_what_came_home_is_what_would_have_been_there(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch, name: str, backend: FileBackend
+) -> None:
+    """Frames missing, rows turned, stragglers, blocks without a frame: every other block was spilled."""
+    monkeypatch.setattr(Series, "backend", backend)
+    series = SERIES[name]
+    expected = contents(series.finished(home / "b.h5"))
+    monkeypatch.setattr(block_set, "lacks_room", lambda layout, block, open_files: "full" if block % 2 == 0 else "")
+    path = series.finished(home / "a.h5", spill_directory=str(spill))
+    assert path == home / ".a.h5.part"
+    (told,) = bring_all_home(spill)
+    assert (told.problem, told.master) == ("", str(home / "a.h5"))
+    result = check_file(told.master)
+    assert (result.problems, result.frames_checked) == ([], sum(series.valid))
+    found = contents(Path(told.master))
+    assert sorted(found) == sorted(expected)
+    assert [key for key in found if not same(found[key], expected[key])] == []
+    assert os.listdir(spill) == []
 
 
 @pytest.mark.parametrize("links", ["links", "no links"])
