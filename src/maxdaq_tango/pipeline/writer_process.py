@@ -9,6 +9,7 @@ whole group are the engine's business, which then closes in order.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import select
 import signal
@@ -174,7 +175,8 @@ class WriterServer:
         self._send(Done(frames, *counts, tuple(blocks.spilled), blocks.why_spilled, blocks.is_spilling))
 
     def _send(self, message: FromWriter) -> None:
-        self._control.sendall(encode(message))
+        with contextlib.suppress(OSError):  # the engine is gone: what it has handed over is written first
+            self._control.sendall(encode(message))
 
 
 def _told(error: Exception) -> Trouble:
