@@ -150,8 +150,8 @@ def choose_spilled_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int) 
     """
     chosen = _rounded(min(LARGEST_CHOICE, max(LEAST_BLOCK_FRAMES, ahead_nbytes // 2 // max(1, frame_nbytes))))
     reason = f"about {chosen * frame_nbytes / 1e6:.3g} MB each, so that one that stalls fits into memory"
-    if chosen * frame_nbytes > ahead_nbytes:
-        reason = "the least that is worth a file; one that stalls does not fit into memory, and would with more of it"
+    if chosen == LEAST_BLOCK_FRAMES:
+        reason = "the least that is worth a file"
     return _not_too_many(chosen, reason, rows)
 
 

@@ -120,10 +120,11 @@ class BlockedSeries:
             good, reason = choose_block_rows(frame_nbytes, rows, self._ahead_nbytes, self._writers)
         if not self._block_rows:
             self._block_rows, self.block_reason = good, reason
-        elif self._spill_folder and self._block_rows > good:
-            self.block_reason += f"; with more than {good} one that stalls does not fit into memory"
-        elif self._writers > 1 and self._block_rows > good:
+        elif self._writers > 1 and self._block_rows > good and not self._spill_folder:
             self.block_reason += f"; with more than {good} not all {self._writers} writers have work at the same time"
+        fitting = self._ahead_nbytes // 2 // frame_nbytes
+        if self._spill_folder and self._block_rows > fitting:
+            self.block_reason += f"; more than {fitting} do not fit into memory when the destination stalls"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
         self._master.begin(metadata, arrays)

@@ -261,7 +261,7 @@ def _taken(final: Path, source: Path) -> FileError:
 def _copy(source: Path, copy: Path, on_progress: Callable[[int], None]) -> bytes:
     """On the disk when this returns; the checksum of what was read."""
     hasher = xxhash.xxh3_128()
-    with open(source, "rb", buffering=0) as taken:
+    with open(open_there(source, os.O_RDONLY), "rb", buffering=0) as taken:
         with open(open_there(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as out:
             while piece := taken.read(PIECE_NBYTES):
                 hasher.update(piece)

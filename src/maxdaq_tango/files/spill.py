@@ -58,7 +58,7 @@ def check_spill_directory(path: str) -> None:
 
 def folder_of_series(directory: str, stem: str) -> str:
     """A name that no other series has; nothing is made."""
-    short = stem.encode().lstrip(b".")[:LONGEST_STEM].decode(errors="ignore")
+    short = stem.encode().lstrip(b".")[:LONGEST_STEM].decode(errors="ignore") or "series"
     return os.path.join(os.path.realpath(directory), f"{short}.{uuid.uuid4().hex[:ID_DIGITS]}")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
-from maxdaq_tango.files import block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
+from maxdaq_tango.files import Search, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
 from maxdaq_tango.files.homecoming import away_path
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.spill import POINTER
@@ -246,6 +246,7 @@ def test_of_a_series_that_was_killed_they_are_recovered_where_they_are(part: Pat
     away_path(part).unlink()  # it was not written yet
     (told,) = bring_all_home(spill)
     assert "maxdaq recover makes its data files readable where they are" in told.note
+    assert sorted(Search([str(spill)])) == sources(spill)  # as at the start of a receiver
     found = [recover_file(path) for path in sources(spill)]
     assert [one.problem for one in found] == [""] * len(AWAY)
     assert [one.frames for one in found] == [4] * len(AWAY)
