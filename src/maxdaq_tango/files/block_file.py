@@ -25,6 +25,7 @@ from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, store_texts
 from maxdaq_tango.files.layout import ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
+from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.whereabouts import hdf5_there
 from maxdaq_tango.files.writer import SeriesFile
 from maxdaq_tango.model import NOTHING_PINNED, FileBackend, FrameFormat, Pinned
@@ -100,7 +101,9 @@ class BlockFile(SeriesFile):
                 extras=layout.extras,
             )
         except Exception:
-            self.abandon()
+            super().abandon()  # without a last checkpoint: there is no frame, and the backend may be half there
+            if not self.destination.part.exists():
+                remove_side_files(self.destination.part)
             raise
 
     @property

@@ -116,7 +116,7 @@ class Receiver:
         if request.pinned.cores != self._cores:
             self._crew.close()  # they are elsewhere
             self._cores = request.pinned.cores
-        writers = self._crew.ready(request.engines + bool(request.spill_directory and request.save_raw))
+        writers = self._crew.ready(request.engines + bool(request.spill_directory))
         collector = Collector(
             request,
             self._numbers,

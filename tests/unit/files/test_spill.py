@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from block_series import FORMAT, plain
+from block_series import FORMAT, Series, plain
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import BlockedSeries, BlockLayout, bring_all_home, check_file, reserve
 from maxdaq_tango.files.block_names import choose_spilled_rows
@@ -55,6 +55,28 @@ def test_a_new_data_file_that_is_refused_for_want_of_room_is_spilled(
     assert path == home / ".a.h5.part"
     assert len(file.data_files_spilled) == 3
     monkeypatch.undo()
+    assert [told.problem for told in bring_all_home(spill)] == [""]
+    assert check_file(home / "a.h5").problems == []
+
+
+def test_of_one_that_is_refused_half_made_nothing_is_left(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def refuse(handle: int, data: bytes) -> int:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if name.startswith(str(home)) and name.endswith(".frames"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(Series, "backend", FileBackend.DIRECT)
+    file = plain(10).written(home / "a.h5", spill_directory=str(spill))
+    assert isinstance(file, BlockedSeries)
+    assert sorted(file._stored().spilled) == [0, 1, 2]
+    assert [path.name for path in home.iterdir() if "_data_" in path.name] == []
+    plain(10).finish(file)
     assert [told.problem for told in bring_all_home(spill)] == [""]
     assert check_file(home / "a.h5").problems == []
 

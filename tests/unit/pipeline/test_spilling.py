@@ -25,6 +25,7 @@ from full_disk import FRAMES, can_mount
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import bring_all_home, check_file, find_parts, read_manifest, read_receipt, recover_file
 from maxdaq_tango.model import AcquisitionState, Compression, FileBackend, Receipt, Verdict
+from maxdaq_tango.pipeline import writers
 from maxdaq_tango.pipeline.spilling import SPILL_AFTER_S
 from receiving import Harness, pixels, stored
 
@@ -239,6 +240,25 @@ class TestGone:
         assert any("unfinished data files are in" in reason for reason in receipt.reasons)
         (told,) = bring_all_home(spill)
         assert "was not finished" in told.note
+        found = [recover_file(Path(path)) for path in receipt.data_files_spilled]
+        assert [(one.problem, one.frames) for one in found] == [("", 4)] * 3
+
+    def test_a_destination_that_stays_away_is_given_up_with_what_was_in_memory_for_it(
+        self, harness: Harness, spill: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        harness.prepare(spill_directory=str(spill), expected_frames=100, **HOW)
+        harness.sender.header()
+        send(harness, 0, 5)
+        home = stall(harness, 5)
+        send(harness, 6, 20)
+        harness.wait_written(5 + 12)
+        monkeypatch.setattr(writers, "SPILL_HANG_S", 0.5)
+        receipt = harness.receipt()
+        assert receipt.verdict is Verdict.FAILED
+        assert f"writer 1 (process {home})): it gave no sign of life for 0.5 s and was killed" in receipt.reasons[0]
+        assert receipt.frames_lost == (5, 6, 7)
+        assert receipt.frames_lost_at == {"writer": ((5, 7),)}
+        assert (receipt.frames_written, len(receipt.data_files_spilled)) == (17, 3)
         found = [recover_file(Path(path)) for path in receipt.data_files_spilled]
         assert [(one.problem, one.frames) for one in found] == [("", 4)] * 3
 
