@@ -8,8 +8,12 @@ HEALTHY, and prints one JSON object of what came of both. A process of its own, 
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -31,7 +35,22 @@ from receiving import Harness
 
 FORMAT = FrameFormat((256, 256), "uint16", Encoding.NONE)
 FRAMES = 400
+"""Of 128 KiB: that is more than any of these disks has room for."""
+MOUNT = {
+    "tmpfs": "mount -t tmpfs -o size=24m none small",
+    "ext4": "truncate -s 40M image && mkfs.ext4 -q -F -m 0 image && mount -o loop image small",
+    "read-only": "mount -t tmpfs -o ro none small",
+}
 MEMORY = 16 << 20
+
+
+@functools.cache
+def can_mount(how: str) -> bool:
+    """In a mount namespace of its own, which ends with its process."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None or (how == "ext4" and shutil.which("mkfs.ext4") is None):
+        return False
+    script = f"cd $(mktemp -d) && mkdir small && {MOUNT[how]} && umount small; code=$?; rm -rf $PWD; exit $code"
+    return subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def pixels(number: int) -> np.ndarray[Any, Any]:

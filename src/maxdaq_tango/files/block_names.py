@@ -134,6 +134,22 @@ def choose_block_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int, wr
         reason = (
             f"the least that is worth a file; {writers} writers wait for each other, with more memory they would not"
         )
+    return _not_too_many(chosen, reason, rows)
+
+
+def choose_spilled_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int) -> tuple[int, str]:
+    """The same where data files can be spilled: only a whole one can, so a process must be able to be one behind.
+
+    Half of what it may be behind, as the stall can begin at any place of a file.
+    """
+    chosen = _rounded(min(LARGEST_CHOICE, max(LEAST_BLOCK_FRAMES, ahead_nbytes // 2 // max(1, frame_nbytes))))
+    reason = f"about {chosen * frame_nbytes / 1e6:.3g} MB each, so that one that stalls fits into memory"
+    if chosen == LEAST_BLOCK_FRAMES:
+        reason = "the least that is worth a file"
+    return _not_too_many(chosen, reason, rows)
+
+
+def _not_too_many(chosen: int, reason: str, rows: int | None) -> tuple[int, str]:
     if rows is not None and count_blocks(rows, chosen) > GOOD_FILE_COUNT:
         while count_blocks(rows, chosen) > GOOD_FILE_COUNT and chosen < MOST_FRAMES_PER_FILE:
             chosen = _next(chosen)

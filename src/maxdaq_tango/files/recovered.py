@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.check import check_file
+from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
@@ -54,7 +55,7 @@ def recover_together(part: Path) -> list[Recovered]:
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return [Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))]
     master = master_of(part)
-    if master is None:
+    if master is None or is_being_moved(master):  # a master that waits for its data files is whole
         return [_recover_alone(part)]
     found = recover_series(master, _recover_alone)
     if not any(one.part == str(part) for one in found):
@@ -78,6 +79,8 @@ def recover_found(parts: Iterable[Path]) -> Iterator[Recovered]:
 
 def _recover_alone(part: Path) -> Recovered:
     try:
+        if moved := is_being_moved(part):
+            return Recovered(part=str(part), note=f"left alone: {moved}")
         owner = living_owner(part)
         if owner is not None:
             return Recovered(part=str(part), note=f"left alone: {owner} is writing it")

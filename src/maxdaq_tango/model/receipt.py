@@ -27,7 +27,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """One sentence per thing that went wrong, in the order in which it was noticed. COMPLETE has none, unless all that
-    failed was to write the manifest."""
+    failed was to write the manifest, or data files lie in the spill directory."""
     run_id: str = ""
     series: str = ""
     stream_format: str = ""
@@ -95,6 +95,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path; "" for live only."""
     data_files: tuple[str, ...] = ()
     """Where the series is stored in blocks: names of the data files, beside `file`, which is then their master."""
+    data_files_spilled: tuple[str, ...] = ()
+    """Absolute paths of those that lay in the spill directory when this was written. They are being moved beside
+    `file`, which appears when the last of them has arrived; no frame is lost by that."""
     dataset: str = ""
     """Path of the pixels inside the file."""
     shape: tuple[int, ...] = ()

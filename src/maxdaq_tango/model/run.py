@@ -127,6 +127,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     backend: FileBackend = FileBackend.AUTO
     frames_per_file: int = 0
     """Frames of one data file, joined by a master; 0 = all in one file (or, with several engines, a good number)."""
+    spill_directory: str = ""
+    """Absolute path of a folder that takes data files while the destination takes none; "" = there is none. With one,
+    every series is stored in blocks, by processes, and there is one process more than `engines`."""
     engines: int = 1
     """Processes that write data files, block by block in turn; 1 = the engine itself writes."""
     compression: Compression = Compression.BSLZ4

@@ -105,7 +105,7 @@ class Collector:
         self._bytes_before = self._full_before = 0
         self._published_at = self._busy_until = 0.0
         self._phase = Phase.WAITING
-        self._laid_out = False
+        self._laid_out, self._spilling = False, ""
         self._thread = threading.Thread(target=self._collect, name=f"collector {self._taking.number}", daemon=True)
 
     def open(self) -> None:
@@ -269,9 +269,11 @@ class Collector:
     def _show(self, now: float) -> None:
         taking, phase = self._taking, self._taking.run.phase
         laid_out = bool(taking.sink.decisions) and not self._laid_out
-        if (phase is not self._phase or laid_out) and phase is not Phase.OVER:
-            self._phase, self._laid_out = phase, self._laid_out or laid_out
-            self._say(_STATE_OF[phase], f"series {taking.name}: {phase.value}")
+        spilling = taking.sink.spilling
+        if (phase is not self._phase or laid_out or spilling != self._spilling) and phase is not Phase.OVER:
+            self._phase, self._laid_out, self._spilling = phase, self._laid_out or laid_out, spilling
+            spills = f". Data files go to the spill directory: {spilling}" if spilling else ""
+            self._say(_STATE_OF[phase], f"series {taking.name}: {phase.value}{spills}")
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
             self._published_at = now
@@ -358,7 +360,7 @@ class Collector:
         self._series_taken += 1
         self._bytes_before, self._full_before = self._sources.bytes_received, self._sources.full_count
         self._taking = self._next_taking()
-        self._phase, self._laid_out = Phase.WAITING, False
+        self._phase, self._laid_out, self._spilling = Phase.WAITING, False, ""
         try:
             self._taking.reserve()
         except MaxdaqError as error:

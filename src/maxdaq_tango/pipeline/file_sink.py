@@ -121,7 +121,14 @@ class FileSink:
             decided["verify"] = verified(self._format)
         if isinstance(file, BlockedSeries):
             decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
+        if self._dealt is not None and (spilled := self._dealt.spill_decision):
+            decided["spill"] = spilled
         return decided
+
+    @property
+    def spilling(self) -> str:
+        """Why data files go to the spill directory at present; "" = they do not."""
+        return self._dealt.spilling if self._dealt is not None else ""
 
     def write_latency_us(self) -> int:
         """Longest single write since the last call that was over a second ago."""
@@ -152,6 +159,7 @@ class FileSink:
         if self._writers:
             ahead = self._arena_bytes // len(self._writers)
             how |= {"open_store": self._deal, "writers": len(self._writers), "ahead_nbytes": ahead}
+            how["spill_directory"] = request.spill_directory
         self._file = BlockedSeries(destination, **how)
 
     def on_start(self, start: SeriesStart) -> None:
@@ -270,7 +278,12 @@ class FileSink:
             encoding=stored.encoding.value,
             bytes_written=file.bytes_written,
         )
-        return _with_manifest(file.finish(receipt, account.fates[: account.row_count]), receipt, receipt.data_files)
+        spilled = file.data_files_spilled if isinstance(file, BlockedSeries) else ()
+        if spilled:
+            receipt = _with_spilled(receipt, spilled, self._dealt.spill_decision if self._dealt else "", file)
+        path = file.finish(receipt, account.fates[: account.row_count])
+        # Of a series whose data files are on their way home it is written when they have arrived.
+        return receipt if spilled else _with_manifest(path, receipt, receipt.data_files)
 
     def leave(self, account: Account, receipt: Receipt) -> Receipt:
         """Instead of `finish`, or after it has failed: what holds frames is closed and left, the rest is taken back.
@@ -285,7 +298,15 @@ class FileSink:
         if account.count(Fate.WRITTEN):
             receipt = self._with_kept(file, account, receipt)
         data_files = file.part_files if isinstance(file, BlockedSeries) else ()
-        return _with_manifest(part, msgspec.structs.replace(receipt, file=str(part)), data_files)
+        return _with_manifest(part, self.with_places(receipt), data_files)
+
+    def with_places(self, receipt: Receipt) -> Receipt:
+        """The receipt with the paths of what is there, unfinished."""
+        file = self._file
+        if isinstance(file, BlockedSeries) and (spilled := file.part_files_spilled):
+            where = f"{len(spilled)} unfinished data files are in {spilled[0].parent}: maxdaq recover takes them there"
+            receipt = msgspec.structs.replace(receipt, data_files_spilled=tuple(map(str, spilled))).with_reason(where)
+        return msgspec.structs.replace(receipt, file=str(self.part_path or ""))
 
     def _with_kept(self, file: SeriesFile | BlockedSeries, account: Account, receipt: Receipt) -> Receipt:
         kept = account.keeping(file.kept_numbers())
@@ -329,6 +350,15 @@ class FileSink:
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
+
+
+def _with_spilled(
+    receipt: Receipt, spilled: tuple[str, ...], decision: str, file: SeriesFile | BlockedSeries
+) -> Receipt:
+    """True while they are there, and when they are home: this receipt is in the file."""
+    reason = f"{len(spilled)} data files were put into the spill directory ({decision}); no frame is lost by that. "
+    reason += f"{receipt.file} appears when they have been moved there, and is {file.destination.part} until then"
+    return msgspec.structs.replace(receipt, data_files_spilled=spilled).with_reason(reason)
 
 
 def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> Receipt:

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 
 from maxdaq_tango.errors import ConfigurationError, StateError
+from maxdaq_tango.files import check_spill_directory
 from maxdaq_tango.kernels import compression
 from maxdaq_tango.model import (
     BUSY_STATES,
@@ -70,6 +71,7 @@ class Receiver:
         _check_packing(request)
         _check_blocks(request)
         _check_metadata(request)
+        check_spill_directory(request.spill_directory)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -117,7 +119,7 @@ class Receiver:
         if request.pinned.cores != self._cores:
             self._crew.close()  # they are elsewhere
             self._cores = request.pinned.cores
-        writers = self._crew.ready(request.engines)
+        writers = self._crew.ready(request.engines + bool(request.spill_directory))
         collector = Collector(
             request,
             self._numbers,

@@ -232,7 +232,7 @@ class Taking:
             run.lost = receipt.frames_lost_count
             return receipt
         except Exception:  # the first error tells more
-            return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
+            return self.sink.with_places(receipt)
 
     def look(self, messages: int, idle_s: float, busy_s: float) -> None:
         """One batch was taken: for the times of the stages."""

@@ -204,6 +204,20 @@ class ReceiverAttributes:
         label="Recovery",
         doc="What was found at start-up of receivers that were killed: files made readable, left alone, or in trouble.",
     )
+    Spilled = told(
+        lambda self: self._homecomer.text,
+        dtype=str,
+        label="Spilled",
+        doc="What is in the spill directory, and what becomes of it; empty where there is none.",
+    )
+    SpilledBytes = told(
+        lambda self: self._homecomer.left_nbytes,
+        dtype=int,
+        label="Spilled bytes",
+        unit="B",
+        format="%d",
+        doc="Bytes of data files that are still to be moved from the spill directory to their destination.",
+    )
     AcquisitionState = told(
         lambda self: self.acquisition_state.value,
         dtype=str,

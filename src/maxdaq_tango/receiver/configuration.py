@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from maxdaq_tango.curve import is_key, read_keys
-from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.errors import ConfigurationError, FileError
+from maxdaq_tango.files import check_spill_directory
 from maxdaq_tango.model import (
     MOST_ENGINES,
     MOST_FRAMES_PER_FILE,
@@ -44,6 +45,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     curve_server_key: str = ""
     curve_key_file: str = ""
     recover_at_start: bool = True
+    spill_directory: str = ""
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""
@@ -66,6 +68,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "module_wait_s": self.module_wait_s,
             "curve_server_key": self.curve_server_key,
             "curve_key_file": self.curve_key_file,
+            "spill_directory": self.spill_directory,
         }
 
 
@@ -106,6 +109,14 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         )
     if not 1 <= configuration.engines <= MOST_ENGINES:
         raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
+    try:
+        check_spill_directory(configuration.spill_directory)
+    except FileError as error:
+        raise ConfigurationError(
+            f"set property SpillDirectory to '{configuration.spill_directory}'",
+            answer=error.answer,
+            accepted=error.accepted,
+        ) from None
     _check_pinned(configuration.pinned)
     _check_keys(configuration.curve_server_key, configuration.curve_key_file)
     for name in (

@@ -16,6 +16,7 @@ from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.homecomer import Homecomer
 from maxdaq_tango.engine.preview_memory import Previews
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
@@ -66,6 +67,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
             self.previews.settings = wanted
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
         self._disk_room = DiskRoom()
+        self._homecomer = Homecomer(self.get_name())
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -91,10 +93,12 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps, recoverer, disk_room = self._engine, self._steps, self._recoverer, self._disk_room
+        engine, steps, disk_room = self._engine, self._steps, self._disk_room
+        recoverer, homecomer = self._recoverer, self._homecomer
 
         def end() -> None:
             disk_room.close()
+            homecomer.close()
             recoverer.close()
             engine.close()
             steps.close()
@@ -105,8 +109,12 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         try:
             self._start_engine()
         finally:
-            if (configuration := self._configuration) is not None and configuration.recover_at_start:
-                self._recoverer.start(configuration.roots)
+            if (configuration := self._configuration) is not None:
+                spill = configuration.spill_directory
+                if configuration.recover_at_start:
+                    self._recoverer.start((*configuration.roots, *([spill] if spill else [])))
+                if spill:
+                    self._homecomer.start(spill, configuration.roots)
 
     def _start_engine(self) -> None:
         try:
@@ -178,7 +186,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
             return self._failure
         if state is State.FAULT:
             return message or "The receiver engine failed"
-        return "\n".join([*self._last_run(), *self._recovery_lines()])
+        return "\n".join([*self._last_run(), *self._recovery_lines(), *self._homecomer.problems])
 
     def _last_run(self) -> list[str]:
         if self._receipt is None:
@@ -213,6 +221,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         # From the engine's reader thread: plain Python only, the pump tells Tango.
         if told_.receipt is not None:
             self._receipt = told_.receipt
+            if told_.receipt.data_files_spilled:
+                self._homecomer.look()
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())
