@@ -80,10 +80,6 @@ class KilledSeries:
         """Where the unfinished data file of a block is, if it is there."""
         return self.names.destination(block).part
 
-    def stand_in(self, block: int) -> Path:
-        """See STAND_IN."""
-        return self.part(block).with_name(self.part(block).name + STAND_IN)
-
     def published(self, id: str, block_rows: int) -> dict[int, Path]:
         """Data files that have a name already, by block: only those of the master with this id."""
         pattern = re.compile(
@@ -122,6 +118,11 @@ class KilledSeries:
         names = self.names
         stem = f"{names.stem}_recovered{f'_{number}' if number else ''}"
         return BlockNames(names.folder, stem, names.suffix, names.master_ending)
+
+
+def stand_in_of(part: Path) -> Path:
+    """See STAND_IN."""
+    return part.with_name(part.name + STAND_IN)
 
 
 def move_beside(part: Path, final: Path) -> None:

@@ -29,7 +29,7 @@ from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FrameColumns
-from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries
+from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, stand_in_of
 from maxdaq_tango.files.master import LIBVER, refer_to, take_columns
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.paths import MOST_NAMES
@@ -176,7 +176,7 @@ def _shaped(series: KilledSeries, head: Head, members: Members, plan: _Plan) -> 
             _shape(member, numbers)
             sources.append(member.path)
         else:
-            path = series.stand_in(block)
+            path = stand_in_of(series.part(block))
             make_stand_in(path, like, start + 1, numbers, _places(member, plan, numbers), head.id)
             sources.append(path)
             made += 1

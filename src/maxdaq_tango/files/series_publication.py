@@ -18,7 +18,7 @@ import xxhash
 
 from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.columns import CHECKSUM
-from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name
+from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name, stand_in_of
 from maxdaq_tango.files.layout import FILE_ID
 from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
@@ -76,7 +76,7 @@ def publish_series(series: KilledSeries, *, verify: bool = True) -> PublishedSer
     ways: list[tuple[Path, Path]] = []
     for block, (name, first, count) in enumerate(master.blocks):
         final = series.names.folder / name
-        candidates = (final, series.stand_in(block), series.part(block))
+        candidates = (final, stand_in_of(series.part(block)), series.part(block))
         path = next((one for one in candidates if _holds(one, master, first, count, verify=verify)), None)
         if path is None:
             return None
@@ -123,6 +123,9 @@ def take_second_names(series: KilledSeries) -> Path | None:
 
 def _tidy(part: Path, final: Path) -> None:
     """What is left beside a file that has its name, by whoever was killed before he could."""
+    made = stand_in_of(part)
+    if made.exists() and made.samefile(final):
+        made.unlink()
     if not part.exists():
         remove_reserve(part)
         move_beside(part, final)
