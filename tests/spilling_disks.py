@@ -78,6 +78,8 @@ def main() -> None:
     told |= {"verdict": receipt.verdict, "reasons": receipt.reasons, "written": receipt.frames_written}
     told |= {"lost": receipt.frames_lost_count, "spilled": len(receipt.data_files_spilled)}
     told |= {"missing": receipt.frames_missing_count, "published before": (home / "a.h5").exists()}
+    # A writer process lets go of its files a moment after the receipt.
+    wait_for(lambda: not [*home.glob(".*.owner"), *spill.glob("*/.*.owner")])
     if how == "full":
         told["no room yet"] = [one.problem for one in bring_all_home(spill)]
         subprocess.run(["mount", "-o", "remount,size=200m", str(home)], check=True)
