@@ -34,7 +34,7 @@ from maxdaq_tango.files import (
     find_parts,
     homecoming,
     ownership,
-    recover_file,
+    recover_found,
 )
 
 COUNT = 18
@@ -102,7 +102,7 @@ def no_links(*_: Any, **__: Any) -> None:
 
 def trouble(home: Path, spill: Path) -> str:
     """What is wrong after a kill, a recovery, and another attempt."""
-    recovered = [found for folder in (home, spill) for part in find_parts(folder) if (found := recover_file(part)).file]
+    recovered = [found for folder in (home, spill) for found in recover_found(find_parts(folder)) if found.file]
     if recovered and (home / ".a.h5.part").exists():
         return f"a recovery has taken {recovered}"
     problems = [told.problem for told in bring_all_home(spill) if told.problem]

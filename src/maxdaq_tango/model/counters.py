@@ -57,3 +57,18 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     write_us: int = 0
     checkpoints: int = 0
     checkpoint_us: int = 0
+
+    @property
+    def queue_fill_percent(self) -> float:
+        """Of the memory that frames may wait in."""
+        return 100.0 * self.queue_bytes / self.queue_limit_bytes if self.queue_limit_bytes else 0.0
+
+    @property
+    def first_gap(self) -> tuple[tuple[int, int], ...]:
+        """First and last number of it, once; empty = there is none yet."""
+        return ((self.gap_first, self.gap_last),) if self.gap_first >= 0 else ()
+
+    @property
+    def first_gap_frames(self) -> int:
+        """How many are missing in it."""
+        return sum(last - first + 1 for first, last in self.first_gap)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import (
@@ -20,7 +19,6 @@ from maxdaq_tango.files import (
     write_manifest,
 )
 from maxdaq_tango.model import (
-    Encoding,
     Fate,
     FileNaming,
     Frame,
@@ -39,8 +37,6 @@ from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
 NAN = float("nan")
-USUAL_PACKING = 20
-"""Diffraction patterns shrink 8 to 20 times."""
 
 
 class FileSink:
@@ -346,7 +342,7 @@ class FileSink:
             fill_value(stored.dtype),
             metadata,
             start.arrays if start else {},
-            stored_nbytes=_usual_nbytes(chain, frame),
+            stored_nbytes=chain.usual_nbytes(frame),
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
@@ -371,20 +367,6 @@ def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> R
         bug = f"internal error, please report it: {type(error).__name__}: {error}"
         return receipt.with_reason(f"write the manifest of {path}: {bug}")
     return receipt
-
-
-def _usual_nbytes(chain: Chain, first: Frame) -> int:
-    """Of a stored frame, as far as the first one tells: it may be blank, so its pixels count beside its size."""
-    stored = chain.stored
-    unpacked = stored.chunk_nbytes * stored.chunk_count
-    if stored.encoding is Encoding.NONE:
-        return unpacked
-    if chain:
-        try:
-            first = chain.apply(first, np.empty(chain.room, np.uint8).data)
-        except Exception:  # this is a look ahead; the pool meets the same and tells it
-            return unpacked // USUAL_PACKING
-    return max(sum(len(blob) for blob in first.blobs), unpacked // USUAL_PACKING)
 
 
 def _name(format: FrameFormat) -> str:

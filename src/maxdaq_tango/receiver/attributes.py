@@ -135,7 +135,7 @@ class ReceiverAttributes:
         doc="Of pixels in the file of this run, as they are packed there, blanks included.",
     )
     QueueFill = told(
-        lambda self: self._queue_fill(),
+        lambda self: self.counters.queue_fill_percent,
         dtype=float,
         label="Queue fill",
         unit="%",

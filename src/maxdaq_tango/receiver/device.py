@@ -207,15 +207,13 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         return self._recoverer.text
 
     def _first_gap(self) -> str:
-        counters = self.counters
-        return ranges_text([(counters.gap_first, counters.gap_last)]) if counters.gap_first >= 0 else ""
+        return ranges_text(self.counters.first_gap)
 
     def _missing_frames(self) -> str:
         if self._receipt is not None:
             return ranges_text(self._receipt.frames_missing_ranges)
-        more = self.counters.frames_missing - (self.counters.gap_last - self.counters.gap_first + 1)
-        first = self._first_gap()
-        return f"{first}, ..." if first and more > 0 else first
+        counters, first = self.counters, self._first_gap()
+        return f"{first}, ..." if first and counters.frames_missing > counters.first_gap_frames else first
 
     def _hear(self, told_: Told) -> None:
         # From the engine's reader thread: plain Python only, the pump tells Tango.
@@ -239,10 +237,6 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
             roots=self._disk_room.rooms(),
         )
         return msgspec.json.encode(health).decode()
-
-    def _queue_fill(self) -> float:
-        counters = self.counters
-        return 100.0 * counters.queue_bytes / counters.queue_limit_bytes if counters.queue_limit_bytes else 0.0
 
     def _view(self) -> str:
         # State before counters: a run that looks finished then has its final counts.
