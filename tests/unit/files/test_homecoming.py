@@ -132,7 +132,7 @@ def test_what_came_home_is_what_would_have_been_there(
 def test_killed_at_any_step_nothing_is_lost_and_the_next_attempt_ends_it(tmp_path: Path, when: str, links: str) -> None:
     """Each call that changes anything on a disk, and each piece of a copy, in turn."""
     command = [sys.executable, str(PROGRAM), str(tmp_path), when, links]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["points"] > 30
