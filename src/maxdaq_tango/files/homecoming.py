@@ -25,7 +25,7 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.manifest import read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
-from maxdaq_tango.files.paths import give_name, sync_directory
+from maxdaq_tango.files.paths import give_name, move_aside, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.search import is_part
 from maxdaq_tango.files.side_files import remove_side_files
@@ -78,7 +78,10 @@ def away_path(part: Path) -> Path:
 
 
 def keep_away(part: Path, away: Away) -> None:
-    """From now on `bring_home` has the series. It appears whole or not at all. OSError."""
+    """From now on `bring_home` has the series. The list appears whole and for good, or not at all. OSError.
+
+    One that lies there is of an earlier file of this name, which is not there any more: it is moved aside.
+    """
     path = away_path(part)
     fresh = path.with_name(f".away-{uuid.uuid4().hex[:16]}.new")  # short: the name may be as long as it can be
     try:
@@ -86,10 +89,15 @@ def keep_away(part: Path, away: Away) -> None:
             out.write(msgspec.json.format(msgspec.json.encode(away), indent=1) + b"\n")
             out.flush()
             os.fsync(out.fileno())
+        move_aside(path)
         give_name(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    try:
+        sync_directory(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)  # whoever is told that it failed takes the names of the other data files back
+        raise
 
 
 def read_away(part: Path) -> Away | None:

@@ -97,7 +97,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Where the series is stored in blocks: names of the data files, beside `file`, which is then their master."""
     data_files_spilled: tuple[str, ...] = ()
     """Absolute paths of those that lay in the spill directory when this was written. They are being moved beside
-    `file`, which appears when the last of them has arrived; no frame is lost by that."""
+    `file`, which appears when the last of them has arrived; no frame is lost by that. Those of a run whose `file` is an
+    unfinished one stay there, for a recovery."""
     dataset: str = ""
     """Path of the pixels inside the file."""
     shape: tuple[int, ...] = ()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
+from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import Search, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
 from maxdaq_tango.files.homecoming import away_path
 from maxdaq_tango.files.ownership import claim, release
@@ -131,11 +132,41 @@ def test_what_came_home_is_what_would_have_been_there(
 def test_killed_at_any_step_nothing_is_lost_and_the_next_attempt_ends_it(tmp_path: Path, when: str, links: str) -> None:
     """Each call that changes anything on a disk, and each piece of a copy, in turn."""
     command = [sys.executable, str(PROGRAM), str(tmp_path), when, links]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["points"] > 30
     assert told["bad"] == []
+
+
+def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever moved the rest would publish a master whose other data files have no names."""
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(homecoming, "sync_directory", fail)
+        with pytest.raises(FileError, match=f"errno {errno.EIO}"):
+            spilled(home, spill)
+    part = home / ".a.h5.part"
+    assert not away_path(part).exists()
+    assert [name for name in os.listdir(home) if not name.startswith(".")] == []
+    assert len(list(spill.glob("*/.a_data_*.part"))) == len(AWAY)
+    (told,) = bring_all_home(spill)
+    assert part.exists()
+    assert told.master == ""
+
+
+def test_a_list_of_an_earlier_file_of_that_name_is_moved_aside(home: Path, spill: Path) -> None:
+    stale = away_path(home / ".a.h5.part")
+    stale.write_bytes(b"{}")
+    spilled(home, spill)
+    assert [told.problem for told in bring_all_home(spill)] == [""]
+    assert check_file(home / "a.h5").problems == []
+    assert [path.read_bytes() for path in home.iterdir() if ".old1" in path.name] == [b"{}"]
 
 
 class TestRefused:
