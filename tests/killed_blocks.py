@@ -30,7 +30,9 @@ SERIES: dict[str, list[int]] = {
 """Frame numbers; of the turned one the sender begins with 7, and row 0 is that of frame 20."""
 LENGTHS = {"plain": 22, "gaps": 22, "growing": None, "turned": 20}
 
-WRITER = """
+WRITER = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    + """
 import importlib, json, os, sys
 from pathlib import Path
 import numpy as np
@@ -115,6 +117,7 @@ for number, point in enumerate(points):
         code = run(lambda: recover(folder, again))
     print(code, flush=True)
 """
+)
 
 
 def pixels(number: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:

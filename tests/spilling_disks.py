@@ -22,7 +22,7 @@ import numpy as np
 
 from dealing import wait_for
 from full_disk import FORMAT, FRAMES, pixels
-from maxdaq_tango.files import bring_all_home, check_file, find_parts, recover_file
+from maxdaq_tango.files import bring_all_home, check_file, find_parts, recover_found
 from maxdaq_tango.model import Compression, FileBackend, Frame
 from maxdaq_tango.wire import stins
 from receiving import Harness
@@ -88,9 +88,10 @@ def main() -> None:
         told["check"] = check_file(home / "a.h5").problems
         with h5py.File(home / "a.h5") as file:
             data = file["entry/data/data"]
-            told["right"] = sum(np.array_equal(data[row], pixels(row)) for row in range(FRAMES))
+            told["right"] = sum(np.array_equal(data[row], pixels(row)) for row in range(min(FRAMES, len(data))))
     else:
-        found = [recover_file(part) for folder in (home, spill) for part in find_parts(folder) if "_data_" in part.name]
+        every = [one for folder in (home, spill) for one in recover_found(find_parts(folder))]
+        found = [one for one in every if "_data_" in Path(one.part).name]
         told["recovered"] = sum(one.frames for one in found)
         told["check"] = [one.problem for one in found if one.problem]
     told["left"] = [str(path.relative_to(spill)) for path in spill.rglob("*") if path.name != "lost+found"]
