@@ -82,7 +82,7 @@ class SeriesStream:
     def header(self) -> Product:
         """What leaves when the series is armed."""
         plan = self.plan
-        if plan.faults.missing_header or self._delivery.gone or not plan.stream_format:
+        if plan.faults.missing_header or not plan.stream_format:
             return Product(())
         return Product((self._message(HEADER, Shot(-1, 0.0, 0.0)),))
 
@@ -95,10 +95,10 @@ class SeriesStream:
             frames = {name: pattern.frame(shot.number) for name, pattern in self._patterns.items()}
         if plan.stream_format:
             self._shots[shot.number] = shot
-            self._shots.pop(shot.number - self._delivery.keeps, None)
             for delivery in self._delivery.frame(shot.number):
                 own = delivery.pixels_of == shot.number
                 messages.append(self._message(delivery, self._shots[delivery.number], frames if own else {}))
+            self._shots = {number: self._shots[number] for number in self._delivery.waiting}
         return Product(tuple(messages), frames)
 
     def end(self) -> Product:

@@ -94,9 +94,9 @@ class DeliveryPlan:
         return self._gone
 
     @property
-    def keeps(self) -> int:
-        """How many frames back a delivery may reach: so long their times must be known."""
-        return max(1, self._faults.reorder_window) + 1
+    def waiting(self) -> list[int]:
+        """Frames that were made and will be sent later: so long their times must be known."""
+        return [*self._held, *self._window]
 
     def frame(self, number: int) -> Iterator[Delivery]:
         """What to send now that frame `number` has been made; frames must come in rising order."""

@@ -99,7 +99,7 @@ class StinsSender:
         self._first_number, self._next_number = self._next_number, self._next_number + request.frames + 2
         self._period_s = 1 / request.rate_hz if request.rate_hz else None
         accounts.begin(self.series, restarted=self._faults.restart_at)
-        if not self._faults.missing_header and not self._plan.gone:
+        if not self._faults.missing_header:
             yield self._message(HEADER)
 
     def frame(self, number: int) -> Iterator[StinsMessage]:

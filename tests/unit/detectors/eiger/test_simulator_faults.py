@@ -42,6 +42,13 @@ class TestStream:
         assert [times[n + 1] - times[n] for n in range(19)] == pytest.approx([0.01] * 19, abs=1e-6)
         assert bench.account(1)["intact"] == [[0, 19]]
 
+    def test_a_window_with_gaps_reaches_as_far_back_as_it_must(self, bench, stream_format):
+        events = run(bench, stream_format, 60, reorder_window=8, drop_fraction=0.7, seed=3).events(stream_format)
+        numbers = {event.frame_number for event in events if isinstance(event, Frame)}
+        assert 8 < len(numbers) < 40
+        assert {n for first, last in bench.account(1)["intact"] for n in range(first, last + 1)} == numbers
+        assert bench.state() == "idle"
+
     @pytest.mark.parametrize(
         ("faults", "told"),
         [
@@ -50,6 +57,8 @@ class TestStream:
             ({"end_at": 1}, ["start", "0", "end", "1", "2", "end"]),
             ({"restart_at": 2}, ["start", "0", "1", "0", "end"]),
             ({"number_at": 1}, ["start", "0", str(1 << 40), "2", "end"]),
+            ({"stop_after": 0}, ["start"]),
+            ({"stop_after": 2}, ["start", "0", "1"]),
             ({"duplicate_fraction": 1.0}, ["start", "0", "0", "1", "1", "2", "2", "end"]),
         ],
     )
