@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -472,3 +473,16 @@ def test_the_monitor_gives_tiff_or_a_timeout(detector: Detector, client: Simplon
     detector.answers["GET", path] = 408, b"no image"
     with pytest.raises(DetectorTimeout, match="no image"):
         client.monitor_image()
+
+
+def test_a_client_reads_no_certificates(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be read for each connection, for a detector that has no TLS."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("certificates are read")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", refuse)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", refuse)
+    with SimplonClient("127.0.0.1", detector.port) as client:
+        count_time(detector)
+        assert client.exists(Module.DETECTOR, "count_time")
