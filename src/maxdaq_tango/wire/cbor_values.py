@@ -73,6 +73,10 @@ def load_map(part: Buffer) -> Mapping[Any, Any]:
     return message
 
 
+LONGEST_ODD_KEY = 200
+"""Characters of a key that is no text. One that is a map of maps would double with each level, for the quotes in it."""
+
+
 class PlainValues:
     """Makes a message's values plain; collects the arrays it meets on the way."""
 
@@ -84,7 +88,7 @@ class PlainValues:
         """A map as a dict with text keys; arrays are moved to `arrays`, and maps of nothing but arrays vanish."""
         result: dict[str, Any] = {}
         for key, item in value.items():
-            name = key if isinstance(key, str) else str(self.plain(key, path))
+            name = key if isinstance(key, str) else str(self.plain(key, path))[:LONGEST_ODD_KEY]
             made = self.plain(item, f"{path}/{name}" if path else name)
             moved = made is None and item is not None
             if not moved and not (made == {} and item):

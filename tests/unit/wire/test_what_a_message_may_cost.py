@@ -225,6 +225,10 @@ HOSTILE: dict[str, Callable[[], tuple[StreamFormat, list[bytes]]]] = {
         StreamFormat.DECTRIS_V2,
         [b"\xa1\x61a\x5b\x00\x00\x00\x40\x00\x00\x00\x00x"],
     ),
+    "keys within keys": lambda: (
+        StreamFormat.DECTRIS_V2,
+        [b"\xa2\x64type\x65start\x61x" + b"\xa1" * 40 + b"\x01" * 41],
+    ),
     "many pixels in few bytes": lambda: (StreamFormat.STINS, stins_bomb()),
 }
 
