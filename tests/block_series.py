@@ -95,6 +95,38 @@ def plain(count: int, block_rows: int = 4, order: list[int] | None = None, **mor
     return Series(rows, valid, modulus=count, block_rows=block_rows, **more)
 
 
+SHUFFLED = [7, 0, 9, 3, 12, 1, 5, 2, 11, 4, 8, 6, 10]
+
+SERIES = {
+    "in order": plain(10),
+    "one block": plain(3, 50),
+    "full blocks": plain(8, 4),
+    "one frame a file": plain(5, 1),
+    "any order": plain(13, 3, SHUFFLED),
+    "frames missing": plain(13, 3, [row for row in SHUFFLED if row not in (4, 12)]),
+    "a block missing": plain(13, 3, [row for row in SHUFFLED if not 3 <= row < 9]),
+    "the first block missing": plain(13, 3, [row for row in SHUFFLED if row > 2]),
+    "stopped early": Series({0: 0, 1: 1, 2: 2, 3: 3, 4: 4}, [True] * 5, modulus=1000),
+    "unknown count": Series({row: row for row in SHUFFLED}, [True] * 13, block_rows=5),
+    "unknown count, far ahead": Series({0: 0, 29: 29}, [row in (0, 29) for row in range(30)]),
+    "from 1": Series({n % 10: n for n in range(1, 11)}, [True] * 10, 1, 1, 10),
+    "from 3": Series({n % 10: n for n in range(3, 13)}, [True] * 10, 3, 3, 10, 5),
+    "from a multiple of the block": Series({n % 12: n for n in range(6, 18)}, [True] * 12, 6, 6, 12, 3),
+    "from 3, frames missing": Series(
+        {n % 10: n for n in range(3, 13) if n not in (5, 11)}, [n not in (5, 11) for n in range(3, 13)], 3, 3, 10, 4
+    ),
+    "from 3, stopped": Series({n % 10: n for n in range(3, 8)}, [True] * 5, 3, 3, 10),
+    "from 9, unknown count": Series({n - 4: n for n in range(9, 18) if n != 12}, [n != 12 for n in range(9, 18)], 9, 5),
+    "several chunks a frame": plain(
+        5, 2, format=FrameFormat((2, *SHAPE), "uint16", Encoding.BSLZ4, (1, *SHAPE)), order=[3, 0, 1, 4]
+    ),
+    "turned, several chunks a frame": Series(
+        {n % 5: n for n in range(2, 7)}, [True] * 5, 2, 2, 5, 2,
+        FrameFormat((2, *SHAPE), "uint16", Encoding.NONE, (1, *SHAPE)),
+    ),
+}  # fmt: skip
+
+
 def contents(path: Path) -> dict[str, Any]:
     """Everything of the detector group but the receipt and how it is stored."""
     with h5py.File(path) as file:

@@ -25,8 +25,8 @@ def pids(harness: Harness) -> list[int]:
     return [writer.pid for writer in crew(harness)]
 
 
-def wait_for(what: Any) -> None:
-    for _ in range(int(WAIT_S / 0.01)):
+def wait_for(what: Any, wait_s: float = WAIT_S) -> None:
+    for _ in range(int(wait_s / 0.01)):
         if what():
             return
         PAUSE.wait(0.01)

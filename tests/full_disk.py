@@ -8,8 +8,12 @@ HEALTHY, and prints one JSON object of what came of both. A process of its own, 
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -24,14 +28,29 @@ import zmq
 sys.path.insert(0, str(Path(__file__).parent))
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import check_file, find_parts, read_manifest, recover_file
+from maxdaq_tango.files import check_file, find_parts, read_manifest, recover_found
 from maxdaq_tango.model import Compression, Encoding, FileBackend, Frame, FrameFormat, Receipt, Verdict
 from maxdaq_tango.wire import stins
 from receiving import Harness
 
 FORMAT = FrameFormat((256, 256), "uint16", Encoding.NONE)
 FRAMES = 400
+"""Of 128 KiB: that is more than any of these disks has room for."""
+MOUNT = {
+    "tmpfs": "mount -t tmpfs -o size=24m none small",
+    "ext4": "truncate -s 40M image && mkfs.ext4 -q -F -m 0 image && mount -o loop image small",
+    "read-only": "mount -t tmpfs -o ro none small",
+}
 MEMORY = 16 << 20
+
+
+@functools.cache
+def can_mount(how: str) -> bool:
+    """In a mount namespace of its own, which ends with its process."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None or (how == "ext4" and shutil.which("mkfs.ext4") is None):
+        return False
+    script = f"cd $(mktemp -d) && mkdir small && {MOUNT[how]} && umount small; code=$?; rm -rf $PWD; exit $code"
+    return subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def pixels(number: int) -> np.ndarray[Any, Any]:
@@ -92,9 +111,10 @@ def main() -> None:
         time.sleep(0.02)  # a writer process lets go of its files a moment after the receipt
     left = sorted(path.name for path in folder.iterdir() if path.name != "lost+found")
     manifest = read_manifest(Path(receipt.file)) if receipt.file else None
-    parts = [part for part in find_parts(folder) if not frames_per_file or "_data_" in part.name]
-    found = [recover_file(part) for part in parts]
-    files = [Path(one.file) for one in found if one.file] or [Path(receipt.file)] * bool(receipt.file)
+    found = list(recover_found(find_parts(folder)))
+    files = [Path(one.file) for one in found if one.file and not one.master] or [Path(receipt.file)] * bool(
+        receipt.file
+    )
     right, wrong = readable(files)
     harness.folder = healthy
     harness.sender = harness.add_sender()

@@ -10,7 +10,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the read filters)
 import numpy as np
 
-from maxdaq_tango.files import check_file, read_receipt, recover_file
+from maxdaq_tango.files import check_file, find_parts, read_receipt, recover_found
 from maxdaq_tango.model import Encoding, FrameFormat, Verdict
 
 SHAPE = (128, 128)
@@ -43,6 +43,8 @@ class Kill:
     """Since the request to prepare."""
     checkpoint_s: float = 0.0
     """Pinned; 0 = automatic."""
+    frames_per_file: int = 0
+    """0 = all in one; else safe frames are no longer those with the lowest numbers."""
     phase: str = ""
     """The last state that was told before it; "finished": it came too late."""
     safe: int = 0
@@ -66,9 +68,10 @@ def look_at(kill: Kill, folder: Path, count: int, patterns: Pixels) -> None:
     kill.outcome = ("closed" if kill.victim == "device" else "published") if file else "none"
     missing: tuple[tuple[int, int], ...] | None = None
     if part.exists():
-        found = recover_file(part)
-        if found.problem:
-            kill.problems.append(f"not recovered: {found.problem}")
+        told = {one.part: one for one in recover_found(list(find_parts(folder)))}
+        kill.problems += [f"not recovered: {one.problem}" for one in told.values() if one.problem]
+        kill.problems += [f"left: {one.note}" for one in told.values() if "left alone" in one.note]
+        found = told[str(part)]
         if found.wrong:
             kill.problems.append(f"frames {found.wrong} were flagged and not on the disk")
         if found.file and file is None:
@@ -101,7 +104,8 @@ def compare(kill: Kill, file: Path, missing: tuple[tuple[int, int], ...] | None,
             wrong = here[(data[here[0] : here[-1] + 1] != wanted).any(axis=(1, 2))]
             problems += [f"row {row} has not the pixels of its frame" for row in wrong]
     kill.frames = int(valid.sum())
-    lost = [row for row in range(kill.safe) if row >= rows or not valid[row]]
+    lowest = 0 if kill.frames_per_file else kill.safe
+    lost = [row for row in range(lowest) if row >= rows or not valid[row]]
     if lost:
         problems.append(f"{len(lost)} frames that were safe are lost, the first is {lost[0]}")
     away = set(range(count)) - set(np.flatnonzero(valid).tolist())

@@ -25,6 +25,7 @@ from kill_findings import FORMAT, all_patterns, pixels
 from maxdaq_tango.engine.client import EngineClient
 from maxdaq_tango.engine.counters import CountersMemory
 from maxdaq_tango.engine.protocol import Told
+from maxdaq_tango.files.ownership import living_owner
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import BUSY_STATES, Frame, RunRequest
 from maxdaq_tango.wire import stins
@@ -187,6 +188,15 @@ def wait_end(pid: int) -> None:
             return
         pause.wait(0.005)
     raise TimeoutError(f"process {pid} does not end")
+
+
+def wait_owners(folder: Path) -> None:
+    """Until nobody who lives writes a file there: writer processes end by themselves, a moment after their engine."""
+    deadline, pause = time.monotonic() + WAIT_S, threading.Event()
+    while any(living_owner(path.with_suffix("")) for path in folder.glob(".*.owner")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"somebody still writes in {folder}")
+        pause.wait(0.01)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ run, which a few runs that are not killed have measured. Afterwards `recover_fil
 - every row of the file is unpacked and compared with what was sent under its number,
 - the account (frames, missing, wrong) has to be that of the pixels, row by row,
 - every frame that the engine had called safe before the kill has to be there: counter `frames_safe`, whose memory
-  is looked at after the death of whoever wrote it.
+  is looked at after the death of whoever wrote it. With `--frames-per-file` that is how many, and not which.
 
 Exit status 1, with the seed and the folder kept, when anything is otherwise. Not collected by pytest; a short campaign
 is in tests/unit/engine/test_kills.py.
@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from kill_findings import Kill, all_patterns, look_at
-from kill_processes import WAIT_S, Child, shared_counters, wait_end
+from kill_processes import WAIT_S, Child, shared_counters, wait_end, wait_owners
 from maxdaq_tango.model import FileBackend, StreamFormat
 
 CALIBRATIONS = 2
@@ -52,8 +52,9 @@ CHECKPOINTS_S = (0.0, 0.05)
 class Campaign:
     """All of it; a context manager."""
 
-    def __init__(self, folder: Path, count: int, seed: int) -> None:
+    def __init__(self, folder: Path, count: int, seed: int, frames_per_file: int = 0, engines: int = 1) -> None:
         self.folder, self.count = folder, count
+        self.frames_per_file, self.engines = frames_per_file, engines
         self.random = random.Random(seed)
         self.patterns = all_patterns()
         self.errors = folder / "errors.log"
@@ -90,6 +91,7 @@ class Campaign:
         """One run and its kill."""
         folder = self.folder / f"{kill.number}"
         folder.mkdir()
+        kill.frames_per_file = self.frames_per_file
         self.sender.tell("next")
         endpoint = self.sender.wait("endpoint")
         device = self._device()
@@ -107,12 +109,18 @@ class Campaign:
             "memory_bytes": 64 << 20,
             "pinned": {"checkpoint_s": kill.checkpoint_s},
             "grace_s": 0.5,
+            "frames_per_file": self.frames_per_file,
+            "engines": self.engines,
         }
         began = time.monotonic()
         device.tell(json.dumps(request))
         verdict = ""
         with contextlib.suppress(TimeoutError):
-            device.wait("prepared", kill.after_s)
+            if self.engines > 1:  # whose start takes most of the time: then the instant counts from its end
+                device.wait("prepared", WAIT_S)
+                began = time.monotonic()
+            else:
+                device.wait("prepared", kill.after_s)
             self.sender.tell("go")
             verdict = device.wait_verdict(max(0.0, began + kill.after_s - time.monotonic()))
         kill.phase = "finished" if verdict else device.state
@@ -129,6 +137,7 @@ class Campaign:
         self._spare = self._start_device()
         device.end()
         wait_end(engine)
+        wait_owners(folder)
         self.sender.tell("stop")
         kill.safe = counters.read().frames_safe
         look_at(kill, folder, self.count, self.patterns)
@@ -178,6 +187,8 @@ def main() -> int:
     parser.add_argument("--backend", choices=["swmr", "direct", "both"], default="both")
     parser.add_argument("--victim", choices=[*VICTIMS, "all"], default="all", help="who is killed; both at once")
     parser.add_argument("--frames", type=int, default=4000, help="of one series")
+    parser.add_argument("--frames-per-file", type=int, default=0, help="in blocks; 0 = all in one file")
+    parser.add_argument("--engines", type=int, default=1, help="processes that write the blocks in turn")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--folder", type=Path, default=None, help="where files are made; default: a temporary one")
     parser.add_argument("--json", type=Path, default=None, help="file for the result")
@@ -196,7 +207,8 @@ def run(options: argparse.Namespace) -> int:
     victims = list(VICTIMS) if options.victim == "all" else [options.victim]
     done: list[Kill] = []
     began = time.monotonic()
-    with Campaign(folder, options.frames, seed) as campaign:
+    blocks = (options.frames_per_file, options.engines)
+    with Campaign(folder, options.frames, seed, *blocks) as campaign:
         for backend in backends:
             campaign.calibrate(backend, CALIBRATIONS if options.kills >= SHORT else 1)
         console.print(f"seed {seed}, {folder}; a run takes {campaign.run_s} s")
@@ -236,6 +248,8 @@ def result(
         "seed": seed,
         "seconds": round(time.monotonic() - began, 1),
         "frames_a_series": options.frames,
+        "frames_per_file": options.frames_per_file,
+        "engines": options.engines,
         "run_s": {name: round(seconds, 3) for name, seconds in campaign.run_s.items()},
         **summary(done),
         "bad": [asdict(kill) for kill in done if kill.problems],

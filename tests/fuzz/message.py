@@ -13,8 +13,9 @@ import msgspec
 from fuzz.guarded import guarded
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import decode_pixels
-from maxdaq_tango.model import DEEPEST, Frame, SeriesEnd, SeriesStart, is_deeper
-from maxdaq_tango.wire import Decoder
+from maxdaq_tango.model import DEEPEST, MOST_MODULES, Frame, ModuleFrame, ModuleStart, SeriesEnd, SeriesStart, is_deeper
+from maxdaq_tango.wire import Decoder, ModuleDecoder
+from maxdaq_tango.wire.marked import mark
 
 MOST_PARTS = 12
 LONGEST_ERROR = 20_000
@@ -60,6 +61,28 @@ def must_hold(decoder: Decoder, data: bytes) -> bool:
         else:
             assert isinstance(event, SeriesEnd)
         assert isinstance(event.series, str)
+    except WireError as error:
+        must_be_readable(error)
+        return False
+    return True
+
+
+def module_must_hold(decoder: ModuleDecoder, data: bytes) -> bool:
+    """The same of a message of one module."""
+    try:
+        event = decoder.decode([mark(1), *unpacked(data)])
+        assert event.source == 1
+        if isinstance(event, ModuleFrame):
+            must_be_storable(event.extras)
+            must_be_storable(event.about)
+            assert 0 <= event.module < (event.module_count or MOST_MODULES) <= MOST_MODULES
+            assert (event.blob is None) is bool(event.trouble)
+            assert len(event.trouble) <= LONGEST_ERROR
+            if event.blob is not None:
+                blob = guarded(event.blob, 0)
+                assert decode_pixels(event.format, [blob]).shape == event.format.shape
+        elif isinstance(event, ModuleStart):
+            must_be_storable(event.start.metadata)
     except WireError as error:
         must_be_readable(error)
         return False

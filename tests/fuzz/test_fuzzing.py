@@ -6,6 +6,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from fuzz import run
 from fuzz.cbor_items import items
-from fuzz.message import must_hold, packed, unpacked
-from fuzz.targets import NAMES, dectris_v1, dectris_v2, stins, target
+from fuzz.message import module_must_hold, must_hold, packed, unpacked
+from fuzz.targets import NAMES, dectris_v1, dectris_v2, lambda_modules, sls_json, stins, target
 
 CORPUS = Path(__file__).parent / "corpus"
 STORED = sorted(path for path in CORPUS.rglob("*") if path.is_file())
@@ -38,6 +39,12 @@ def test_the_inputs_from_which_a_fuzzer_starts_are_good_messages(name: str) -> N
     for seed, data in module.seeds().items():
         if seed != "image-mono12p":  # which is unpacked elsewhere
             assert must_hold(module.DECODER, data), seed
+
+
+@pytest.mark.parametrize("module", [lambda_modules, sls_json])
+def test_the_inputs_of_single_modules_are_good_messages(module: Any) -> None:
+    for seed, data in module.seeds().items():
+        assert module_must_hold(module.DECODER, data), seed
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8))

@@ -13,7 +13,7 @@ from maxdaq_tango.detectors.registry import FAMILIES
 from maxdaq_tango.tango_support.attributes import told_attributes
 
 STANDARD = {"State", "Status"}
-UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit"}
+UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count"}
 """All of these are units to Taurus as well, which parses them; counts of frames have none."""
 STANDARD_DETECTOR = [
     "ExposureTime", "LatencyTime", "FrameTime", "nTriggers", "nFramesPerTrigger", "TriggerMode", "DestinationFilename",

@@ -35,6 +35,7 @@ def receipt_table(receipt: Receipt) -> Table:
         ("duplicate", receipt.frames_duplicate),
         ("conflicting", receipt.frames_conflicting),
         ("corrupt", receipt.frames_corrupt),
+        ("without all modules", receipt.frames_partial),
         ("late", receipt.frames_late),
         ("lost", max(receipt.frames_lost_count, len(receipt.frames_lost))),
         ("unexpected", receipt.frames_unexpected),

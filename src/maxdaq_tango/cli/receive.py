@@ -35,6 +35,9 @@ def receive(
     timeout: Annotated[
         float, typer.Option(min=0, help="Longest silence in the series, s (at least 3 frame periods); 0 = for ever.")
     ] = 10.0,
+    module_wait: Annotated[
+        float, typer.Option(min=0, help="Of formats in which modules send their own parts: wait for them, s.")
+    ] = 1.0,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
     compression: Annotated[
         Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
@@ -52,6 +55,12 @@ def receive(
         typer.Option(min=0, max=MOST_FRAMES_PER_FILE, help="Data files of so many frames and a master; 0 = one file."),
     ] = 0,
     engines: Annotated[int, typer.Option(min=1, max=MOST_ENGINES, help="Processes that write data files in turn.")] = 1,
+    spill: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for data files that the output takes no data for; they are moved afterwards."
+        ),
+    ] = None,
     series_count: Annotated[
         int,
         typer.Option(
@@ -96,12 +105,14 @@ def receive(
         start_timeout_s=start_timeout,
         stall_timeout_s=timeout,
         grace_s=grace,
+        module_wait_s=module_wait,
         compression=compression,
         verify=verify,
         memory_bytes=memory << 20,
         backend=backend,
         frames_per_file=frames_per_file,
         engines=engines,
+        spill_directory=os.path.abspath(spill) if spill is not None else "",
         series_count=series_count,
         pinned=Pinned(sockets=sockets),
         curve_server_key=curve_server_key,
@@ -109,11 +120,32 @@ def receive(
     )
     console = people(json)
     receipts, interrupted = _take(request, console)
+    home = spill is None or _bring_home([receipt for receipt in receipts if receipt.data_files_spilled], console)
     if json:
         program(receipts[0] if series_count == 1 else {"receipts": receipts})
     if interrupted:
         raise typer.Exit(128 + interrupted)
-    raise typer.Exit(0 if all(receipt.verdict is Verdict.COMPLETE for receipt in receipts) else 1)
+    raise typer.Exit(0 if home and all(receipt.verdict is Verdict.COMPLETE for receipt in receipts) else 1)
+
+
+def _bring_home(receipts: list[Receipt], console: Console) -> bool:
+    """Move what was spilled to where it belongs; False: something is still away, and people were told how to go on."""
+    from rich.markup import escape
+
+    from maxdaq_tango.files import bring_home
+
+    whole = True
+    for receipt in receipts:
+        folder = Path(receipt.data_files_spilled[0]).parent
+        console.print(f"moving {len(receipt.data_files_spilled)} data files home from {escape(str(folder))} ...")
+        told = bring_home(folder)
+        if told.master:
+            console.print(f"{escape(told.master)} is complete")
+        else:
+            whole = False
+            why = told.problem or told.note
+            console.print(f"[red]not moved[/red]: {escape(why)}. Go on with: maxdaq recover {escape(str(folder))}")
+    return whole
 
 
 def _take(request: RunRequest, console: Console) -> tuple[list[Receipt], int]:

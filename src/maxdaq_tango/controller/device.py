@@ -25,6 +25,7 @@ from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
+from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.executor import Executor, PairSight
 from maxdaq_tango.transaction.set_points import SetPoints
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 MAX_ARM_WAIT_S = 2.5
 
 
-class DAQController(ControllerAttributes, ArmAttributes, Device):
+class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Device):
     """Detectors and their receivers as one: settings once, one Arm, one verdict."""
 
     Detectors = device_property(

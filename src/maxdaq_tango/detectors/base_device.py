@@ -21,6 +21,7 @@ from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_state
+from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.over_tango import TangoReceiver
 from maxdaq_tango.transaction.set_points import SetPoints
@@ -59,7 +60,7 @@ class Unconfigured:
         """Nothing to let go of."""
 
 
-class DetectorDevice(DetectorAttributes, ArmAttributes, Device):
+class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device):
     """Base of every detector device. A family overrides `make_driver`, and `look_at_family` for its own attributes."""
 
     Receiver = device_property(

@@ -26,6 +26,7 @@ import msgspec
 from maxdaq_tango.engine.counters import CountersMemory, create_counters_file
 from maxdaq_tango.engine.environment import engine_environment
 from maxdaq_tango.engine.last_words import receipt_of_the_dead
+from maxdaq_tango.engine.preview_memory import Previews, create_preview_file
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
 from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
@@ -75,6 +76,7 @@ class EngineClient:
         self._control: socket.socket | None = None
         self._counters: CountersMemory | None = None
         self._blackbox: BlackBox | None = None
+        self.previews = Previews()
         self._reader: threading.Thread | None = None
         self._closing = False
         self._request: RunRequest | None = None
@@ -213,26 +215,29 @@ class EngineClient:
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        counters_fd, blackbox_fd = create_counters_file(), create_blackbox_file()
+        counters_fd, blackbox_fd, preview_fd = create_counters_file(), create_blackbox_file(), create_preview_file()
+        handles = (counters_fd, blackbox_fd, preview_fd)
         command = [
             sys.executable, "-m", "maxdaq_tango.engine", "--control-fd", str(theirs.fileno()),
-            "--counters-fd", str(counters_fd), "--blackbox-fd", str(blackbox_fd), "--name", self.name,
+            "--counters-fd", str(counters_fd), "--blackbox-fd", str(blackbox_fd), "--preview-fd", str(preview_fd),
+            "--name", self.name,
         ]  # fmt: skip
         try:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=(theirs.fileno(), counters_fd, blackbox_fd),
+                pass_fds=(theirs.fileno(), *handles),
                 stdin=subprocess.DEVNULL,
                 env=engine_environment(os.environ),
             )
             self._counters, self._blackbox = CountersMemory(counters_fd), BlackBox(blackbox_fd)
+            self.previews.attach(preview_fd)
         except OSError as error:
             ours.close()
             raise EngineError("start the engine", of=" ".join(command), answer=str(error)) from error
         finally:
             theirs.close()
-            os.close(counters_fd)
-            os.close(blackbox_fd)
+            for handle in handles:
+                os.close(handle)
         self._control = ours
         self._closing = False
         self._deaf_since = self._aborted_at = self._killed_at = None
@@ -384,4 +389,5 @@ class EngineClient:
         if control is not None:
             control.close()
         self._counters = self._blackbox = None
+        self.previews.detach()
         self._process = None

@@ -89,7 +89,8 @@ class Recoverer:
                 return ""
             where = f"under {', '.join(self._roots)}"
             searched = self._searched
-            found = [_told(one) for one in self._files if one.file or one.problem]
+            # A data file that is joined is told of with its master.
+            found = [_told(one) for one in self._files if (one.file and not one.master) or one.problem]
             others = [one for one in self._files if not one.file and not one.problem]
             if searched is None and not self._trouble:
                 head = f"Looking for unfinished files {where}"

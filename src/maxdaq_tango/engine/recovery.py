@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from maxdaq_tango.files import Recovered, Search, recover_file
+from maxdaq_tango.files import Recovered, Search, recover_found
 
 NICENESS = 10
 """Whoever receives frames comes first."""
@@ -48,8 +48,8 @@ def main() -> None:
     threading.Thread(target=_end_with_owner, name="owner watch", daemon=True).start()
     began = time.monotonic()
     search = Search(sys.argv[1:])
-    for part in search:
-        _say(Treated(file=recover_file(part)))
+    for file in recover_found(search):
+        _say(Treated(file=file))
     seconds = time.monotonic() - began
     unreadable = tuple(search.unreadable)
     _say(Searched(folders=search.folders, seconds=seconds, unreadable=unreadable, left_out=search.left_out))

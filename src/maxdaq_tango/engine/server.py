@@ -1,4 +1,4 @@
-"""The engine: `python -m maxdaq_tango.engine --control-fd N --counters-fd M --blackbox-fd L`.
+"""The engine: `python -m maxdaq_tango.engine --control-fd N --counters-fd M --blackbox-fd L --preview-fd K`.
 
 It serves one owner over an inherited socket pair. When the owner goes away without a word, or SIGTERM comes, the run
 that is on is stopped in order (a few seconds for what is still on the way), its file is closed and the engine ends.
@@ -19,6 +19,7 @@ import msgspec
 
 from maxdaq_tango import __version__
 from maxdaq_tango.engine.counters import CountersMemory
+from maxdaq_tango.engine.preview_memory import PreviewMemory
 from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
 from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
 from maxdaq_tango.kernels.framing import compile_kernels
@@ -26,6 +27,8 @@ from maxdaq_tango.model import RunRequest, encoded
 from maxdaq_tango.pipeline import Receiver, RunReport
 from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.memory import keep_freed_memory
+from maxdaq_tango.pipeline.newest import NewestFrame
+from maxdaq_tango.pipeline.sampler import Sampler
 
 LAST_WORDS_S = 10.0
 """How long a run may go on after the owner is gone."""
@@ -36,10 +39,16 @@ log = logging.getLogger(__name__)
 class EngineServer:
     """Dispatches what the owner asks; every method runs in the main thread, `_tell` also in the collector's."""
 
-    def __init__(self, control: socket.socket, counters: CountersMemory, blackbox: BlackBox) -> None:
+    def __init__(
+        self, control: socket.socket, counters: CountersMemory, blackbox: BlackBox, preview: PreviewMemory
+    ) -> None:
         self._control = control
         self._send_lock = threading.Lock()  # answers and tellings must not mix on the wire
-        self._receiver = Receiver(self._tell, counters.write, software=f"maxdaq-tango {__version__}", blackbox=blackbox)
+        newest = NewestFrame()
+        self._sampler = Sampler(newest, preview.settings, preview.show)
+        self._receiver = Receiver(
+            self._tell, counters.write, software=f"maxdaq-tango {__version__}", blackbox=blackbox, newest=newest
+        )
         self._decisions: dict[str, str] = {}
         self._verbs: dict[Verb, Callable[[dict[str, Any]], None]] = {
             Verb.PREPARE: self._prepare,
@@ -52,6 +61,7 @@ class EngineServer:
     def serve(self) -> None:
         """Until SHUTDOWN or the end of the conversation."""
         decoder = msgspec.json.Decoder(Ask)
+        self._sampler.start()
         with self._control.makefile("rb") as lines:
             for line in lines:
                 ask = decoder.decode(line)
@@ -63,6 +73,7 @@ class EngineServer:
         if not self._receiver.join(LAST_WORDS_S):
             self._receiver.abort("the owner of the engine is gone")
         self._receiver.close()
+        self._sampler.close()
 
     def _answer(self, ask: Ask) -> ErrorText | None:
         try:
@@ -110,6 +121,7 @@ def main() -> None:
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--counters-fd", type=int, required=True)
     parser.add_argument("--blackbox-fd", type=int, required=True)
+    parser.add_argument("--preview-fd", type=int, required=True)
     parser.add_argument("--name", default="engine")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -120,4 +132,5 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.shutdown(socket.SHUT_RD))
     compile_kernels()  # now, as it would take the first frames' time
     gc.freeze()  # or the collector of garbage looks through all of numba while frames come
-    EngineServer(control, CountersMemory(arguments.counters_fd), BlackBox(arguments.blackbox_fd)).serve()
+    counters, blackbox = CountersMemory(arguments.counters_fd), BlackBox(arguments.blackbox_fd)
+    EngineServer(control, counters, blackbox, PreviewMemory(arguments.preview_fd)).serve()

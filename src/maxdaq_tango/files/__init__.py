@@ -5,12 +5,15 @@ from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.blocks import BlockedSeries
 from maxdaq_tango.files.check import CheckResult, check_file
 from maxdaq_tango.files.columns import FrameTimes
+from maxdaq_tango.files.homecoming import Homecoming, Survey, bring_all_home, bring_home, survey
 from maxdaq_tango.files.manifest import Manifest, manifest_path, read_manifest, write_manifest
 from maxdaq_tango.files.paths import Destination, resolve_destination
 from maxdaq_tango.files.receipt import read_receipt
-from maxdaq_tango.files.recovered import Recovered, find_parts, recover_file
+from maxdaq_tango.files.recovered import find_parts, recover_file, recover_found, recover_together
+from maxdaq_tango.files.recovered_account import Recovered
 from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.search import Search
+from maxdaq_tango.files.spill import check_spill_directory
 from maxdaq_tango.files.writer import SeriesFile
 
 __all__ = [
@@ -21,17 +24,25 @@ __all__ = [
     "CheckResult",
     "Destination",
     "FrameTimes",
+    "Homecoming",
     "Manifest",
     "Recovered",
     "Search",
     "SeriesFile",
+    "Survey",
+    "bring_all_home",
+    "bring_home",
     "check_file",
+    "check_spill_directory",
     "find_parts",
     "manifest_path",
     "read_manifest",
     "read_receipt",
     "recover_file",
+    "recover_found",
     "recover_part",
+    "recover_together",
     "resolve_destination",
+    "survey",
     "write_manifest",
 ]

@@ -23,8 +23,9 @@ import numpy as np
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_names import BlockNames
 from maxdaq_tango.files.frame_texts import NO_TEXTS, FrameTexts, read_texts, store_texts
-from maxdaq_tango.files.layout import ascii_text, make_group
+from maxdaq_tango.files.layout import MASTER_ID, ascii_text, make_group
 from maxdaq_tango.files.rows import blank_rows
+from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.whereabouts import hdf5_there
 from maxdaq_tango.files.writer import SeriesFile
 from maxdaq_tango.model import NOTHING_PINNED, FileBackend, FrameFormat, Pinned
@@ -53,8 +54,14 @@ class BlockLayout(msgspec.Struct, frozen=True, kw_only=True):
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
     """Of the first frame: its numbers get a column in every file."""
     slab_memory_bytes: int
-    pinned: Pinned = NOTHING_PINNED
     """For all files that are open at the same time in one process."""
+    pinned: Pinned = NOTHING_PINNED
+    master_id: str = ""
+    """By which a recovery knows what belongs together."""
+    master_part: str = ""
+    """Path of the unfinished master; only where there is a `spill_folder`."""
+    spill_folder: str = ""
+    """Of this series in the spill directory: takes the data files that `folder` does not; "" = there is none."""
 
     @property
     def names(self) -> BlockNames:
@@ -96,7 +103,9 @@ class BlockFile(SeriesFile):
                 extras=layout.extras,
             )
         except Exception:
-            self.abandon()
+            super().abandon()  # without a last checkpoint: there is no frame, and the backend may be half there
+            if not self.destination.part.exists():
+                remove_side_files(self.destination.part)
             raise
 
     @property
@@ -162,6 +171,7 @@ class BlockFile(SeriesFile):
         data = plot["data"] = file[self.dataset]
         data.attrs[LOW] = self._low
         data.attrs[HIGH] = self._low + self._room - 1
+        file.attrs[MASTER_ID] = ascii_text(self._layout.master_id)
 
     def _keep_texts(self, texts: FrameTexts) -> None:
         if self._usual is None:

@@ -71,12 +71,6 @@ class BlockNames:
         """The same with a number, for when these are taken."""
         return BlockNames(self.folder, f"{self.stem}_{number}", self.suffix, self.master_ending)
 
-    def has_data_files(self) -> bool:
-        """Whether any lies there: finished, unfinished or recovered."""
-        beginnings = (f"{self.stem}_data_", f".{self.stem}_data_")
-        with os.scandir(self.folder) as entries:
-            return any(entry.name.startswith(beginnings) for entry in entries)
-
     def existing(self) -> Iterator[tuple[int, Path]]:
         """(block, path) of every data file, finished or not, that lies there already."""
         pattern = re.compile(
@@ -140,6 +134,22 @@ def choose_block_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int, wr
         reason = (
             f"the least that is worth a file; {writers} writers wait for each other, with more memory they would not"
         )
+    return _not_too_many(chosen, reason, rows)
+
+
+def choose_spilled_rows(frame_nbytes: int, rows: int | None, ahead_nbytes: int) -> tuple[int, str]:
+    """The same where data files can be spilled: only a whole one can, so a process must be able to be one behind.
+
+    Half of what it may be behind, as the stall can begin at any place of a file.
+    """
+    chosen = _rounded(min(LARGEST_CHOICE, max(LEAST_BLOCK_FRAMES, ahead_nbytes // 2 // max(1, frame_nbytes))))
+    reason = f"about {chosen * frame_nbytes / 1e6:.3g} MB each, so that one that stalls fits into memory"
+    if chosen == LEAST_BLOCK_FRAMES:
+        reason = "the least that is worth a file"
+    return _not_too_many(chosen, reason, rows)
+
+
+def _not_too_many(chosen: int, reason: str, rows: int | None) -> tuple[int, str]:
     if rows is not None and count_blocks(rows, chosen) > GOOD_FILE_COUNT:
         while count_blocks(rows, chosen) > GOOD_FILE_COUNT and chosen < MOST_FRAMES_PER_FILE:
             chosen = _next(chosen)

@@ -8,6 +8,7 @@ Data files get their final names first, the master last; nothing that exists is 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import BlockLayout
-from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, count_blocks
+from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, choose_spilled_rows, count_blocks
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
 from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
+from maxdaq_tango.files.homecoming import Away, AwayFile, keep_away
 from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
@@ -28,6 +30,7 @@ from maxdaq_tango.files.ownership import release
 from maxdaq_tango.files.paths import Destination, give_name, sync_directory
 from maxdaq_tango.files.receipt import Fates
 from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.files.spill import check_spill_directory, folder_of_series, tidy
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.files.writer import check_detector_name
 from maxdaq_tango.model import (
@@ -62,10 +65,12 @@ class BlockedSeries:
         open_store: Callable[[BlockLayout], BlockStore] = BlockSet,
         writers: int = 1,
         ahead_nbytes: int = 64 << 20,
+        spill_directory: str = "",
     ) -> None:
         """Reserve the name of the master; the data files must not exist, as far as is known how many there will be.
 
-        `block_rows` frames a file, 0 = a good number for `writers` that may each be `ahead_nbytes` behind.
+        `block_rows` frames a file, 0 = a good number for `writers` that may each be `ahead_nbytes` behind. Data files
+        that the destination does not take go to the `spill_directory`, if there is one.
         """
         check_detector_name(detector)
         if not 0 <= block_rows <= MOST_FRAMES_PER_FILE:
@@ -85,6 +90,8 @@ class BlockedSeries:
         self._layout: BlockLayout | None = None
         self._store: BlockStore | None = None
         self._rows = 0
+        check_spill_directory(spill_directory)
+        self._spill_folder = folder_of_series(spill_directory, self._names.stem) if spill_directory else ""
         known = expected_rows is not None and block_rows > 0
         self._names.refuse_existing(
             count_blocks(expected_rows or 0, block_rows) if known else None, overwrite=overwrite
@@ -107,14 +114,20 @@ class BlockedSeries:
     ) -> None:
         """As `SeriesFile.begin`. Data files are made when the first frame of their block comes."""
         frame_nbytes = stored_nbytes or format.nbytes
-        good, reason = choose_block_rows(frame_nbytes, rows, self._ahead_nbytes, self._writers)
+        if self._spill_folder:
+            good, reason = choose_spilled_rows(frame_nbytes, rows, self._ahead_nbytes)
+        else:
+            good, reason = choose_block_rows(frame_nbytes, rows, self._ahead_nbytes, self._writers)
         if not self._block_rows:
             self._block_rows, self.block_reason = good, reason
-        elif self._writers > 1 and self._block_rows > good:
+        elif self._writers > 1 and self._block_rows > good and not self._spill_folder:
             self.block_reason += f"; with more than {good} not all {self._writers} writers have work at the same time"
+        fitting = self._ahead_nbytes // 2 // frame_nbytes
+        if self._spill_folder and self._block_rows > fitting:
+            self.block_reason += f"; more than {fitting} do not fit into memory when the destination stalls"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
-        self._master.begin(metadata, arrays)
+        self._master.begin(metadata, arrays, self._block_rows, rows)
         self._layout = BlockLayout(
             folder=str(self._names.folder),
             stem=self._names.stem,
@@ -131,6 +144,9 @@ class BlockedSeries:
             extras=dict(extras),
             slab_memory_bytes=self._slab_memory_bytes,
             pinned=self._pinned,
+            master_id=self._master.file_id,
+            master_part=str(self.destination.part) if self._spill_folder else "",
+            spill_folder=self._spill_folder,
         )
         self._store = self._open_store(self._layout)
         self.format = format
@@ -185,12 +201,17 @@ class BlockedSeries:
         return self._master.checksums()
 
     def finish(self, receipt: Receipt, fates: Fates | None = None) -> Path:
-        """Complete the master and publish all files; returns the master's final path."""
+        """Complete the master and publish all files; returns the master's final path.
+
+        Where data files are in the spill directory, it stays as it is until they are home (`bring_home`), and its
+        path now is returned.
+        """
         layout = self._layout
         if layout is None:
             raise FileError("close the file", of=str(self.destination.final), answer="it was never laid out")
         names = self._free_names()
         blocks = range(count_blocks(self._rows, layout.block_rows))
+        parts, away = self._parts(self._rows), sorted(self._spilled.intersection(blocks))
         self._master.finish(layout, [names.name(block) for block in blocks], self._rows, receipt, fates)
         with told_as_file_error("publish", self.destination):
             if self._overwrite:
@@ -198,21 +219,26 @@ class BlockedSeries:
             named: list[tuple[Path, Path]] = []
             try:
                 for block in blocks:
-                    part, final = self._names.destination(block).part, names.destination(block).final
-                    give_name(part, final)
-                    named.append((final, part))
+                    if block not in away:
+                        part, final = parts[block], names.destination(block).final
+                        give_name(part, final)
+                        named.append((final, part))
                 sync_directory(names.folder)
-                give_name(self.destination.part, names.master)
+                if away:
+                    keep_away(self.destination.part, self._away(names, away))
+                else:
+                    give_name(self.destination.part, names.master)
             except OSError:
                 for final, part in named:  # all or none: without a master nobody finds them
                     with contextlib.suppress(OSError):
                         give_name(final, part)
                 raise
             sync_directory(names.folder)
-            release(self.destination.part)
-            for block in blocks:
-                remove_side_files(self._names.destination(block).part)
-        return names.master
+            for part in (self.destination.part, *parts):
+                remove_side_files(part)
+        if self._spill_folder:
+            tidy(Path(self._spill_folder))
+        return self.destination.part if away else names.master
 
     @property
     def bytes_written(self) -> int:
@@ -223,6 +249,11 @@ class BlockedSeries:
     def frames_safe(self) -> int:
         """Frames that a kill would leave readable, in their data files."""
         return self._store.frames_safe if self._store is not None else 0
+
+    @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Checkpoints of the data files, and the seconds that they took together, as far as is known."""
+        return self._store.checkpointed if self._store is not None else (0, 0.0)
 
     @property
     def bytes_waiting(self) -> int:
@@ -260,13 +291,26 @@ class BlockedSeries:
         return tuple(names.name(block) for block in range(count_blocks(self._rows, self._block_rows)))
 
     @property
+    def data_files_spilled(self) -> tuple[str, ...]:
+        """Paths of those of them that are in the spill directory, after `settle`."""
+        parts = self._parts(self._rows) if self._block_rows else []
+        return tuple(str(parts[block]) for block in sorted(self._spilled.intersection(range(len(parts)))))
+
+    @property
+    def part_files_spilled(self) -> tuple[Path, ...]:
+        """Those of the spill directory that are unfinished, whoever made them."""
+        if not self._spill_folder:
+            return ()
+        return tuple(path for _, path in self._spilled_names.existing())
+
+    @property
     def part_files(self) -> tuple[str, ...]:
         """Names of the data files that are there, unfinished."""
         return tuple(path.name for _, path in self._names.existing() if path.name.startswith("."))
 
     def kept_numbers(self) -> Numbers:
         """As `SeriesFile.kept_numbers`, of all data files."""
-        return kept_numbers(self._names.folder / name for name in self.part_files)
+        return kept_numbers([*(self._names.folder / name for name in self.part_files), *self.part_files_spilled])
 
     def abandon(self) -> None:
         """Take back everything when nothing was written; else close what is there: it stays, under its `.part` names.
@@ -280,6 +324,8 @@ class BlockedSeries:
         finally:
             if written == 0:
                 self._master.remove()
+            if self._spill_folder:
+                tidy(Path(self._spill_folder))
             with contextlib.suppress(OSError):
                 release(self.destination.part)
 
@@ -290,8 +336,24 @@ class BlockedSeries:
             raise FileError("use the file", of=str(self.destination.final), answer="it was not laid out yet")
         return self._store
 
+    @property
+    def _spilled(self) -> frozenset[int]:
+        return frozenset(self._store.spilled if self._store is not None else ())
+
+    @property
+    def _spilled_names(self) -> BlockNames:
+        return dataclasses.replace(self._names, folder=Path(self._spill_folder))
+
     def _parts(self, rows: int) -> list[Path]:
-        return [self._names.destination(block).part for block in range(count_blocks(rows, self._block_rows))]
+        spilled, names, others = self._spilled, self._names, self._spilled_names
+        blocks = range(count_blocks(rows, self._block_rows))
+        return [(others if block in spilled else names).destination(block).part for block in blocks]
+
+    def _away(self, names: BlockNames, blocks: Sequence[int]) -> Away:
+        """What `bring_home` has to do."""
+        parts = [(block, self._spilled_names.destination(block).part) for block in blocks]
+        files = [AwayFile(name=names.name(b), source=part.name, nbytes=part.stat().st_size) for b, part in parts]
+        return Away(folder=self._spill_folder, master=names.master.name, files=tuple(files))
 
     def _free_names(self) -> BlockNames:
         """Ours, or with a number where somebody took one of them during the run: nothing is lost, nothing replaced."""

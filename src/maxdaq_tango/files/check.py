@@ -143,7 +143,8 @@ def _check_counts(
 def _data_files(data: h5py.Dataset) -> tuple[str, ...]:
     if not data.is_virtual:
         return ()
-    return tuple(sorted(source.file_name.replace("%%", "%") for source in data.virtual_sources()))
+    sources = sorted(data.virtual_sources(), key=lambda source: source.vspace.get_select_bounds()[0][0])
+    return tuple(source.file_name.replace("%%", "%") for source in sources)
 
 
 def _check_row(data: h5py.Dataset, chunks: StoredChunks, row: int, valid: bool, checksum: int) -> str:

@@ -58,9 +58,10 @@ class Column(NamedTuple):
     unit: str = ""
 
 
+NUMBER = "sequence_number"
 CHECKSUM = "daq/chunk_checksum"
 FIXED = (
-    Column("sequence_number", "u8", 0),
+    Column(NUMBER, "u8", 0),
     Column(CHECKSUM, "u8", 0),
     Column("start_time", "f8", NAN, "s"),
     Column("stop_time", "f8", NAN, "s"),

@@ -8,7 +8,7 @@ written anew. So it can be interrupted anywhere, and repeated.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.columns import CHECKSUM
+from maxdaq_tango.files.columns import CHECKSUM, NUMBER
 from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
@@ -66,6 +66,8 @@ class Completed(NamedTuple):
     """Rows whose pixels lie behind the end of the file, and are left out."""
     wrong: tuple[int, ...] = ()
     """Rows whose pixels are not those of their checksum, and are left out; empty where nobody looked."""
+    numbers: tuple[tuple[int, int], ...] = ()
+    """(row, frame number) of all that are left out."""
 
 
 class _Frames(NamedTuple):
@@ -95,9 +97,9 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
         size = os.fstat(handle).st_size
         frames = _latest(header, blocks, end)
         inside = np.all(frames.offsets + frames.lengths <= size, axis=1)
-        cut_off, frames = frames.rows[~inside], frames.only(inside)
+        cut_off, away, frames = frames.rows[~inside], frames.only(~inside), frames.only(inside)
         right = _compare(handle, header, frames) if verify else np.ones(len(frames.rows), np.bool_)
-        wrong, frames = frames.rows[~right], frames.only(right)
+        wrong, bad, frames = frames.rows[~right], frames.only(~right), frames.only(right)
         _put_back(handle, header)
         if len(frames.rows):
             _add_index(handle, header, frames)
@@ -116,7 +118,8 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
                 values = column[:highest]
                 values[frames.rows] = fresh
                 column[:highest] = values
-    return Completed(len(frames.rows), tuple(map(int, cut_off)), tuple(map(int, wrong)))
+    numbers = (*_numbers(header, away), *_numbers(header, bad))
+    return Completed(len(frames.rows), tuple(map(int, cut_off)), tuple(map(int, wrong)), numbers)
 
 
 def _refuse_another(handle: int, part: Path, header: LogHeader) -> None:
@@ -153,6 +156,12 @@ def _latest(header: LogHeader, blocks: list[LogBlock], end: LogEnd | None) -> _F
             for number, (_, dtype) in enumerate(header.columns)
         ],
     )
+
+
+def _numbers(header: LogHeader, frames: _Frames) -> Iterator[tuple[int, int]]:
+    paths = [path for path, _ in header.columns]
+    if NUMBER in paths:
+        yield from zip(frames.rows.tolist(), frames.columns[paths.index(NUMBER)].tolist(), strict=True)
 
 
 def _compare(handle: int, header: LogHeader, frames: _Frames) -> npt.NDArray[np.bool_]:

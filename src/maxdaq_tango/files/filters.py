@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import hdf5plugin
+import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.model import Encoding, FrameFormat
@@ -46,6 +47,17 @@ def framed_encoding_of(data: h5py.Dataset) -> Encoding | None:
         return Encoding.LZ4_HDF5
     given = options[_BSHUF_OWN:] if number == hdf5plugin.BSHUF_ID else ()
     return next((code for code, compressor in _BSHUF_COMPRESSORS.items() if given[1:2] == (compressor,)), None)
+
+
+def packed_like(data: h5py.Dataset) -> h5py.h5p.PropDCID:
+    """What a dataset in a file of any format has to be made with, to hold the same chunks."""
+    old, plist = made_like(data), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk(old.get_chunk())
+    plist.set_fill_value(np.array(data.fillvalue, data.dtype))
+    for number in range(old.get_nfilters()):
+        code, flags, options, _ = old.get_filter(number)
+        plist.set_filter(code, flags, options)
+    return plist
 
 
 def made_like(data: h5py.Dataset) -> h5py.h5p.PropDCID:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.closed_state import put_back
+from maxdaq_tango.files.columns import NUMBER
 from maxdaq_tango.files.frame_log import log_path, read_log
 from maxdaq_tango.files.hdf5_format import is_marked
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.files.recovery import SUPERBLOCK_NBYTES
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS
 
-NUMBER = "sequence_number"
 Numbers = npt.NDArray[np.uint64]
 _UNREADABLE = (*LIBRARY_ERRORS, FileError, KeyError)
 

@@ -33,6 +33,12 @@ FILE_ID = "file_id"
 EXPECTED = "frames_expected"
 """Attribute of group `daq` where the count is known; a killed writer can tell it no more."""
 
+FRAMES_PER_FILE = "frames_per_file"
+"""Attribute of group `daq` in the master of a series in blocks."""
+
+MASTER_ID = "master_file_id"
+"""Attribute of a data file of a series in blocks: FILE_ID of its master. Its name may be that of an older one."""
+
 LARGE_ARRAY = 1 << 16
 """Bytes from which on an array is left out of the copies of a file's metadata."""
 

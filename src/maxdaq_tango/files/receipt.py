@@ -37,6 +37,8 @@ def store_account(group: h5py.Group, receipt: Receipt, fates: Fates | None) -> N
     lost = sorted(one for ranges in receipt.frames_lost_at.values() for one in ranges)
     _store(group, "frames_missing_ranges", _pairs(receipt.frames_missing_ranges))
     _store(group, "frames_lost_ranges", _pairs(lost))
+    if receipt.modules:
+        _store(group, "frames_partial_ranges", _pairs(receipt.frames_partial_ranges))
     _store(group, "frames_late_ranges", _pairs(receipt.frames_late_ranges))
     _store(group, "frames_corrupt_numbers", np.array([min(n, LARGEST) for n in receipt.frames_corrupt_numbers], "u8"))
     _store(group, "receipt", encoded(receipt).decode())

@@ -15,7 +15,7 @@ from maxdaq_tango.files.block_file import HIGH, LOW, PIXELS
 from maxdaq_tango.files.columns import EXTRAS, FIXED
 from maxdaq_tango.files.completion import Completed
 from maxdaq_tango.files.layout import EXPECTED
-from maxdaq_tango.files.receipt import find_detector, store_account
+from maxdaq_tango.files.receipt import Fates, find_detector, store_account
 from maxdaq_tango.files.rows import blank_rows, drop_unturned, turn_aside
 from maxdaq_tango.model import Fate, Receipt
 
@@ -54,32 +54,19 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
             data = group["data"]
             _lead_to(file, data)
             left_out = (left_out - rotation) % len(valid)
-            for column in _columns(group):  # of a growing series nothing but empty rows comes round to the end
+            for column in columns_of(group):  # of a growing series nothing but empty rows comes round to the end
                 column[...] = np.roll(column[...], -rotation)
             valid = np.roll(valid, -rotation)
         rows = int(np.flatnonzero(valid)[-1]) + 1
         valid = valid[:rows]
         numbers = group["sequence_number"][:rows]
         first = _first(valid, numbers)
-        corners = [
-            tuple(int(i) * c for i, c in zip(index, data.chunks[1:], strict=True))
-            for index in np.ndindex(*(s // c for s, c in zip(data.shape[1:], data.chunks[1:], strict=True)))
-        ]
-        data.resize(rows, axis=0)
-        if LOW in data.attrs:
-            data.attrs[HIGH] = int(data.attrs[LOW]) + rows - 1
-        blank_rows(data, corners, np.flatnonzero(~valid), data.fillvalue)
         if first is not None:
             numbers[:] = np.arange(first, first + rows, dtype=numbers.dtype)
-        for column in _columns(group):
-            values = column[:rows]
-            column.resize(rows, axis=0)
-            values[~valid] = column.fillvalue
-            column[...] = values
-        group["sequence_number"][...] = numbers
+        give_shape(group, valid, numbers)
         expected = _expected(group)
         wrong = tuple(int(row) + first for row in left_out) if first is not None else ()
-        missing = _missing(valid, first, expected, wrong)
+        missing = missing_numbers(valid, first, expected, wrong)
         settled = Settled(
             dataset=data.name,
             frames=int(valid.sum()),
@@ -94,9 +81,7 @@ def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receip
             nbytes=data.id.get_storage_size(),
             software=file.attrs["creator"].decode(),
         )
-        fates = np.where(valid, np.uint8(Fate.WRITTEN), np.uint8(Fate.MISSING))
-        fates[left_out[left_out < rows]] = Fate.LOST_WRITER
-        store_account(group["daq"], receipt(settled), fates)
+        store_account(group["daq"], receipt(settled), fates_of(valid, left_out))
         file.flush()
         drop_unturned(group)
     return settled
@@ -111,7 +96,40 @@ def _lead_to(file: h5py.File, data: h5py.Dataset) -> None:
         file[PIXELS] = data
 
 
-def _columns(group: h5py.Group) -> list[h5py.Dataset]:
+def give_shape(group: h5py.Group, valid: npt.NDArray[np.bool_], numbers: npt.NDArray[np.uint64]) -> None:
+    """As many rows as there are flags, with these numbers, blank where no frame is."""
+    rows, data = len(valid), group["data"]
+    data.resize(rows, axis=0)
+    if LOW in data.attrs:
+        data.attrs[HIGH] = int(data.attrs[LOW]) + rows - 1
+    blank_rows(data, corners_of(data), np.flatnonzero(~valid), data.fillvalue)
+    for column in columns_of(group):
+        values = np.full(rows, column.fillvalue, column.dtype)
+        known = column[:rows]
+        values[: len(known)] = known
+        values[~valid] = column.fillvalue
+        column.resize(rows, axis=0)
+        column[...] = values
+    group["sequence_number"][...] = numbers
+
+
+def corners_of(data: h5py.Dataset) -> list[tuple[int, ...]]:
+    """Of the chunks inside a frame, in C order of the chunk grid."""
+    return [
+        tuple(int(i) * c for i, c in zip(index, data.chunks[1:], strict=True))
+        for index in np.ndindex(*(s // c for s, c in zip(data.shape[1:], data.chunks[1:], strict=True)))
+    ]
+
+
+def fates_of(valid: npt.NDArray[np.bool_], left_out: npt.NDArray[np.int64]) -> Fates:
+    """Of each row; `left_out` are those whose pixels were not what had been written."""
+    fates = np.where(valid, np.uint8(Fate.WRITTEN), np.uint8(Fate.MISSING))
+    fates[left_out[left_out < len(valid)]] = Fate.LOST_WRITER
+    return fates
+
+
+def columns_of(group: h5py.Group) -> list[h5py.Dataset]:
+    """All of them, those that frames brought with them last."""
     return [group[column.path] for column in FIXED] + list(group.get(EXTRAS, {}).values())
 
 
@@ -138,7 +156,7 @@ def _expected(group: h5py.Group) -> int | None:
     return count or None
 
 
-def _missing(
+def missing_numbers(
     valid: npt.NDArray[np.bool_], first: int | None, expected: int | None, wrong: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
     """Inclusive ranges of numbers, of the tail too where it is known how many should have come."""

@@ -16,7 +16,7 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.closed_state import keep_state, put_back
-from maxdaq_tango.files.columns import CHECKSUM
+from maxdaq_tango.files.columns import CHECKSUM, NUMBER
 from maxdaq_tango.files.completion import Completed, complete
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked, was_never_laid_out
@@ -106,4 +106,6 @@ def _leave_out_wrong(data: h5py.Dataset) -> Completed:
     if lost or wrong:
         valid[lost + wrong] = False
         flags[...] = valid
-    return Completed(int(valid.sum()), tuple(lost), tuple(wrong))
+    numbers = data.parent[NUMBER][...]
+    left_out = tuple((row, int(numbers[row])) for row in lost + wrong)
+    return Completed(int(valid.sum()), tuple(lost), tuple(wrong), left_out)

@@ -28,15 +28,16 @@ def told_as_file_error(asked: str, destination: Destination) -> Iterator[None]:
 
 def file_error(asked: str, destination: Destination, error: Exception) -> FileError:
     """The FileError that tells of `error`."""
-    number = getattr(error, "errno", None) or _errno_in(str(error))
+    number = errno_of(error)
     text = f"{os.strerror(number)} (errno {number})" if number else str(error)
     return FileError(f"{asked} {destination.final}", of=str(destination.part), answer=text)
 
 
-def _errno_in(text: str) -> int | None:
-    """HDF5 often has the system's error number in the middle of its text alone."""
-    found = re.search(r"\berrno = (\d+)", text)
-    return int(found[1]) if found else None
+def errno_of(error: BaseException | None) -> int | None:
+    """The system's error number; HDF5 often has it in the middle of its text alone."""
+    found = re.search(r"\berrno = (\d+)", str(error))
+    number: int | None = getattr(error, "errno", None)
+    return number or (int(found[1]) if found else None)
 
 
 def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:

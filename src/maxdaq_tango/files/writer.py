@@ -100,6 +100,8 @@ class SeriesFile:
         self._overwrite = overwrite
         self._flushed_at = time.monotonic()
         self._rest_s = 0.0
+        self.checkpointed = (0, 0.0)
+        """Checkpoints, and the seconds that they took together."""
         self._unlooked = 0
         """Frames since it was last asked whether a checkpoint is due."""
         self._columns = FrameColumns({})
@@ -235,7 +237,8 @@ class SeriesFile:
         with self._errors("flush the file"):
             self._backend.checkpoint(wait=wait)
         self._flushed_at = time.monotonic()
-        self._rest_s = min(CHECKPOINT_S, (self._flushed_at - began) / CHECKPOINT_SHARE)
+        took, (count, total_s) = self._flushed_at - began, self.checkpointed
+        self._rest_s, self.checkpointed = min(CHECKPOINT_S, took / CHECKPOINT_SHARE), (count + 1, total_s + took)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,17 @@ from maxdaq_tango.model.counters import Counters
 from maxdaq_tango.model.error_text import ErrorText
 from maxdaq_tango.model.fate import FATE_MEANINGS, PLACES, Fate
 from maxdaq_tango.model.frame import Buffer, DamagedFrame, Encoding, Frame, FrameFormat
+from maxdaq_tango.model.modules import MOST_MODULES, ModuleEnd, ModuleEvent, ModuleFrame, ModuleStart
 from maxdaq_tango.model.nesting import DEEPEST, is_deeper
+from maxdaq_tango.model.preview import (
+    LEAST_PREVIEW_PX,
+    MOST_PREVIEW_PX,
+    Preview,
+    PreviewMethod,
+    PreviewSettings,
+    checked_method,
+    checked_size,
+)
 from maxdaq_tango.model.receipt import MISSING_LISTED, Receipt, Verdict
 from maxdaq_tango.model.run import (
     MOST_ENGINES,
@@ -27,9 +37,12 @@ __all__ = [
     "BUSY_STATES",
     "DEEPEST",
     "FATE_MEANINGS",
+    "LEAST_PREVIEW_PX",
     "MISSING_LISTED",
     "MOST_ENGINES",
     "MOST_FRAMES_PER_FILE",
+    "MOST_MODULES",
+    "MOST_PREVIEW_PX",
     "NOTHING_PINNED",
     "PLACES",
     "TRANSITIONS",
@@ -47,8 +60,15 @@ __all__ = [
     "FileNaming",
     "Frame",
     "FrameFormat",
+    "ModuleEnd",
+    "ModuleEvent",
+    "ModuleFrame",
+    "ModuleStart",
     "Orientation",
     "Pinned",
+    "Preview",
+    "PreviewMethod",
+    "PreviewSettings",
     "Receipt",
     "RunRequest",
     "SeriesEnd",
@@ -59,6 +79,8 @@ __all__ = [
     "Verdict",
     "Verification",
     "WireEvent",
+    "checked_method",
+    "checked_size",
     "encoded",
     "is_deeper",
     "next_state",

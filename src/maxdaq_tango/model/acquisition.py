@@ -31,6 +31,18 @@ class StreamFormat(StrEnum):
     STINS = "stins"
     DECTRIS_V1 = "dectris-v1"
     DECTRIS_V2 = "dectris-v2"
+    LAMBDA_MODULES = "lambda-modules"
+    SLS_JSON = "sls-json"
+
+    @property
+    def has_modules(self) -> bool:
+        """Every module of the detector sends its own part of each frame, over a connection of its own."""
+        return self in (StreamFormat.LAMBDA_MODULES, StreamFormat.SLS_JSON)
+
+    @property
+    def is_published(self) -> bool:
+        """It comes from a PUB socket: whoever subscribes gets all of it, as far as he keeps up."""
+        return self is StreamFormat.SLS_JSON
 
 
 class AcquisitionSettings(msgspec.Struct, frozen=True, kw_only=True):

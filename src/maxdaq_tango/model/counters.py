@@ -16,6 +16,10 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     frames_safe: int = 0
     """Of the written ones, those that a kill of every process of ours would leave readable: the last checkpoint."""
     frames_discarded: int = 0
+    frames_queued: int = 0
+    """Arrived, and what becomes of them is not known yet: in the pool, or on their way to whoever writes."""
+    messages_queued: int = 0
+    """Received ahead, and not yet looked at."""
     frames_missing: int = 0
     """Gaps seen so far: numbers below the newest one that have not come. When the run is over: all that never came."""
     gap_first: int = -1
@@ -40,3 +44,31 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """Longest single write of the last second."""
     updated_ns: int = 0
     """Monotonic clock of the engine's last update; a stale one means a hanging engine."""
+    # Where the time of this run went, see `pipeline/stages.py`: for each stage how often, and how long together.
+    looks: int = 0
+    idle_us: int = 0
+    messages_taken: int = 0
+    queue_us: int = 0
+    take_us: int = 0
+    waits: int = 0
+    room_us: int = 0
+    frames_pooled: int = 0
+    pool_us: int = 0
+    write_us: int = 0
+    checkpoints: int = 0
+    checkpoint_us: int = 0
+
+    @property
+    def queue_fill_percent(self) -> float:
+        """Of the memory that frames may wait in."""
+        return 100.0 * self.queue_bytes / self.queue_limit_bytes if self.queue_limit_bytes else 0.0
+
+    @property
+    def first_gap(self) -> tuple[tuple[int, int], ...]:
+        """First and last number of it, once; empty = there is none yet."""
+        return ((self.gap_first, self.gap_last),) if self.gap_first >= 0 else ()
+
+    @property
+    def first_gap_frames(self) -> int:
+        """How many are missing in it."""
+        return sum(last - first + 1 for first, last in self.first_gap)

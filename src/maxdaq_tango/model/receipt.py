@@ -27,7 +27,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """One sentence per thing that went wrong, in the order in which it was noticed. COMPLETE has none, unless all that
-    failed was to write the manifest."""
+    failed was to write the manifest, or data files lie in the spill directory."""
     run_id: str = ""
     series: str = ""
     stream_format: str = ""
@@ -69,6 +69,19 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """MISSING_LISTED different ones at most."""
     frames_out_of_series: int = 0
     """Messages of another series, or from before the header; never written."""
+    modules: int = 0
+    """Of the detector, where each sends its own part of every frame; else 0."""
+    frames_partial: int = 0
+    """Stored without all pixels of all modules: those of a module that did not come are blank."""
+    frames_partial_ranges: tuple[tuple[int, int], ...] = ()
+    modules_missing: tuple[int, ...] = ()
+    """Of each module: the frames that went to the file without it."""
+    modules_incomplete: tuple[int, ...] = ()
+    """Of each module: the frames in which packets of it were lost before its sender, who filled their pixels."""
+    parts_late: int = 0
+    """Parts of modules that came when their frame had gone to the file without them."""
+    parts_duplicate: int = 0
+    """Parts of modules that came twice; the first is kept."""
     first_frame_number: int | None = None
     """Frame number of row 0 of the dataset."""
     bytes_received: int = 0
@@ -82,6 +95,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path; "" for live only."""
     data_files: tuple[str, ...] = ()
     """Where the series is stored in blocks: names of the data files, beside `file`, which is then their master."""
+    data_files_spilled: tuple[str, ...] = ()
+    """Absolute paths of those that lay in the spill directory when this was written. They are being moved beside
+    `file`, which appears when the last of them has arrived; no frame is lost by that. Those of a run whose `file` is an
+    unfinished one stay there, for a recovery."""
     dataset: str = ""
     """Path of the pixels inside the file."""
     shape: tuple[int, ...] = ()
@@ -105,6 +122,34 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     def with_reason(self, reason: str) -> Receipt:
         """One more thing that went wrong; the verdict stays."""
         return msgspec.structs.replace(self, reasons=(*self.reasons, reason))
+
+    def with_modules(
+        self,
+        modules: int,
+        partial: tuple[tuple[int, int], ...],
+        missing: tuple[int, ...],
+        incomplete: tuple[int, ...],
+        *,
+        late: int,
+        duplicate: int,
+    ) -> Receipt:
+        """Of a detector of so many modules, some of which were not there in `partial`: then the run is not COMPLETE."""
+        count = sum(last - first + 1 for first, last in partial)
+        told = [f"module {i} missing in {n}" for i, n in enumerate(missing) if n]
+        told += [f"packets of module {i} lost in {n}" for i, n in enumerate(incomplete) if n]
+        reason = f"{count} frames have not all pixels: {', '.join(told)}"
+        return msgspec.structs.replace(
+            self,
+            verdict=Verdict.INCOMPLETE if count and self.verdict is Verdict.COMPLETE else self.verdict,
+            reasons=(*self.reasons, reason) if count else self.reasons,
+            modules=modules,
+            frames_partial=count,
+            frames_partial_ranges=partial,
+            modules_missing=missing,
+            modules_incomplete=incomplete,
+            parts_late=late,
+            parts_duplicate=duplicate,
+        )
 
     def with_conflicts(self, ranges: tuple[tuple[int, int], ...]) -> Receipt:
         """Of these frames a copy came that differs: nobody can say which one is true, so the run is not COMPLETE."""

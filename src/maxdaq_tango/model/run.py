@@ -101,7 +101,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All an engine must know to take one series. JSON in, JSON out: this is the argument of `Prepare`."""
 
     sources: tuple[str, ...]
-    """ZeroMQ PUSH endpoints to connect to; more than one is one stream dealt over several sockets."""
+    """ZeroMQ endpoints to connect to. More than one is one stream dealt over several sockets; where modules send their
+    own parts, one module each, in the order of the modules."""
     stream_format: StreamFormat
     destination: str = ""
     """Absolute path of the file; "" = live only."""
@@ -126,6 +127,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     backend: FileBackend = FileBackend.AUTO
     frames_per_file: int = 0
     """Frames of one data file, joined by a master; 0 = all in one file (or, with several engines, a good number)."""
+    spill_directory: str = ""
+    """Absolute path of a folder that takes data files while the destination takes none; "" = there is none. With one,
+    every series is stored in blocks, by processes, and there is one process more than `engines`."""
     engines: int = 1
     """Processes that write data files, block by block in turn; 1 = the engine itself writes."""
     compression: Compression = Compression.BSLZ4
@@ -141,6 +145,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Longest silence inside a series before it is closed as INCOMPLETE; 0 = for ever. At least three frame periods."""
     grace_s: float = 2.0
     """How long stragglers are waited for after the end message."""
+    module_wait_s: float = 1.0
+    """How long a frame waits for those of its modules that have not come, where each module sends its own part."""
     memory_bytes: int = 1 << 30
     """Budget for frames between socket and disk; when it is full the socket is not read. Dealt out in
     `pipeline/budget.py`."""

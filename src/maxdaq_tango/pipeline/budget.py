@@ -26,7 +26,7 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     queue: int
     """Messages that were received ahead, because the file did not keep up."""
     held: int
-    """Frames that overtook their header; with one socket there are none."""
+    """Frames that overtook their header, or that wait for modules; with one socket there are none."""
     pool: int
     """Frames that are turned or packed: what goes in, and the memory for what comes out."""
     slabs: int

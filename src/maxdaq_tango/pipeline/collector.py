@@ -23,6 +23,8 @@ from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.budget import deal_out
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.listeners import unfailing, warn
+from maxdaq_tango.pipeline.module_taking import ModuleTaking
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
@@ -75,6 +77,7 @@ class Collector:
         publish: Callable[[Counters], None],
         writers: Sequence[Writer] = (),
         blackbox: BlackBox,
+        newest: NewestFrame,
         io_threads: str = "",
     ) -> None:
         """Each series takes one of the `numbers`. `writers` are the processes that write files; none = this thread.
@@ -92,6 +95,7 @@ class Collector:
         self._socket_count = sockets.per_source * len(request.sources)
         self._shares = deal_out(request.memory_bytes, self._socket_count, max(1, len(writers)))
         self._sources = SourceSet(context, request, self._shares, sockets)
+        self._newest = newest
         self._notes = Notes(blackbox, self._sources.heard)
         self._series_taken = 0
         self._last = False
@@ -101,7 +105,7 @@ class Collector:
         self._bytes_before = self._full_before = 0
         self._published_at = self._busy_until = 0.0
         self._phase = Phase.WAITING
-        self._laid_out = False
+        self._laid_out, self._spilling = False, ""
         self._thread = threading.Thread(target=self._collect, name=f"collector {self._taking.number}", daemon=True)
 
     def open(self) -> None:
@@ -189,14 +193,17 @@ class Collector:
         self._answer_requests(now)
         deadline = run.deadline
         wait = TICK_S if deadline is None else min(TICK_S, max(0.0, deadline - now))
+        sources.hold_back(self._taking.leaders)
         batch = sources.get(0.0 if more else wait)
-        began += time.monotonic() - now  # waiting for messages is no work
+        idle_s = time.monotonic() - now
+        began += idle_s  # waiting for messages is no work
         if storing.pool is None:  # frames that come out of the pool are waited for one by one
             storing.wait_room(sources.taken_nbytes)
         self._take(batch)
-        self._taking.look_again(now)
+        self._taking.look_again(now, drained=sources.drained)
         self._pass_time(now, idle=not batch)
         now = time.monotonic()
+        self._taking.look(len(batch), idle_s, now - began)
         if batch:
             self._busy_until = now
         if (more or now - began >= SLOW_S) and sources.reading:
@@ -262,12 +269,15 @@ class Collector:
     def _show(self, now: float) -> None:
         taking, phase = self._taking, self._taking.run.phase
         laid_out = bool(taking.sink.decisions) and not self._laid_out
-        if (phase is not self._phase or laid_out) and phase is not Phase.OVER:
-            self._phase, self._laid_out = phase, self._laid_out or laid_out
-            self._say(_STATE_OF[phase], f"series {taking.name}: {phase.value}")
+        spilling = taking.sink.spilling
+        if (phase is not self._phase or laid_out or spilling != self._spilling) and phase is not Phase.OVER:
+            self._phase, self._laid_out, self._spilling = phase, self._laid_out or laid_out, spilling
+            spills = f". Data files go to the spill directory: {spilling}" if spilling else ""
+            self._say(_STATE_OF[phase], f"series {taking.name}: {phase.value}{spills}")
             self._published_at = 0.0
         if now - self._published_at >= PUBLISH_S:
             self._published_at = now
+            taking.stages.see_queue(self._sources.waiting, now)
             counters = self._counters()
             self._publish(counters)
             self._notes.look(counters, now)
@@ -277,6 +287,7 @@ class Collector:
         return msgspec.structs.replace(
             counters,
             bytes_received=sources.bytes_received - self._bytes_before,
+            messages_queued=sources.waiting,
             queue_bytes=sources.nbytes + counters.queue_bytes,
             queue_limit_bytes=sources.limit_bytes + counters.queue_limit_bytes,
             queue_full_count=sources.full_count - self._full_before,
@@ -315,6 +326,8 @@ class Collector:
             return False
         self._say(AcquisitionState.FINALISING, "closing the file")
         taking.drain()
+        self._sources.hold_back(frozenset())
+        self._sources.put_back(taking.ahead)
         follows = run.verdict is None and self._series_follows()
         if not follows:
             self._close_road()
@@ -338,7 +351,8 @@ class Collector:
         self._notes.connections()
         for message in self._sources.remains():
             taking.leave(message)
-        if run.start is None and (silent := self._sources.never_connected):
+        matters = run.start is None or self._request.stream_format.has_modules
+        if matters and (silent := self._sources.never_connected):
             run.reasons.append(f"nobody ever accepted a connection at {', '.join(silent)}")
 
     def _go_on(self, message: str, receipt: Receipt) -> None:
@@ -346,7 +360,7 @@ class Collector:
         self._series_taken += 1
         self._bytes_before, self._full_before = self._sources.bytes_received, self._sources.full_count
         self._taking = self._next_taking()
-        self._phase, self._laid_out = Phase.WAITING, False
+        self._phase, self._laid_out, self._spilling = Phase.WAITING, False, ""
         try:
             self._taking.reserve()
         except MaxdaqError as error:
@@ -360,7 +374,8 @@ class Collector:
             # Which series the detector is armed for is known of the first one only, and how long it may take to begin.
             destination = numbered(request.destination, self._series_taken + 1)
             request = msgspec.structs.replace(request, destination=destination, series=None, start_timeout_s=0.0)
-        return Taking(
+        kind = ModuleTaking if request.stream_format.has_modules else Taking
+        return kind(
             request,
             next(self._numbers),
             shares=self._shares,
@@ -370,6 +385,7 @@ class Collector:
             wake=self._sources.nudge,
             on_wait=self._on_wait,
             blackbox=self._notes.box,
+            newest=self._newest,
         )
 
 

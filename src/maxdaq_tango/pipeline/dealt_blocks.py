@@ -5,7 +5,7 @@ A `BlockStore` whose `write` returns when the frame lies in shared memory; `hear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.files import BlockLayout, FrameTimes
 from maxdaq_tango.files.backend_choice import choose_backend
 from maxdaq_tango.model import Buffer
+from maxdaq_tango.pipeline.spilling import Spilling
 from maxdaq_tango.pipeline.writer_protocol import CloseAll, GiveUp, Settle
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
@@ -25,18 +26,28 @@ class DealtBlocks:
     """See `BlockStore`. Belongs to the collector of a run."""
 
     def __init__(self, writers: Sequence[Writer], arena_nbytes: int, layout: BlockLayout) -> None:
-        """`arena_nbytes` and the slabs of the layout are for all writers together."""
+        """`arena_nbytes` and the slabs of the layout are for all writers together.
+
+        Where the layout has a spill folder, the last of the writers is the spare one.
+        """
         self._writers = writers
         self._block_rows = layout.block_rows
         self._refused: tuple[Writer, int] | None = None
+        self._refused_block = 0
         count = len(writers)
         own = msgspec.structs.replace(layout, slab_memory_bytes=layout.slab_memory_bytes // count)
-        for index, writer in enumerate(writers):
-            writer.begin(own, index, count, arena_nbytes // count)
+        self._homes = writers[:-1] if layout.spill_folder else writers
+        self._spilling = Spilling(self._homes, writers[-1], layout) if layout.spill_folder else None
+        for index, writer in enumerate(self._homes):
+            writer.begin(own, index, len(self._homes), arena_nbytes // count)
+        for spare in writers[len(self._homes) :]:
+            spare.begin(own, 0, 1, arena_nbytes // count, spare=True)
         stored = layout.stored_nbytes or layout.format.nbytes
         chunk = stored // layout.format.chunk_count
         choice = choose_backend(layout.backend, chunk, stored, layout.period_s, grows=False)
-        self.way = f"{choice.backend.value} ({choice.reason}), by {count} processes"
+        self.way = f"{choice.backend.value} ({choice.reason}), by {len(self._homes)} processes"
+        if self._spilling is not None:
+            self.way += " and one for the spill directory"
 
     @property
     def bytes_written(self) -> int:
@@ -52,6 +63,11 @@ class DealtBlocks:
     def frames_safe(self) -> int:
         """That writers have told of."""
         return sum(writer.frames_safe for writer in self._writers)
+
+    @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Writers do not tell."""
+        return 0, 0.0
 
     @property
     def bytes_waiting(self) -> int:
@@ -75,6 +91,14 @@ class DealtBlocks:
         writer, refused = self._refused
         for other in self._writers:
             other.pump(0.0)  # they go on meanwhile
+        if self._spilling is not None and (chosen := self._spilling.choose(self._refused_block)) is not writer:
+            if chosen is None and self.failure is None:
+                writer.pump(timeout_s)
+                chosen = self._spilling.choose(self._refused_block)
+            if chosen is None and self.failure is None:
+                return False
+            self._refused = None  # it has room, or is for another one by now
+            return True
         if self.failure is None and not writer.wait_room(refused, timeout_s):
             return False
         self._refused = None
@@ -84,13 +108,33 @@ class DealtBlocks:
         self, row: int, number: int, blobs: Sequence[Buffer], times: FrameTimes, extras: Mapping[str, Any]
     ) -> bool:
         """Into shared memory; FileError or PipelineError of the writer when it takes no more."""
-        writer = self._writers[row // self._block_rows % len(self._writers)]
-        taken = writer.put(row, number, blobs, times, extras)
+        block = row // self._block_rows
+        spilling = self._spilling
+        home = self._homes[block % len(self._homes)]
+        writer = home if spilling is None else spilling.choose(block)
+        taken = writer is not None and writer.put(row, number, blobs, times, extras)
         if not taken:
             if (failure := self.failure) is not None:
                 raise failure
-            self._refused = (writer, sum(len(blob) for blob in blobs))
+            self._refused, self._refused_block = (writer or home, sum(len(blob) for blob in blobs)), block
+        elif spilling is not None and writer is not None:
+            spilling.note(block, writer)
         return taken
+
+    @property
+    def spilled(self) -> Collection[int]:
+        """See `BlockStore`."""
+        return self._spilling.blocks if self._spilling is not None else ()
+
+    @property
+    def spilling(self) -> str:
+        """Why data files go to the spill directory at present; "" = they do not."""
+        return self._spilling.present if self._spilling is not None else ""
+
+    @property
+    def spill_decision(self) -> str:
+        """Which data files are there; "" = none."""
+        return self._spilling.decision if self._spilling is not None else ""
 
     def hear(self) -> list[Settled]:
         """What became of frames since the last call. Never waits."""
@@ -124,7 +168,8 @@ class DealtBlocks:
         """See `BlockStore`; all writers at the same time."""
         if not all(writer.is_alive for writer in self._writers):
             block_count = 0  # the series cannot be finished: no blank files for it
-        self._ask_all(lambda writer: writer.request(CloseAll(block_count)))
+        elsewhere = self._spilling.handed_over if self._spilling is not None else ()
+        self._ask_all(lambda writer: writer.request(CloseAll(block_count, elsewhere)))
 
     def settle(self, valid: np.ndarray[Any, Any], first: int) -> None:
         """See `BlockStore`; all writers at the same time."""

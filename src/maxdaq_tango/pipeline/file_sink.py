@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import (
@@ -20,7 +19,6 @@ from maxdaq_tango.files import (
     write_manifest,
 )
 from maxdaq_tango.model import (
-    Encoding,
     Fate,
     FileNaming,
     Frame,
@@ -39,8 +37,6 @@ from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
 NAN = float("nan")
-USUAL_PACKING = 20
-"""Diffraction patterns shrink 8 to 20 times."""
 
 
 class FileSink:
@@ -57,6 +53,8 @@ class FileSink:
         """Where there are `writers`, they write, and `arena_bytes` are shared with them."""
         self.frames_written = 0
         self.frames_discarded = 0
+        self.write_s = 0.0
+        """Spent in `write`, all calls together."""
         self._request = request
         self._software = software
         self._slab_memory_bytes = slab_memory_bytes
@@ -73,6 +71,11 @@ class FileSink:
         self._slowest_since = 0.0
 
     @property
+    def orientation(self) -> Orientation:
+        """How frames are turned before they are stored."""
+        return self._orientation
+
+    @property
     def bytes_written(self) -> int:
         """Pixel bytes in the file."""
         return self._file.bytes_written if self._file else 0
@@ -81,6 +84,11 @@ class FileSink:
     def frames_safe(self) -> int:
         """Of the written ones, those that a kill would leave readable."""
         return self._file.frames_safe if self._file else 0
+
+    @property
+    def checkpointed(self) -> tuple[int, float]:
+        """Checkpoints, and the seconds that they took together."""
+        return self._file.checkpointed if self._file else (0, 0.0)
 
     @property
     def bytes_waiting(self) -> int:
@@ -109,7 +117,14 @@ class FileSink:
             decided["verify"] = verified(self._format)
         if isinstance(file, BlockedSeries):
             decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
+        if self._dealt is not None and (spilled := self._dealt.spill_decision):
+            decided["spill"] = spilled
         return decided
+
+    @property
+    def spilling(self) -> str:
+        """Why data files go to the spill directory at present; "" = they do not."""
+        return self._dealt.spilling if self._dealt is not None else ""
 
     def write_latency_us(self) -> int:
         """Longest single write since the last call that was over a second ago."""
@@ -140,6 +155,7 @@ class FileSink:
         if self._writers:
             ahead = self._arena_bytes // len(self._writers)
             how |= {"open_store": self._deal, "writers": len(self._writers), "ahead_nbytes": ahead}
+            how["spill_directory"] = request.spill_directory
         self._file = BlockedSeries(destination, **how)
 
     def on_start(self, start: SeriesStart) -> None:
@@ -196,6 +212,7 @@ class FileSink:
         before = time.perf_counter()
         stored = file.write(row, frame.frame_number, frame.blobs, _times(frame, received_at), frame.extras)
         took = time.perf_counter() - before
+        self.write_s += took
         if took > self._slowest_s:
             self._slowest_s = took
         if self._dealt is not None:
@@ -257,7 +274,12 @@ class FileSink:
             encoding=stored.encoding.value,
             bytes_written=file.bytes_written,
         )
-        return _with_manifest(file.finish(receipt, account.fates[: account.row_count]), receipt, receipt.data_files)
+        spilled = file.data_files_spilled if isinstance(file, BlockedSeries) else ()
+        if spilled:
+            receipt = _with_spilled(receipt, spilled, self._dealt.spill_decision if self._dealt else "", file)
+        path = file.finish(receipt, account.fates[: account.row_count])
+        # Of a series whose data files are on their way home it is written when they have arrived.
+        return receipt if spilled else _with_manifest(path, receipt, receipt.data_files)
 
     def leave(self, account: Account, receipt: Receipt) -> Receipt:
         """Instead of `finish`, or after it has failed: what holds frames is closed and left, the rest is taken back.
@@ -272,7 +294,15 @@ class FileSink:
         if account.count(Fate.WRITTEN):
             receipt = self._with_kept(file, account, receipt)
         data_files = file.part_files if isinstance(file, BlockedSeries) else ()
-        return _with_manifest(part, msgspec.structs.replace(receipt, file=str(part)), data_files)
+        return _with_manifest(part, self.with_places(receipt), data_files)
+
+    def with_places(self, receipt: Receipt) -> Receipt:
+        """The receipt with the paths of what is there, unfinished."""
+        file = self._file
+        if isinstance(file, BlockedSeries) and (spilled := file.part_files_spilled):
+            where = f"{len(spilled)} unfinished data files are in {spilled[0].parent}: maxdaq recover takes them there"
+            receipt = msgspec.structs.replace(receipt, data_files_spilled=tuple(map(str, spilled))).with_reason(where)
+        return msgspec.structs.replace(receipt, file=str(self.part_path or ""))
 
     def _with_kept(self, file: SeriesFile | BlockedSeries, account: Account, receipt: Receipt) -> Receipt:
         kept = account.keeping(file.kept_numbers())
@@ -312,10 +342,19 @@ class FileSink:
             fill_value(stored.dtype),
             metadata,
             start.arrays if start else {},
-            stored_nbytes=_usual_nbytes(chain, frame),
+            stored_nbytes=chain.usual_nbytes(frame),
             extras=frame.extras,
             period_s=self._request.frame_period_s or (start.frame_period_s if start else None),
         )
+
+
+def _with_spilled(
+    receipt: Receipt, spilled: tuple[str, ...], decision: str, file: SeriesFile | BlockedSeries
+) -> Receipt:
+    """True while they are there, and when they are home: this receipt is in the file."""
+    reason = f"{len(spilled)} data files were put into the spill directory ({decision}); no frame is lost by that. "
+    reason += f"{receipt.file} appears when they have been moved there, and is {file.destination.part} until then"
+    return msgspec.structs.replace(receipt, data_files_spilled=spilled).with_reason(reason)
 
 
 def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> Receipt:
@@ -328,20 +367,6 @@ def _with_manifest(path: Path, receipt: Receipt, data_files: Sequence[str]) -> R
         bug = f"internal error, please report it: {type(error).__name__}: {error}"
         return receipt.with_reason(f"write the manifest of {path}: {bug}")
     return receipt
-
-
-def _usual_nbytes(chain: Chain, first: Frame) -> int:
-    """Of a stored frame, as far as the first one tells: it may be blank, so its pixels count beside its size."""
-    stored = chain.stored
-    unpacked = stored.chunk_nbytes * stored.chunk_count
-    if stored.encoding is Encoding.NONE:
-        return unpacked
-    if chain:
-        try:
-            first = chain.apply(first, np.empty(chain.room, np.uint8).data)
-        except Exception:  # this is a look ahead; the pool meets the same and tells it
-            return unpacked // USUAL_PACKING
-    return max(sum(len(blob) for blob in first.blobs), unpacked // USUAL_PACKING)
 
 
 def _name(format: FrameFormat) -> str:

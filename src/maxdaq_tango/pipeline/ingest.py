@@ -1,4 +1,6 @@
-"""One PULL socket: connect, receive without copying, count. No more: it is the first place where data can be lost.
+"""One PULL socket (SUB where the sender publishes): connect, receive without copying, count.
+
+No more: it is the first place where data can be lost.
 
 The socket is connected before the detector is armed: a header leaves at that moment and is lost otherwise. It is read
 by the thread that also decodes and writes. A thread of its own for each socket made small frames three times slower:
@@ -19,6 +21,7 @@ import zmq.utils.monitor
 from maxdaq_tango.curve import identify
 from maxdaq_tango.errors import ConfigurationError, PipelineError
 from maxdaq_tango.model import Buffer
+from maxdaq_tango.wire.marked import mark
 
 _HEARD: dict[int, str] = {zmq.EVENT_HANDSHAKE_SUCCEEDED: "connected", zmq.EVENT_DISCONNECTED: "disconnected"}
 
@@ -55,13 +58,17 @@ class Source:
         most_nbytes: int = -1,
         server_key: str = "",
         key_file: str = "",
+        number: int = 0,
+        is_published: bool = False,
     ) -> None:
         """`ahead_bytes` may wait in ZeroMQ, which counts messages: of `frame_nbytes` at most, as far as is known.
 
         `messages_ahead` says how many, whatever that makes; 0 = as many as fit. `receive_buffer_bytes` are asked of the
         system, which has a limit of its own; 0 = what it likes. A message part of more than `most_nbytes` is never
         received: ZeroMQ closes the connection before it takes memory for it, and `mend` makes a new one; what was on
-        its way is gone. -1 = any. `server_key` and `key_file` as `curve.identify` takes them.
+        its way is gone. -1 = any. `server_key` and `key_file` as `curve.identify` takes them. `number` counts the
+        connections of a run. What `is_published` is subscribed to, all of it: its sender drops what we do not take in
+        time.
         """
         self.endpoint = endpoint
         self.bytes_received = 0
@@ -75,7 +82,8 @@ class Source:
         """What became of the connection since somebody asked last: connected, disconnected."""
         self._ended_at: float | None = None
         self.is_open = True
-        self.socket = context.socket(zmq.PULL)
+        self.number = number
+        self.socket = context.socket(zmq.SUB if is_published else zmq.PULL)
         """For a poller."""
         # Once and for all: libzmq (4.3.5) takes a new mark on an open connection, but its reader then acknowledges in
         # other strides than its writer waits for: a stream stopped for ever in the middle when the mark was lowered.
@@ -96,6 +104,8 @@ class Source:
         )
         try:
             identify(self.socket, server_key, key_file)
+            if is_published:
+                self.socket.subscribe(b"")
             self.socket.connect(endpoint)
         except ConfigurationError:
             self.close()
@@ -192,3 +202,15 @@ class Source:
                 self.heard.append(_HEARD[event])
             self._was_connected = self._was_connected or event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._ended_at = time.monotonic() if event == zmq.EVENT_DISCONNECTED else None
+
+
+class MarkedSource(Source):
+    """One module among others: its messages begin with a part that says over which connection they came."""
+
+    def receive(self, into: deque[Received], most: int, most_bytes: int) -> int:
+        """As `Source.receive`."""
+        came: deque[Received] = deque()
+        cost = super().receive(came, most, most_bytes)
+        first = mark(self.number)
+        into.extend(([first, *parts], nbytes) for parts, nbytes in came)
+        return cost

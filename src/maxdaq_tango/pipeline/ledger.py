@@ -157,6 +157,15 @@ class Ledger:
             return self._modulus > 0 and self._fates[row % self._modulus] == Fate.TAKEN
         return 0 <= row < len(self._fates) and self._fates[row] == Fate.TAKEN
 
+    def holds(self, number: int) -> bool:
+        """A frame of this number has arrived, and was not damaged."""
+        if self._offset is None or (self._modulus is not None and not self._fits(number)):
+            return False
+        row = number - self._offset
+        if self._modulus is not None:
+            row %= self._modulus
+        return 0 <= row < len(self._fates) and self._fates[row] not in (Fate.MISSING, Fate.CORRUPT)
+
     def settle(self, row: int, fate: Fate) -> None:
         """The frame of this row has come to its end."""
         self._fates[row] = fate

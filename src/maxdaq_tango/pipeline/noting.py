@@ -16,7 +16,8 @@ NOTE_S = 1.0
 NOTED = (
     *("frames_received", "frames_written", "frames_missing", "frames_corrupt", "frames_duplicate"),
     *("frames_out_of_series", "newest_frame_number", "bytes_received", "bytes_written", "queue_bytes"),
-    *("queue_limit_bytes", "queue_full_count", "write_latency_us", "stalled_ms"),
+    *("queue_limit_bytes", "queue_full_count", "write_latency_us", "stalled_ms", "frames_queued", "messages_queued"),
+    *("idle_us", "queue_us", "take_us", "room_us", "pool_us", "write_us", "checkpoint_us"),
 )
 """Counters in it."""
 

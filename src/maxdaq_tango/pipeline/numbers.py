@@ -31,6 +31,34 @@ class Numbers:
         return ranges_of(self._numbers)
 
 
+class NumberRuns:
+    """The same for numbers that nearly always follow on one another: a million of them may be one range."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Times that `add` was called."""
+        self._runs: list[list[int]] = []
+
+    def add(self, number: int) -> None:
+        """Once more. MISSING_LISTED ranges at most are kept."""
+        self.count += 1
+        runs = self._runs
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        elif len(runs) < MISSING_LISTED:
+            runs.append([number, number])
+
+    def ranges(self) -> Ranges:
+        """Of the different ones."""
+        ranges: list[tuple[int, int]] = []
+        for low, high in sorted(self._runs):
+            if ranges and low <= ranges[-1][1] + 1:
+                ranges[-1] = (ranges[-1][0], max(high, ranges[-1][1]))
+            else:
+                ranges.append((low, high))
+        return tuple(ranges)
+
+
 def ranges_of(numbers: Iterable[int]) -> Ranges:
     """Neighbours joined. Numbers may have any size."""
     ranges: list[tuple[int, int]] = []

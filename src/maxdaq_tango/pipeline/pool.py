@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,7 +37,7 @@ Work = Callable[[Frame, memoryview], Frame]
 class Job:
     """A frame inside the pool: what is to be stored where, and after the work what came out."""
 
-    __slots__ = ("error", "frame", "memory", "nbytes", "received_at", "row")
+    __slots__ = ("error", "frame", "memory", "nbytes", "received_at", "row", "work_s")
 
     def __init__(self, row: int, frame: Frame, received_at: float) -> None:
         self.row = row
@@ -46,6 +47,8 @@ class Job:
         self.error: Exception | None = None
         """Why there is nothing to store; WireError = the frame is damaged, any other = a fault of ours."""
         self.memory: memoryview | None = None
+        self.work_s = 0.0
+        """How long the work took."""
         # A compressed frame counts as if it were none: all jobs of a series then cost the same, and memory that was
         # made for many small ones cannot come on top of a few large ones.
         self.nbytes = max(sum(map(len, frame.blobs)), frame.format.nbytes) + MESSAGE_COST
@@ -147,6 +150,7 @@ class Pool:
 
     def _run(self) -> None:
         while (job := self._waiting.get()) is not None:
+            began = time.perf_counter()
             try:
                 try:
                     memory = self._memory.pop()
@@ -156,6 +160,7 @@ class Pool:
                 job.frame = self._work(job.frame, memory)
             except Exception as error:  # it belongs to whoever waits for the frame, not to this thread
                 job.error = error
+            job.work_s = time.perf_counter() - began
             self._done.put(job)
             self._wake()
             del job  # or the frame would live as long as this thread waits for the next one

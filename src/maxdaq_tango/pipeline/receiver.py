@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 
 from maxdaq_tango.errors import ConfigurationError, StateError
+from maxdaq_tango.files import check_spill_directory
 from maxdaq_tango.kernels import compression
 from maxdaq_tango.model import (
     BUSY_STATES,
@@ -27,6 +28,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.collector import Collector, RunReport
 from maxdaq_tango.pipeline.cores import IoThreads, on_cores
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
 
 
@@ -40,12 +42,14 @@ class Receiver:
         *,
         software: str = "maxdaq-tango",
         blackbox: BlackBox | None = None,
+        newest: NewestFrame | None = None,
     ) -> None:
-        """`blackbox`: the one of the process; None = one of its own."""
+        """`blackbox`: the one of the process; None = one of its own. `newest` is told every frame, for a preview."""
         self._tell = tell
         self._publish = publish or (lambda counters: None)
         self._software = software
         self._blackbox = blackbox or BlackBox()
+        self._newest = newest or NewestFrame()
         self._io_threads = IoThreads()
         self._cores: tuple[int, ...] = ()
         self._state = AcquisitionState.IDLE
@@ -67,6 +71,7 @@ class Receiver:
         _check_packing(request)
         _check_blocks(request)
         _check_metadata(request)
+        check_spill_directory(request.spill_directory)
         if self._state in BUSY_STATES:
             raise StateError(
                 "prepare a run", answer=f"another one is {self._state.value}", accepted="Stop or Abort it first"
@@ -114,7 +119,7 @@ class Receiver:
         if request.pinned.cores != self._cores:
             self._crew.close()  # they are elsewhere
             self._cores = request.pinned.cores
-        writers = self._crew.ready(request.engines)
+        writers = self._crew.ready(request.engines + bool(request.spill_directory))
         collector = Collector(
             request,
             self._numbers,
@@ -124,6 +129,7 @@ class Receiver:
             publish=self._publish,
             writers=writers,
             blackbox=self._blackbox,
+            newest=self._newest,
             io_threads=self._io_threads.decision,
         )
         try:

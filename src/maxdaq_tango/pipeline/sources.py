@@ -19,8 +19,9 @@ import zmq
 from maxdaq_tango.model import RunRequest
 from maxdaq_tango.pipeline.bell import Bell
 from maxdaq_tango.pipeline.budget import AHEAD_BYTES, Shares
-from maxdaq_tango.pipeline.ingest import MESSAGE_COST, SPEAKS_OTHERWISE, Message, Received, Source
+from maxdaq_tango.pipeline.ingest import MESSAGE_COST, SPEAKS_OTHERWISE, MarkedSource, Message, Received, Source
 from maxdaq_tango.pipeline.pool import usable_cores
+from maxdaq_tango.wire.marked import mark
 
 ASSUMED_FRAME_NBYTES = 16 << 20
 """For the sockets' high-water mark when nobody knows the frame size beforehand: larger than most."""
@@ -28,6 +29,8 @@ ONE_SOCKET_BYTES_PER_S = 1.5e9
 """More than one connection over TCP carries in comfort: one thread of ZeroMQ copies it out of the kernel."""
 MOST_SOCKETS = 4
 BATCH = 64
+TURN = 4
+"""Messages that are taken from the socket of one module before the next one's turn."""
 BATCH_BYTES = 1 << 20
 """Large frames are handed over one by one: the file can begin with the first one."""
 RECEIVE_BUFFER_BYTES = 4 << 20
@@ -55,6 +58,8 @@ class Sockets(NamedTuple):
 
 def choose_sockets(request: RunRequest) -> Sockets:
     """One, or as many as the expected data rate needs and cores are there for."""
+    if request.stream_format.has_modules:
+        return Sockets(1, "each brings one module, or some")
     if request.pinned.sockets:
         return Sockets(request.pinned.sockets, "asked for")
     if not request.frame_nbytes or not request.frame_period_s:
@@ -120,7 +125,11 @@ class SourceSet:
         """Of the messages that `get` returned last."""
         self.full_count = 0
         """Times the sockets were left unread because the limit was reached."""
+        self.drained = False
+        """All that had arrived when `get` was called last had been taken before."""
         self._context = context
+        self._format = request.stream_format
+        self._has_modules = request.stream_format.has_modules
         self._sockets = sockets or choose_sockets(request)
         self._endpoints = request.sources
         self._pinned = request.pinned
@@ -133,6 +142,8 @@ class SourceSet:
         self._batch = request.pinned.batch_messages or BATCH
         self._batch_bytes = max(1, min(BATCH_BYTES, shares.queue // 4))
         self._sources: list[Source] = []
+        self._held_back: frozenset[int] = frozenset()
+        self._kept: deque[Received] = deque()
         self._waiting: deque[Received] = deque()
         self._was_full = False
         self._poller = zmq.Poller()
@@ -162,6 +173,11 @@ class SourceSet:
         return sum(source.bytes_received for source in self._sources)
 
     @property
+    def waiting(self) -> int:
+        """Messages received and not yet taken."""
+        return len(self._waiting)
+
+    @property
     def never_connected(self) -> tuple[str, ...]:
         """Endpoints at which nobody ever accepted the connection: a wrong address, or a sender that is off."""
         silent = (source for source in self._sources if not source.was_connected)
@@ -179,8 +195,9 @@ class SourceSet:
 
     def open(self) -> None:
         """Connect."""
+        kind = MarkedSource if self._has_modules else Source
         for endpoint in [endpoint for endpoint in self._endpoints for _ in range(self._sockets.per_source)]:
-            source = Source(
+            source = kind(
                 self._context,
                 endpoint,
                 ahead_bytes=self._ahead_bytes,
@@ -188,6 +205,8 @@ class SourceSet:
                 messages_ahead=self._pinned.messages_ahead,
                 receive_buffer_bytes=self._receive_buffer.nbytes,
                 most_nbytes=self._most_nbytes,
+                number=len(self._sources),
+                is_published=self._format.is_published,
                 **self._keys,
             )
             self._sources.append(source)
@@ -212,8 +231,10 @@ class SourceSet:
 
     def get(self, wait_s: float) -> list[Message]:
         """The next messages, as many as make a batch; waits for the first one. Empty after that, or after a nudge."""
+        self.drained = False
         if not self._waiting:
             self._receive(self._batch, self._batch_bytes)
+            self.drained = not self._waiting
             if not self._waiting and wait_s > 0 and self._wait(wait_s):
                 self._receive(self._batch, self._batch_bytes)
             if not self._waiting:
@@ -228,6 +249,22 @@ class SourceSet:
         self.nbytes -= nbytes
         self.taken_nbytes = nbytes
         return batch
+
+    def hold_back(self, numbers: frozenset[int]) -> None:
+        """Do not read these connections, nor hand out what has come over them, until this is called again."""
+        if numbers == self._held_back:
+            return
+        for source in self._sources:
+            if source.is_open and (source.number in numbers) != (source.number in self._held_back):
+                if source.number in numbers:
+                    self._poller.unregister(source.socket)  # what waits there must not wake us
+                else:
+                    self._poller.register(source.socket, zmq.POLLIN)
+        self._held_back = numbers
+        marks = {mark(number) for number in numbers}
+        came = [*self._kept, *self._waiting]  # those kept came first: their connections were not read since
+        self._kept = deque(one for one in came if one[0][0] in marks)
+        self._waiting = deque(one for one in came if one[0][0] not in marks)
 
     def put_back(self, messages: list[Message]) -> None:
         """Of a batch that was taken too early."""
@@ -287,9 +324,23 @@ class SourceSet:
     # ---- inside ----
 
     def _receive(self, most: int, most_bytes: int) -> None:
+        if self._has_modules:
+            self._receive_in_turn(most, most_bytes)
+            return
         for source in self._sources:
             if source.is_open:
                 self.nbytes += source.receive(self._waiting, most, most_bytes)
+
+    def _receive_in_turn(self, most: int, most_bytes: int) -> None:
+        """The same from connections whose messages belong together: none gets further ahead than it must."""
+        limit = self.nbytes + most_bytes * len(self._sources)
+        for _ in range(0, most, TURN):
+            before = self.nbytes
+            for source in self._sources:
+                if source.is_open and source.number not in self._held_back:
+                    self.nbytes += source.receive(self._waiting, TURN, most_bytes)
+            if self.nbytes == before or self.nbytes >= limit:
+                return
 
     def _wait(self, wait_s: float) -> bool:
         """For a message. False: somebody rang."""

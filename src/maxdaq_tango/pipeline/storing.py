@@ -7,6 +7,7 @@ file. Every frame that comes in here is settled in the series exactly once, what
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from maxdaq_tango.errors import FileError, MaxdaqError, PipelineError, WireError
@@ -16,6 +17,7 @@ from maxdaq_tango.pipeline.pool import Job, Pool
 from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.transforms import Chain
 
+_forget = deque[Frame](maxlen=0).append
 WAIT_S = 0.02
 """Who makes a frame wait longer than this does not keep up; an ordinary block of 16 MiB takes the disk half of it."""
 
@@ -34,11 +36,12 @@ class Storing:
         on_wait: Callable[[float], bool],
         name: str = "packer",
         pool_grows: bool = False,
+        show: Callable[[Frame], None] = _forget,
     ) -> None:
         """`limit_bytes` may be inside the pool; `wake` is called from its threads when `write_next` has work.
 
         `on_wait` is called again and again, with the seconds so far, while frames wait for the pool or the disk; False
-        gives them up.
+        gives them up. `show` is called with every frame that belongs to the series; by itself it is shown to nobody.
         """
         self._sink = sink
         self._run = run
@@ -48,8 +51,14 @@ class Storing:
         self._on_wait = on_wait
         self._name = name
         self._pool_grows = pool_grows
+        self._show = show
         self.pool: Pool | None = None
         """None until the first frame that needs it."""
+        self.waits = 0
+        self.waited_s = 0.0
+        """For the pool and for the disk."""
+        self.pooled = (0, 0.0)
+        """Frames that went through the pool, and the seconds that its threads spent on them."""
 
     @property
     def nbytes(self) -> int:
@@ -66,10 +75,14 @@ class Storing:
         if self._sink.wait_room(nbytes):
             return True
         began = time.monotonic()
-        while not self._sink.wait_room(nbytes, WAIT_S):
-            if not self._on_wait(time.monotonic() - began):
-                return False
-        return True
+        self.waits += 1
+        try:
+            while not self._sink.wait_room(nbytes, WAIT_S):
+                if not self._on_wait(time.monotonic() - began):
+                    return False
+            return True
+        finally:
+            self.waited_s += time.monotonic() - began
 
     def store(self, row: int, frame: Frame, received_at: float) -> None:
         """Take a frame. Waits while the pool is full, writing what comes out of it."""
@@ -81,10 +94,13 @@ class Storing:
             return
         if ended is not None:
             run.settle(row, frame, *ended)
+            if ended[0] is Fate.CORRUPT:
+                return
         elif self._sink.chain is None:
             self._write(row, frame, received_at)
         else:
             self._hand_over(self._sink.chain, Job(row, frame, received_at))
+        self._show(frame)
 
     def make_way(self, number: int) -> None:
         """To be called before a frame of that number is entered in the ledger, once there is a pool.
@@ -147,7 +163,10 @@ class Storing:
             )
         began = time.monotonic()
         while not pool.put(job):
+            before = time.monotonic()
             done = pool.next_done(wait=True, timeout_s=WAIT_S)
+            self.waits += 1
+            self.waited_s += time.monotonic() - before
             if done is not None:
                 self._write_done(pool, done)
             elif not self._on_wait(time.monotonic() - began):
@@ -167,6 +186,7 @@ class Storing:
                 run.settle(job.row, frame, Fate.LOST_WRITER)
         finally:
             pool.give_back(job)
+            self.pooled = (self.pooled[0] + 1, self.pooled[1] + job.work_s)
 
     def _write(self, row: int, frame: Frame, received_at: float) -> None:
         run, sink = self._run, self._sink

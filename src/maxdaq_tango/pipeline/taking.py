@@ -30,8 +30,10 @@ from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.ledger import Account
+from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.pool import worker_count
 from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.stages import Stages
 from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.pipeline.writers import Writer
 from maxdaq_tango.wire import decoder_for
@@ -52,11 +54,14 @@ class Taking:
         wake: Callable[[], None],
         on_wait: Callable[[float], bool],
         blackbox: BlackBox,
+        newest: NewestFrame,
     ) -> None:
         """`number` counts the series of a receiver; `sockets` bring this one. `wake` and `on_wait`: see `Storing`."""
         self.number = number
         self._blackbox = blackbox
+        self._newest = newest
         self.run = SeriesRun(request, time.monotonic(), sockets)
+        self.stages = Stages()
         self.sink = FileSink(request, software, shares.slabs, writers, shares.arenas)
         self.storing = Storing(
             self.sink,
@@ -67,10 +72,16 @@ class Taking:
             on_wait=on_wait,
             name=f"packer {number}",
             pool_grows=not request.pool_workers,
+            show=newest.put,
         )
         self._request = request
         self._software = software
-        self._decode = decoder_for(request.stream_format).decode
+        self.ahead: list[Message] = []
+        """Taken too early: they belong to the series that follows."""
+        self.leaders: frozenset[int] = frozenset()
+        """Connections that are not to be read for now: they are too far ahead of the others."""
+        if not request.stream_format.has_modules:
+            self._decode = decoder_for(request.stream_format).decode
         self._held: list[Frame | SeriesEnd] = []
         self._held_bytes = 0
         self._held_limit_bytes = shares.held
@@ -116,14 +127,18 @@ class Taking:
             self._blackbox.note_message("header", message, series=event.series, frames=event.frame_count)
             if run.on_start(event, now):
                 self.sink.on_start(event)
+                self._newest.begin(self.number, self.sink.orientation)
                 self._release(now, received_at)
         else:
             self._blackbox.note("end", series=event.series)
             if not (run.phase is Phase.WAITING and self._hold(event)):
                 run.on_end(event, now)
 
-    def look_again(self, now: float) -> None:
-        """At what was doubtful when it came. Between two batches of messages."""
+    def look_again(self, now: float, *, drained: bool) -> None:
+        """At what was doubtful when it came. Between two batches of messages.
+
+        `drained`: all that had arrived at `now` has been taken.
+        """
         if not self.run.is_over and (frame := self.run.take_doubtful()) is not None:
             self._take_frame(frame, now, time.time())
 
@@ -152,6 +167,7 @@ class Taking:
         if self._account is not None:  # over: the tail is missing too
             missing, gaps = self._account.missing_count, self._account.missing_ranges
             gap = gaps[0] if gaps else None
+        settled = sink.frames_written + sink.frames_discarded + len(run.corrupt_numbers) + run.lost
         return Counters(
             run_number=self.number,
             frames_expected=-1 if ledger.expected is None else ledger.expected,
@@ -159,6 +175,7 @@ class Taking:
             frames_written=sink.frames_written,
             frames_safe=sink.frames_safe,
             frames_discarded=sink.frames_discarded,
+            frames_queued=max(0, ledger.seen - settled) if self._account is None else 0,
             frames_missing=missing,
             gap_first=gap[0] if gap else -1,
             gap_last=gap[1] if gap else -1,
@@ -174,6 +191,7 @@ class Taking:
             newest_frame_number=ledger.newest,
             write_latency_us=sink.write_latency_us(),
             updated_ns=time.monotonic_ns(),
+            **self._stage_times(),
         )
 
     def drain(self) -> None:
@@ -188,9 +206,11 @@ class Taking:
     def close(self, bytes_received: int, decisions: dict[str, str]) -> Receipt:
         """After `drain`: ledger and file are closed; the receipt of both. Raises nothing."""
         run = self.run
+        self._newest.end()
         run.out_of_series += sum(isinstance(event, Frame) for event in self._held)
         account, receipt = run.close()
         self._account = account
+        receipt = self._completed(account, receipt)
         receipt = msgspec.structs.replace(
             receipt,
             bytes_received=bytes_received,
@@ -212,9 +232,35 @@ class Taking:
             run.lost = receipt.frames_lost_count
             return receipt
         except Exception:  # the first error tells more
-            return msgspec.structs.replace(receipt, file=str(self.sink.part_path or ""))
+            return self.sink.with_places(receipt)
+
+    def look(self, messages: int, idle_s: float, busy_s: float) -> None:
+        """One batch was taken: for the times of the stages."""
+        self.stages.add(messages, idle_s, busy_s, self.sink.write_s + self.storing.waited_s)
 
     # ---- inside ----
+
+    def _stage_times(self) -> dict[str, int]:
+        stages, storing, sink = self.stages, self.storing, self.sink
+        (pooled, pool_s), (checkpoints, checkpoint_s) = storing.pooled, sink.checkpointed
+        return {
+            "looks": stages.looks,
+            "idle_us": int(stages.idle_s * 1e6),
+            "messages_taken": stages.messages,
+            "queue_us": int(stages.queue_s * 1e6),
+            "take_us": int(stages.take_s * 1e6),
+            "waits": storing.waits,
+            "room_us": int(storing.waited_s * 1e6),
+            "frames_pooled": pooled,
+            "pool_us": int(pool_s * 1e6),
+            "write_us": int(sink.write_s * 1e6),
+            "checkpoints": checkpoints,
+            "checkpoint_us": int(checkpoint_s * 1e6),
+        }
+
+    def _completed(self, account: Account, receipt: Receipt) -> Receipt:
+        """With what only this kind of series can tell."""
+        return receipt
 
     def _take_frame(self, frame: Frame, now: float, received_at: float) -> None:
         storing = self.storing

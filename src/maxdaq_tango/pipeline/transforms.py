@@ -24,6 +24,9 @@ from maxdaq_tango.kernels.unpacking import UNPACKED_HERE, unpack_into
 from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation, Verification
 from maxdaq_tango.wire.blobs import lz4_block_to_hdf5
 
+USUAL_PACKING = 20
+"""Diffraction patterns shrink 8 to 20 times."""
+
 
 class Transform(Protocol):
     """One step. Has no state: several threads call one and the same."""
@@ -192,6 +195,19 @@ class Chain:
         for transform, begin, end in self._steps:
             frame = transform.apply(frame, into[begin:end])
         return frame
+
+    def usual_nbytes(self, first: Frame) -> int:
+        """Of a stored frame, as far as the first one tells: it may be blank, so its pixels count beside its size."""
+        stored = self.stored
+        unpacked = stored.chunk_nbytes * stored.chunk_count
+        if stored.encoding is Encoding.NONE:
+            return unpacked
+        if self:
+            try:
+                first = self.apply(first, np.empty(self.room, np.uint8).data)
+            except Exception:  # this is a look ahead; the pool meets the same and tells it
+                return unpacked // USUAL_PACKING
+        return max(sum(len(blob) for blob in first.blobs), unpacked // USUAL_PACKING)
 
 
 def choose_transforms(

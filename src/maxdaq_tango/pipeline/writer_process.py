@@ -9,6 +9,7 @@ whole group are the engine's business, which then closes in order.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import select
 import signal
@@ -86,7 +87,9 @@ class WriterServer:
         elif isinstance(message, Begin):
             self._give_up()
             self._failed = False
-            blocks = BlockSet(message.layout, message.index, message.count, on_progress=self._show_life)
+            blocks = BlockSet(
+                message.layout, message.index, message.count, spare=message.spare, on_progress=self._show_life
+            )
             self._blocks = blocks
         else:
             self._answer(message)
@@ -121,7 +124,7 @@ class WriterServer:
         if blocks is not None:
             try:
                 if isinstance(message, CloseAll):
-                    blocks.close_all(message.block_count)
+                    blocks.close_all(message.block_count, message.elsewhere)
                 elif isinstance(message, Settle):
                     blocks.settle(np.frombuffer(message.valid, np.bool_), message.first)
                 else:
@@ -131,8 +134,11 @@ class WriterServer:
                 trouble = _told(error)
         if isinstance(message, Settle) and trouble is None:
             self._blocks = None  # the files are the engine's from now on, who gives them their names
-        told = (blocks.bytes_written, blocks.lost_texts, blocks.frames_safe) if blocks is not None else (0, 0, 0)
-        self._send(Answer(trouble, *told))
+        if blocks is None:
+            self._send(Answer(trouble, 0, 0))
+            return
+        counts = (blocks.bytes_written, blocks.lost_texts, blocks.frames_safe)
+        self._send(Answer(trouble, *counts, tuple(blocks.spilled)))
 
     def _checkpoint(self) -> None:
         blocks = self._blocks
@@ -165,10 +171,12 @@ class WriterServer:
             self._done(self._blocks, 0, 0.0)
 
     def _done(self, blocks: BlockSet, frames: int, slowest_s: float) -> None:
-        self._send(Done(frames, blocks.bytes_written, int(slowest_s * 1e6), blocks.frames_safe))
+        counts = (blocks.bytes_written, int(slowest_s * 1e6), blocks.frames_safe)
+        self._send(Done(frames, *counts, tuple(blocks.spilled), blocks.why_spilled, blocks.is_spilling))
 
     def _send(self, message: FromWriter) -> None:
-        self._control.sendall(encode(message))
+        with contextlib.suppress(OSError):  # the engine is gone: what it has handed over is written first
+            self._control.sendall(encode(message))
 
 
 def _told(error: Exception) -> Trouble:

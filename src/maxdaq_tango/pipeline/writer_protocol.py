@@ -36,6 +36,8 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     layout: BlockLayout
     index: int
     count: int
+    spare: bool = False
+    """It has none but those that it gets frames of, in the spill folder."""
 
 
 class StoredFrame(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +60,8 @@ class CloseAll(msgspec.Struct, frozen=True, tag="close"):
     """See `BlockStore.close_all`."""
 
     block_count: int
+    elsewhere: tuple[int, ...] = ()
+    """Blocks that the spare writer has."""
 
 
 class Settle(msgspec.Struct, frozen=True, tag="settle"):
@@ -95,6 +99,12 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """Longest of these writes."""
     frames_safe: int = 0
     """Of the series so far, those that a kill of the writer would leave readable."""
+    spilled: tuple[int, ...] = ()
+    """Blocks that it has put into the spill folder so far."""
+    why_spilled: str = ""
+    """Of the last of them."""
+    is_spilling: bool = False
+    """The last data file that it made is one of them."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -110,6 +120,8 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     bytes_written: int
     lost_texts: int
     frames_safe: int = 0
+    spilled: tuple[int, ...] = ()
+    """See `Done`."""
 
 
 ToWriter = Map | Begin | Frames | CloseAll | Settle | GiveUp

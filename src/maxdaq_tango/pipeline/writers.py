@@ -44,6 +44,8 @@ BATCH_BYTES = 1 << 20
 READ_BYTES = 1 << 16
 HANG_S = 120.0
 """A writer that has work and gives no sign of life for so long is lost; a disk that is only slow takes something."""
+SPILL_HANG_S = 300.0
+"""The same where the frames of other blocks go to a spill directory meanwhile: there is less need to give up."""
 END_S = 10.0
 """A writer closes its files first."""
 KILL_S = 5.0
@@ -70,6 +72,13 @@ class Writer:
         """Why it takes no more frames of this series."""
         self.bytes_written = self.frames_safe = self.lost_texts = self.slowest_us = 0
         """Of the series so far; of the writes since somebody set it to 0."""
+        self.spilled: tuple[int, ...] = ()
+        """Blocks that it has put into the spill folder."""
+        self.why_spilled = ""
+        """Of the last of them."""
+        self.is_spilling = False
+        """The last data file that it made is one of them."""
+        self._others_spill = False
         self._is_ready = self._is_dead = False
         self._arena = Arena()
         self._under_way: deque[tuple[int, int]] = deque()  # (row, number) of frames in the arena, the oldest first
@@ -135,15 +144,20 @@ class Writer:
         """Give the shared memory back; between two series."""
         self._resize(0)
 
-    def begin(self, layout: BlockLayout, index: int, count: int, arena_nbytes: int) -> None:
-        """Take blocks `index`, `index + count` ... of a new series. Nothing waits for an answer."""
+    def begin(self, layout: BlockLayout, index: int, count: int, arena_nbytes: int, *, spare: bool = False) -> None:
+        """Take blocks `index`, `index + count` ... of a new series. Nothing waits for an answer.
+
+        A `spare` one takes those that it gets frames of, and writes them into the spill folder.
+        """
         self.failure = self._death() if self._is_dead else None
         self.bytes_written = self.frames_safe = self.lost_texts = self.slowest_us = 0
+        self.spilled, self.why_spilled, self.is_spilling = (), "", False
+        self._others_spill = bool(layout.spill_folder)
         self._settled = []
         self._heard_at = time.monotonic()
         if not self._is_dead:
             self._resize(arena_nbytes)
-            self._send(Begin(layout, index, count))
+            self._send(Begin(layout, index, count, spare))
 
     @property
     def under_way(self) -> int:
@@ -151,9 +165,19 @@ class Writer:
         return len(self._under_way)
 
     @property
+    def silent_s(self) -> float:
+        """How long it has told of nothing although it has frames; as of the last `pump`."""
+        return time.monotonic() - self._heard_at if self._under_way else 0.0
+
+    @property
     def bytes_waiting(self) -> int:
         """In the arena."""
         return self._arena.ring.used
+
+    @property
+    def room_nbytes(self) -> int:
+        """Free in the arena."""
+        return self._arena.ring.nbytes - self._arena.ring.used
 
     @property
     def arena_nbytes(self) -> int:
@@ -210,7 +234,7 @@ class Writer:
             raise self.failure or self._death()
         answer = self._answers.popleft()
         self.bytes_written, self.lost_texts = answer.bytes_written, answer.lost_texts
-        self.frames_safe = answer.frames_safe
+        self.frames_safe, self.spilled = answer.frames_safe, answer.spilled
         if answer.trouble is not None:
             raise self.failure or answer.trouble.to_error()
         return answer
@@ -228,12 +252,13 @@ class Writer:
             self._receive()
         if mask & select.POLLOUT and not self._is_dead:
             self._flush()
+        patience_s = SPILL_HANG_S if self._others_spill else HANG_S
         has_work = bool(self._under_way) or self._asked > 0 or not self._is_ready
         if not has_work:
             self._heard_at = time.monotonic()
-        elif time.monotonic() - self._heard_at > HANG_S:
+        elif time.monotonic() - self._heard_at > patience_s:
             self._process.kill()
-            self._bury(f"it gave no sign of life for {HANG_S:g} s and was killed")
+            self._bury(f"it gave no sign of life for {patience_s:g} s and was killed")
 
     # ---- inside ----
 
@@ -289,6 +314,8 @@ class Writer:
     def _hear(self, message: FromWriter) -> None:
         if isinstance(message, Done):
             self.bytes_written, self.frames_safe = message.bytes_written, message.frames_safe
+            self.spilled, self.why_spilled = message.spilled, message.why_spilled
+            self.is_spilling = message.is_spilling
             self.slowest_us = max(self.slowest_us, message.slowest_us)
             self._settle(message.frames, Fate.WRITTEN)
         elif isinstance(message, Failed):

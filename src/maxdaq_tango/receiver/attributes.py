@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.model import StreamFormat
+from maxdaq_tango.receiver.stage_times import stage_times
 from maxdaq_tango.tango_support.attributes import told
 
 
@@ -56,6 +57,16 @@ class ReceiverAttributes:
     )
     nFramesReceived = _count("frames_received", "Frames received", "Distinct frames of this run that arrived intact.")
     nFramesWritten = _count("frames_written", "Frames written", "Frames of this run handed to the disk.")
+    nFramesSafe = _count(
+        "frames_safe", "Frames safe", "Of the written ones, those that a kill of this receiver would leave readable."
+    )
+    nFramesQueued = told(
+        lambda self: self.counters.messages_queued + self.counters.frames_queued,
+        dtype=int,
+        label="Frames queued",
+        format="%d",
+        doc="Between socket and disk: messages received ahead, and frames on their way to the file.",
+    )
     nFramesDiscarded = _count("frames_discarded", "Frames discarded", "Not written on request: discard, or live only.")
     nFramesMissing = _count(
         "frames_missing",
@@ -84,6 +95,13 @@ class ReceiverAttributes:
         format="%.1f",
         doc="How long nothing has come inside a series, once that is over 1 s and 5 frame periods; 0 = it flows.",
     )
+    NewestFrame = told(
+        lambda self: self.counters.newest_frame_number if self.counters.newest_frame_number >= 0 else None,
+        dtype=int,
+        label="Newest frame",
+        format="%d",
+        doc="Highest frame number of this run that arrived, as the sender counts; invalid before the first.",
+    )
     FrameRate = told(
         lambda self: self._rates.frames_hz,
         dtype=float,
@@ -100,8 +118,24 @@ class ReceiverAttributes:
         format="%.1f",
         doc="Received over the last second, as it came over the network, in 10^6 bytes a second.",
     )
+    BytesReceived = told(
+        lambda self: self.counters.bytes_received,
+        dtype=int,
+        label="Bytes received",
+        unit="B",
+        format="%d",
+        doc="Of this run, as they came over the network.",
+    )
+    BytesWritten = told(
+        lambda self: self.counters.bytes_written,
+        dtype=int,
+        label="Bytes written",
+        unit="B",
+        format="%d",
+        doc="Of pixels in the file of this run, as they are packed there, blanks included.",
+    )
     QueueFill = told(
-        lambda self: self._queue_fill(),
+        lambda self: self.counters.queue_fill_percent,
         dtype=float,
         label="Queue fill",
         unit="%",
@@ -133,6 +167,19 @@ class ReceiverAttributes:
         format="%.2f",
         doc="Longest single write of the last second.",
     )
+    StageTimes = told(
+        lambda self: stage_times(self.counters),
+        dtype=str,
+        label="Stage times",
+        doc="Where the time of this run goes, JSON {stage: {count, seconds}}: idle, queue, take, room, pool, write, "
+        "checkpoint.",
+    )
+    Health = told(
+        lambda self: self._health(),
+        dtype=str,
+        label="Health",
+        doc="JSON {ready, why_not, concerns, state, engine, roots, version}: would Prepare be taken now?",
+    )
     Verdict = told(
         lambda self: self._receipt.verdict.value if self._receipt else "",
         dtype=str,
@@ -156,6 +203,20 @@ class ReceiverAttributes:
         dtype=str,
         label="Recovery",
         doc="What was found at start-up of receivers that were killed: files made readable, left alone, or in trouble.",
+    )
+    Spilled = told(
+        lambda self: self._homecomer.text,
+        dtype=str,
+        label="Spilled",
+        doc="What is in the spill directory, and what becomes of it; empty where there is none.",
+    )
+    SpilledBytes = told(
+        lambda self: self._homecomer.left_nbytes,
+        dtype=int,
+        label="Spilled bytes",
+        unit="B",
+        format="%d",
+        doc="Bytes of data files that are still to be moved from the spill directory to their destination.",
     )
     AcquisitionState = told(
         lambda self: self.acquisition_state.value,

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from maxdaq_tango.curve import is_key, read_keys
-from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.errors import ConfigurationError, FileError
+from maxdaq_tango.files import check_spill_directory
 from maxdaq_tango.model import (
     MOST_ENGINES,
     MOST_FRAMES_PER_FILE,
@@ -40,9 +41,11 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout_s: float
     grace_s: float
     prepare_wait_s: float
+    module_wait_s: float = 1.0
     curve_server_key: str = ""
     curve_key_file: str = ""
     recover_at_start: bool = True
+    spill_directory: str = ""
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""
@@ -62,8 +65,10 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "start_timeout_s": self.start_timeout_s,
             "stall_timeout_s": self.stall_timeout_s,
             "grace_s": self.grace_s,
+            "module_wait_s": self.module_wait_s,
             "curve_server_key": self.curve_server_key,
             "curve_key_file": self.curve_key_file,
+            "spill_directory": self.spill_directory,
         }
 
 
@@ -104,9 +109,24 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
         )
     if not 1 <= configuration.engines <= MOST_ENGINES:
         raise ConfigurationError(f"set property Engines to {configuration.engines}", accepted=f"1 to {MOST_ENGINES}")
+    try:
+        check_spill_directory(configuration.spill_directory)
+    except FileError as error:
+        raise ConfigurationError(
+            f"set property SpillDirectory to '{configuration.spill_directory}'",
+            answer=error.answer,
+            accepted=error.accepted,
+        ) from None
     _check_pinned(configuration.pinned)
     _check_keys(configuration.curve_server_key, configuration.curve_key_file)
-    for name in ("connect_timeout_s", "start_timeout_s", "stall_timeout_s", "grace_s", "prepare_wait_s"):
+    for name in (
+        "connect_timeout_s",
+        "start_timeout_s",
+        "stall_timeout_s",
+        "grace_s",
+        "module_wait_s",
+        "prepare_wait_s",
+    ):
         value = getattr(configuration, name)
         if not 0 <= value < float("inf"):
             raise ConfigurationError(f"set {name} to {value} s", accepted="0 s or more")

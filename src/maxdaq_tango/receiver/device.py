@@ -1,7 +1,7 @@
 """StreamReceiver: takes one detector's stream into a file and accounts for every frame.
 
-The device holds no pixels. It owns an engine process and serves what the engine tells; if the engine dies the device
-says FAULT with the reason, and the next Prepare gets a new engine.
+The device holds no pixels but those of a small preview. It owns an engine process and serves what the engine tells; if
+the engine dies the device says FAULT with the reason, and the next Prepare gets a new engine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tango.server import Device, command
 from tango.utils import PyTangoThread
 
 from maxdaq_tango.engine.client import EngineClient
+from maxdaq_tango.engine.homecomer import Homecomer
+from maxdaq_tango.engine.preview_memory import Previews
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
@@ -23,6 +25,9 @@ from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ran
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
+from maxdaq_tango.receiver.disk_room import DiskRoom
+from maxdaq_tango.receiver.health import EngineHealth, judge
+from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.tango_support.attributes import show_set_point
@@ -32,13 +37,14 @@ from maxdaq_tango.tango_support.retirement import predecessor, retire
 from maxdaq_tango.tango_support.server import run_server
 from maxdaq_tango.tango_support.state import is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
+from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.ports import ReceiverView
 from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
 
 log = logging.getLogger(__name__)
 
 
-class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
+class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, VersionAttribute, Device):
     """Receives one detector's stream, writes the file, and gives a receipt for every run."""
 
     # ---- life ----
@@ -55,8 +61,13 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         self._starting = True
         self._steps = Steps(PyTangoThread)
         self._predecessor = predecessor(self.get_name())
+        wanted = self.previews.settings if hasattr(self, "_engine") else None  # Init does not write memorised values
         self._engine = EngineClient(self.get_name(), self._hear)
+        if wanted is not None:
+            self.previews.settings = wanted
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
+        self._disk_room = DiskRoom()
+        self._homecomer = Homecomer(self.get_name())
         try:
             super().init_device()
             self._configuration = self.read_properties()
@@ -70,18 +81,24 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             ("Format", self._format),
             ("DestinationFilename", ""),
             ("ExpectedFrames", 0),
+            ("PreviewSize", self.previews.settings.size_px),
+            ("PreviewMethod", self.previews.settings.method.value),
         ):
             show_set_point(self, name, value)
         PUMP.watch(self, self._measure)
         if self._configuration is not None:
+            self._disk_room.start(self._configuration.roots)
             self._steps.run("start the engine", self._begin, 0.0)
 
     def delete_device(self) -> None:
         """End the engine; a run under way is closed in order."""
         PUMP.forget(self)
-        engine, steps, recoverer = self._engine, self._steps, self._recoverer
+        engine, steps, disk_room = self._engine, self._steps, self._disk_room
+        recoverer, homecomer = self._recoverer, self._homecomer
 
         def end() -> None:
+            disk_room.close()
+            homecomer.close()
             recoverer.close()
             engine.close()
             steps.close()
@@ -92,8 +109,12 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         try:
             self._start_engine()
         finally:
-            if (configuration := self._configuration) is not None and configuration.recover_at_start:
-                self._recoverer.start(configuration.roots)
+            if (configuration := self._configuration) is not None:
+                spill = configuration.spill_directory
+                if configuration.recover_at_start:
+                    self._recoverer.start((*configuration.roots, *([spill] if spill else [])))
+                if spill:
+                    self._homecomer.start(spill, configuration.roots)
 
     def _start_engine(self) -> None:
         try:
@@ -111,6 +132,15 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def counters(self) -> Counters:
         """The engine's live account, from shared memory."""
         return self._engine.counters()
+
+    @property
+    def previews(self) -> Previews:
+        """Small pictures of the newest frame, from shared memory."""
+        return self._engine.previews
+
+    def set_preview(self, **changes: Any) -> None:
+        """From the next picture on."""
+        self.previews.settings = msgspec.structs.replace(self.previews.settings, **changes)
 
     @property
     def acquisition_state(self) -> State:
@@ -156,7 +186,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
             return self._failure
         if state is State.FAULT:
             return message or "The receiver engine failed"
-        return "\n".join([*self._last_run(), *self._recovery_lines()])
+        return "\n".join([*self._last_run(), *self._recovery_lines(), *self._homecomer.problems])
 
     def _last_run(self) -> list[str]:
         if self._receipt is None:
@@ -177,27 +207,36 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
         return self._recoverer.text
 
     def _first_gap(self) -> str:
-        counters = self.counters
-        return ranges_text([(counters.gap_first, counters.gap_last)]) if counters.gap_first >= 0 else ""
+        return ranges_text(self.counters.first_gap)
 
     def _missing_frames(self) -> str:
         if self._receipt is not None:
             return ranges_text(self._receipt.frames_missing_ranges)
-        more = self.counters.frames_missing - (self.counters.gap_last - self.counters.gap_first + 1)
-        first = self._first_gap()
-        return f"{first}, ..." if first and more > 0 else first
+        counters, first = self.counters, self._first_gap()
+        return f"{first}, ..." if first and counters.frames_missing > counters.first_gap_frames else first
 
     def _hear(self, told_: Told) -> None:
         # From the engine's reader thread: plain Python only, the pump tells Tango.
         if told_.receipt is not None:
             self._receipt = told_.receipt
+            if told_.receipt.data_files_spilled:
+                self._homecomer.look()
 
     def _measure(self) -> None:
         self._rates.update(self.counters, time.monotonic())
 
-    def _queue_fill(self) -> float:
-        counters = self.counters
-        return 100.0 * counters.queue_bytes / counters.queue_limit_bytes if counters.queue_limit_bytes else 0.0
+    def _health(self) -> str:
+        engine = self._engine
+        health = judge(
+            trouble=self._trouble,
+            starting=self._starting,
+            preparing=self._steps.is_running("Prepare"),
+            state=self.acquisition_state,
+            failure=self._failure or (engine.message if engine.state is State.FAULT else ""),
+            engine=EngineHealth(alive=engine.is_alive, pid=engine.pid or 0, silent_s=int(engine.silent_s)),
+            roots=self._disk_room.rooms(),
+        )
+        return msgspec.json.encode(health).decode()
 
     def _view(self) -> str:
         # State before counters: a run that looks finished then has its final counts.
@@ -284,6 +323,17 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, Device):
     def Abort(self, reason: str) -> None:
         """Close the file now with what is there. Harmless when idle."""
         self._engine.abort(reason or "Abort was asked of the receiver", timeout_s=2.5)
+
+    @command(
+        dtype_in=int,
+        doc_in="Largest side in pixels, 16 to 1024",
+        dtype_out=(float,),
+        doc_out="Frame number, rows, columns, then the pixels row by row; empty before the first frame.",
+    )
+    @tells_failures
+    def PreviewOf(self, size: int) -> Any:
+        """Preview made smaller, by max, for one viewer: what others see stays as it is."""
+        return smaller(self.previews, size, self.get_name())
 
     @command
     @tells_failures

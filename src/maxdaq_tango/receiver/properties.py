@@ -56,6 +56,12 @@ class ReceiverProperties:
         default_value=1,
         doc="Processes that write data files in turn, for more than one process can write; 1 = the engine itself.",
     )
+    SpillDirectory = device_property(
+        dtype=str,
+        default_value="",
+        doc="Folder, on another file system, that takes data files while the destination takes none; they are moved "
+        "home afterwards. Series are then stored in blocks. Empty: the destination is waited for.",
+    )
     ConnectTimeout = device_property(
         dtype=float,
         default_value=1.0,
@@ -73,9 +79,15 @@ class ReceiverProperties:
     RecoverAtStart = device_property(
         dtype=bool,
         default_value=True,
-        doc="Look for unfinished files under Roots at start-up, and make <name>_recovered.h5 of those nobody writes.",
+        doc="Look for unfinished files under Roots (and in SpillDirectory) at start-up, and make <name>_recovered.h5 "
+        "of those nobody writes.",
     )
     Grace = device_property(dtype=float, default_value=2.0, doc="How long stragglers are waited for after the end, s.")
+    ModuleWait = device_property(
+        dtype=float,
+        default_value=1.0,
+        doc="How long a frame waits for modules that have not come, where each sends its own part, s.",
+    )
     PrepareWait = device_property(
         dtype=float,
         default_value=2.0,
@@ -159,9 +171,11 @@ class ReceiverProperties:
                 start_timeout_s=self.StartTimeout,
                 stall_timeout_s=self.StallTimeout,
                 grace_s=self.Grace,
+                module_wait_s=self.ModuleWait,
                 prepare_wait_s=self.PrepareWait,
                 curve_server_key=self.CurveServerKey.strip(),
                 curve_key_file=self.CurveKeyFile,
                 recover_at_start=bool(self.RecoverAtStart),
+                spill_directory=self.SpillDirectory,
             )
         )

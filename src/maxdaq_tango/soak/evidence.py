@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
-from maxdaq_tango.files import CheckResult, Recovered, check_file, find_parts, recover_file
+from maxdaq_tango.files import CheckResult, Recovered, check_file, find_parts, recover_found
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.model import Receipt
 from maxdaq_tango.soak.recipe import SHAPE
@@ -54,7 +54,7 @@ def look_at(
 
 def recovered(folder: Path) -> list[Recovered]:
     """Recover what a kill has left in a folder, as `maxdaq recover FOLDER` does."""
-    return [recover_file(part) for part in list(find_parts(folder))]
+    return list(recover_found(list(find_parts(folder))))
 
 
 def _real_problems(checked: CheckResult, path: Path, untrue: frozenset[int]) -> Iterator[str]:

@@ -37,12 +37,14 @@ def told(
     expert: bool = False,
     memorized: bool = False,
     max_dim_x: int = 1,
+    max_dim_y: int = 0,
     name: str = "",
 ) -> attribute:
     """An attribute of a device class; `write` raises a MaxdaqError to refuse a value.
 
     `memorized` costs a database write of 5 ms for each write: for settings of operators, not for set-points of a scan.
-    `name` is for an attribute that shares its name with a property.
+    `name` is for an attribute that shares its name with a property. An image ((float,),) has `max_dim_y`, and tells a
+    new array when it has changed.
     """
     options: dict[str, Any] = {
         "dtype": dtype,
@@ -60,7 +62,8 @@ def told(
     options |= {"name": name} if name else {}
     spectrum = isinstance(dtype, tuple)
     options |= {"max_dim_x": max_dim_x} if spectrum else {}
-    blank = [] if spectrum else BLANKS[dtype]
+    options |= {"max_dim_y": max_dim_y} if max_dim_y else {}
+    blank = [[0.0]] if max_dim_y else [] if spectrum else BLANKS[dtype]
 
     def fget(self: Device) -> Any:
         value = read(self)

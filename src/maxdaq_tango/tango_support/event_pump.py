@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tango
 from tango.server import Device
 from tango.utils import PyTangoThread
@@ -107,4 +108,6 @@ PUMP = EventPump()
 
 
 def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, np.ndarray) or isinstance(new, np.ndarray):
+        return old is new  # an image: whoever tells one makes another array when it has changed
     return bool(old is new or old == new or (old != old and new != new))  # the last: two NaN are no change

@@ -15,19 +15,19 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Buffer, Frame, SeriesStart, StreamFormat, WireEvent
-from maxdaq_tango.wire import decoder_for, dectris_v1, dectris_v2, stins
+from maxdaq_tango.wire import WHOLE_FRAMES, decoder_for, dectris_v1, dectris_v2, stins
 
 
 def format_of(parts: Sequence[Buffer]) -> StreamFormat:
     """Which format a recorded message is in; WireError when it is none of ours."""
-    for format in StreamFormat:
+    for format in WHOLE_FRAMES:
         try:
             decoder_for(format).decode(parts)
         except WireError:
             continue
         return format
     first = bytes(parts[0][:60]) if parts else b""
-    raise WireError("recognise the stream", answer=f"a message begins with {first!r}", accepted=", ".join(StreamFormat))
+    raise WireError("recognise the stream", answer=f"a message begins with {first!r}", accepted=", ".join(WHOLE_FRAMES))
 
 
 class Renumberer:

@@ -54,7 +54,9 @@ class _Header(msgspec.Struct):
     filename: str | None = None
 
 
-class _Image(msgspec.Struct):
+class Image(msgspec.Struct):
+    """Part 0 of an image."""
+
     htype: str
     frame: Count
     shape: _Shape
@@ -75,14 +77,14 @@ class _End(msgspec.Struct):
     msg_number: Count | None = None
 
 
-class _PlainImage(_Image, forbid_unknown_fields=True):
+class _PlainImage(Image, forbid_unknown_fields=True):
     """Nothing beside what every image has: then one look at the JSON is enough."""
 
     htype: Literal["image"]
 
 
 _HEADER_KEYS = field_names(_Header)
-_IMAGE_KEYS = field_names(_Image)
+IMAGE_KEYS = field_names(Image)
 _NOTHING: dict[str, Any] = {}
 _decode_plain = msgspec.json.Decoder(_PlainImage).decode
 
@@ -102,7 +104,7 @@ class StinsDecoder:
         raw = json_object(parts[0], "STINS part 0")
         htype = raw.get("htype")
         if htype == "image":
-            return _image(typed(_Image, raw, "STINS image"), raw, parts)
+            return _image(typed(Image, raw, "STINS image"), raw, parts)
         if htype == "header":
             return _header(raw, parts)
         if htype == "series_end":
@@ -127,8 +129,8 @@ def _header(raw: dict[str, Any], parts: Sequence[Buffer]) -> SeriesStart:
     )
 
 
-def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
-    format = _format(image.shape, image.type, image.compression, image.chunks or ())
+def _image(image: Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
+    format = image_format(image.shape, image.type, image.compression, image.chunks or ())
     blobs = tuple(parts[1:])
     if len(blobs) != format.chunk_count:
         # Without `chunks` a second blob has no meaning (a second chunk? a new kind of part?), so it is not guessed.
@@ -154,12 +156,13 @@ def _image(image: _Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame
         start_time_s=image.start_time_s,
         stop_time_s=image.stop_time_s,
         real_time_s=image.real_time_s,
-        extras=unknown_keys(raw, _IMAGE_KEYS) if raw else {},
+        extras=unknown_keys(raw, IMAGE_KEYS) if raw else {},
     )
 
 
 @lru_cache(maxsize=256)
-def _format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> FrameFormat:
+def image_format(shape: tuple[int, ...], type: str, compression: str, chunks: tuple[int, ...]) -> FrameFormat:
+    """A format in the words of an image."""
     encoding = ENCODINGS.get(compression)
     if encoding is None:
         raise WireError(
@@ -191,7 +194,7 @@ def encode_image(msg_number: int | None, frame: Frame) -> list[Buffer]:
         **_given(msg_number=msg_number),
         "frame": frame.frame_number,
         "shape": format.shape,
-        **_type_and_compression(format),
+        **wire_type(format),
         **_given(
             chunks=format.chunk_shape or None,
             discard=frame.discard or None,
@@ -202,7 +205,7 @@ def encode_image(msg_number: int | None, frame: Frame) -> list[Buffer]:
         ),
     }
     if frame.extras:
-        part0 = {**part0, **unknown_keys(frame.extras, _IMAGE_KEYS)}
+        part0 = {**part0, **unknown_keys(frame.extras, IMAGE_KEYS)}
     return [encode_part(part0), *frame.blobs]
 
 
@@ -211,7 +214,8 @@ def encode_end(msg_number: int | None) -> list[bytes]:
     return [encode_part({"htype": "series_end", **_given(msg_number=msg_number)})]
 
 
-def _type_and_compression(format: FrameFormat) -> dict[str, str]:
+def wire_type(format: FrameFormat) -> dict[str, str]:
+    """`type` and `compression` of an image."""
     if format.encoding is Encoding.MONO12P:
         return {"type": _MONO12P, "compression": "none"}
     return {"type": format.dtype, "compression": format.encoding.value}

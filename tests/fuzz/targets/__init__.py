@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from fuzz.mutation import Plain
 
-NAMES = ("stins", "dectris_v1", "dectris_v2", "packed", "capture")
+NAMES = ("stins", "dectris_v1", "dectris_v2", "lambda_modules", "sls_json", "packed", "capture")
 
 
 class Target(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import killed_blocks
 from killed_writers import kill, killed, start
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.files import check_file, find_parts, recover_file
@@ -73,6 +74,17 @@ def test_what_killed_receivers_left_is_readable_and_told(
     assert f"receiver 0: recovery at start-up: {tmp_path}/1/a_recovered.h5 has 39 frames" in caplog.text
     assert "looked for unfinished files in 4 folders" in caplog.text
     assert recoverer.is_worth_telling
+
+
+@pytest.mark.lesson(13)
+def test_a_series_in_blocks_is_told_of_as_one(tmp_path: Path, recoverer: Recoverer) -> None:
+    master = killed_blocks.killed(tmp_path, "direct")
+    recoverer.start([str(tmp_path)])
+    assert over(recoverer) == (
+        f"6 of 6 unfinished files under {tmp_path} were recovered."
+        f" {master.parent}/a_recovered_master.h5 has 22 frames (joins 5 data files)"
+    )
+    assert check_file(master.parent / "a_recovered_master.h5").problems == []
 
 
 def test_where_nothing_is_left_there_is_nothing_to_tell(tmp_path: Path, recoverer: Recoverer) -> None:

@@ -155,7 +155,7 @@ class TestExisting:
             series.finish(file)
         file.abandon()
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-            [".a.h5.part", *(f".a_data_{number:06d}.h5.part" for number in (1, 2, 3))]
+            [".a.h5.part", ".a.h5.part.state", *(f".a_data_{number:06d}.h5.part" for number in (1, 2, 3))]
         )
 
     def test_a_name_that_is_too_long_for_data_files_is_refused_at_once(self, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
 
-from block_series import BACKENDS, FORMAT, SHAPE, Series, contents, extras, pixels, plain, same
+from block_series import BACKENDS, FORMAT, SERIES, SHAPE, Series, contents, extras, pixels, plain, same
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import (
     BlockedSeries,
@@ -28,7 +28,7 @@ from maxdaq_tango.files import (
 from maxdaq_tango.files.block_set import OPEN_BLOCKS
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.kernels.compression import encode_pixels
-from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
+from maxdaq_tango.model import Encoding, FileBackend
 
 
 @pytest.fixture(params=BACKENDS, autouse=True)
@@ -36,38 +36,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every test of this module runs with both."""
     monkeypatch.setattr(Series, "backend", request.param)
     return FileBackend(request.param)
-
-
-SHUFFLED = [7, 0, 9, 3, 12, 1, 5, 2, 11, 4, 8, 6, 10]
-
-SERIES = {
-    "in order": plain(10),
-    "one block": plain(3, 50),
-    "full blocks": plain(8, 4),
-    "one frame a file": plain(5, 1),
-    "any order": plain(13, 3, SHUFFLED),
-    "frames missing": plain(13, 3, [row for row in SHUFFLED if row not in (4, 12)]),
-    "a block missing": plain(13, 3, [row for row in SHUFFLED if not 3 <= row < 9]),
-    "the first block missing": plain(13, 3, [row for row in SHUFFLED if row > 2]),
-    "stopped early": Series({0: 0, 1: 1, 2: 2, 3: 3, 4: 4}, [True] * 5, modulus=1000),
-    "unknown count": Series({row: row for row in SHUFFLED}, [True] * 13, block_rows=5),
-    "unknown count, far ahead": Series({0: 0, 29: 29}, [row in (0, 29) for row in range(30)]),
-    "from 1": Series({n % 10: n for n in range(1, 11)}, [True] * 10, 1, 1, 10),
-    "from 3": Series({n % 10: n for n in range(3, 13)}, [True] * 10, 3, 3, 10, 5),
-    "from a multiple of the block": Series({n % 12: n for n in range(6, 18)}, [True] * 12, 6, 6, 12, 3),
-    "from 3, frames missing": Series(
-        {n % 10: n for n in range(3, 13) if n not in (5, 11)}, [n not in (5, 11) for n in range(3, 13)], 3, 3, 10, 4
-    ),
-    "from 3, stopped": Series({n % 10: n for n in range(3, 8)}, [True] * 5, 3, 3, 10),
-    "from 9, unknown count": Series({n - 4: n for n in range(9, 18) if n != 12}, [n != 12 for n in range(9, 18)], 9, 5),
-    "several chunks a frame": plain(
-        5, 2, format=FrameFormat((2, *SHAPE), "uint16", Encoding.BSLZ4, (1, *SHAPE)), order=[3, 0, 1, 4]
-    ),
-    "turned, several chunks a frame": Series(
-        {n % 5: n for n in range(2, 7)}, [True] * 5, 2, 2, 5, 2,
-        FrameFormat((2, *SHAPE), "uint16", Encoding.NONE, (1, *SHAPE)),
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SERIES)

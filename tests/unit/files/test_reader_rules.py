@@ -14,7 +14,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from maxdaq_tango.files import BlockedSeries, FrameTimes, SeriesFile, resolve_destination
+from maxdaq_tango.files import BlockedSeries, FrameTimes, SeriesFile, recover_file, resolve_destination
 from maxdaq_tango.files.backend_choice import choose_backend
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.kernels.compression import encode_pixels
@@ -50,7 +50,9 @@ def messages(content: bytes, address: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int | None, block_rows: int = 0) -> Path:
+def finished(
+    folder: Path, backend: FileBackend, encoding: Encoding, rows: int | None, block_rows: int = 0, how: str = "finished"
+) -> Path:
     destination = resolve_destination(str(folder / "a.h5"), [str(folder)])
     file: SeriesFile | BlockedSeries = SeriesFile(destination, detector="eiger", software="tests", backend=backend)
     if block_rows:
@@ -62,6 +64,11 @@ def finished(folder: Path, backend: FileBackend, encoding: Encoding, rows: int |
     for row in (0, 1, 3, 4):
         pixels = np.full(SHAPE, row, "u4")
         file.write(row, row, [encode_pixels(pixels, encoding)], FrameTimes(start=row * 0.1))
+    if how == "recovered":
+        file.abandon()
+        found = recover_file(destination.part)
+        assert found.file, found
+        return Path(found.file)
     valid = np.array([True, True, False, True, True])
     file.settle(valid, 0, 0, rows)
     receipt = Receipt(verdict=Verdict.INCOMPLETE, frames_written=4, shape=(5, *SHAPE), dtype="uint32")
@@ -104,13 +111,19 @@ BLOCKED = [
 ]
 
 
+@pytest.fixture(params=["finished", "recovered"])
+def how(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(params=BLOCKED, ids=lambda p: f"{p[0].value}-{p[1].value}-{p[2]}-in-{p[3]}s")
-def master(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return finished(tmp_path, *request.param)
+def master(request: pytest.FixtureRequest, tmp_path: Path, how: str) -> Path:
+    return finished(tmp_path, *request.param, how)
 
 
 def data_files(master: Path) -> list[Path]:
-    return sorted(master.parent.glob("a_data_*.h5"))
+    return sorted(master.parent.glob("a*_data_*.h5"))
 
 
 def test_data_files_follow_the_rules_of_single_files(master: Path) -> None:

@@ -190,60 +190,6 @@ def test_a_folder_is_searched_and_only_for_files_of_ours(tmp_path: Path, backend
     assert list(find_parts(tmp_path)) == []
 
 
-BLOCKS = """
-import os, sys
-import numpy as np
-from maxdaq_tango.files import BlockedSeries, FrameTimes, block_turn, resolve_destination
-from maxdaq_tango.model import Encoding, FileBackend, FrameFormat
-folder, backend, moves = sys.argv[1], FileBackend(sys.argv[2]), int(sys.argv[3])
-series = BlockedSeries(resolve_destination(folder + "/a.h5", [folder]), detector="d", software="t", block_rows=5,
-                       backend=backend, slab_memory_bytes=1 << 20, expected_rows=20)
-series.begin(FrameFormat((30, 40), "uint16", Encoding.NONE), 20, 65535, {"count_time": 1.0}, {})
-for number in range(7, 27):
-    series.write(number % 20, number, [np.full((30, 40), number, "<u2").tobytes()], FrameTimes())
-write = block_turn._Rows.write
-def killed(*args):
-    global moves
-    moves -= 1
-    if moves < 0:
-        os._exit(9)
-    write(*args)
-block_turn._Rows.write = killed
-series.settle(np.ones(20, bool), 7, 7, 20)
-os._exit(9)
-"""
-
-
-@pytest.mark.parametrize("moves", [0, 4, 13, 20])
-def test_blocks_that_were_killed_in_their_turn_never_show_a_wrong_frame(
-    tmp_path: Path, backend: str, moves: int
-) -> None:
-    command = [sys.executable, "-c", BLOCKS, str(tmp_path), backend, str(moves)]
-    assert subprocess.run(command, timeout=60, check=False).returncode == 9
-    found = [recover_file(part) for part in find_parts(tmp_path)]
-    assert [one.problem for one in found] == [""] * 5
-    master = found.pop([one.part for one in found].index(str(tmp_path / ".a.h5.part")))
-    assert "holds no frame, but the header of a series in blocks" in master.note
-    seen = []
-    for one in found:
-        assert len(one.wrong) <= 5
-        if not one.file:
-            continue  # every frame of it had been moved
-        assert check_file(one.file).problems == []
-        with h5py.File(one.file, "r") as file:
-            group = file["entry/instrument/d"]
-            for row in np.flatnonzero(group["daq/frame_valid"][...]):
-                number = int(group["sequence_number"][row])
-                assert np.all(group["data"][row] == number)
-                seen.append(number)
-            other = file["entry/data/data"]  # where neggia looks
-            assert np.array_equal(other[...], group["data"][...])
-            assert other.attrs["image_nr_high"] - other.attrs["image_nr_low"] == len(other) - 1
-    assert len(seen) == len(set(seen))
-    if moves in (0, 20):  # before, and after all is done
-        assert sorted(seen) == list(range(7, 27))
-
-
 @pytest.mark.parametrize("name", ["a.h5", ".a.h5.part", ".nothing.part"])
 def test_what_is_no_unfinished_file_is_refused(tmp_path: Path, name: str) -> None:
     assert "recover" in recover_file(tmp_path / name).problem
@@ -370,16 +316,3 @@ def test_a_process_that_is_dead_but_not_waited_for_owns_nothing(tmp_path: Path) 
     assert living_owner(tmp_path / ".a.h5.part") is None
     with writer:
         pass
-
-
-def test_the_recipe_in_the_docs_joins_the_data_files_of_a_killed_series(tmp_path: Path, backend: str) -> None:
-    assert subprocess.run([sys.executable, "-c", BLOCKS, str(tmp_path), backend, "0"], check=False).returncode == 9
-    for part in list(find_parts(tmp_path)):
-        assert recover_file(part).problem == ""
-    page = Path(__file__).parents[3] / "docs" / "explanations" / "crash-safety.md"
-    recipe = page.read_text().partition("```python\n")[2].partition("```")[0]
-    recipe = recipe.replace("NAME", "a").replace("DETECTOR", "d")
-    subprocess.run([sys.executable, "-c", recipe], cwd=tmp_path, check=True, timeout=60)
-    with h5py.File(tmp_path / "a_joined.h5") as file:
-        assert [int(value) for value in file["data"][:, 0, 0]] == [65535] * 7 + list(range(7, 27))
-        assert np.all(file["data"][:, :, :] == file["data"][:, :1, :1])

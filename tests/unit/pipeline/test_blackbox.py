@@ -19,7 +19,7 @@ from maxdaq_tango.pipeline.blackbox import (
     decoded,
     write_blackbox,
 )
-from maxdaq_tango.pipeline.noting import keep
+from maxdaq_tango.pipeline.noting import NOTED, keep
 from receiving import Harness
 
 
@@ -149,6 +149,9 @@ def test_an_incomplete_run_leaves_what_happened_beside_its_file(harness: Harness
     assert '"exptime":0.5' in next(record["head"] for record in records if record["what"] == "header").replace(" ", "")
     gap = next(record for record in records if record["what"] == "gap")
     assert (gap["first"], gap["last"]) == (1, 1)
+    second = next(record for record in records if record["what"] == "second")
+    assert set(NOTED) <= set(second)
+    assert {"take_us", "pool_us", "write_us", "checkpoint_us", "messages_queued"} <= set(NOTED)
     assert records[-1]["receipt"]["frames_missing_ranges"] == [[1, 1], [3, 3]]
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,28 +18,13 @@ from typing import Any
 import pytest
 import zmq
 
+from full_disk import FRAMES, MOUNT, can_mount
 from maxdaq_tango.files import check_file, read_manifest, recover_file, slabs
 from maxdaq_tango.model import AcquisitionState, Compression, FileBackend, Verdict
 from receiving import Harness
 
 PROGRAM = Path(__file__).parents[2] / "full_disk.py"
-FRAMES = 400
-"""Of 128 KiB: that is more than any of these disks has room for."""
-MOUNT = {
-    "tmpfs": "mount -t tmpfs -o size=24m none small",
-    "ext4": "truncate -s 40M image && mkfs.ext4 -q -F -m 0 image && mount -o loop image small",
-    "read-only": "mount -t tmpfs -o ro none small",
-}
 LIMIT = 20_000_000
-
-
-@functools.cache
-def can_mount(how: str) -> bool:
-    """In a mount namespace of its own, which ends with its process."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None or (how == "ext4" and shutil.which("mkfs.ext4") is None):
-        return False
-    script = f"cd $(mktemp -d) && mkdir small && {MOUNT[how]} && umount small; code=$?; rm -rf $PWD; exit $code"
-    return subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def run_on(disk: str, folder: Path, backend: str, frames_per_file: int = 0, engines: int = 1) -> dict[str, Any]:

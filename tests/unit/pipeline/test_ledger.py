@@ -253,3 +253,16 @@ def test_the_first_gap_is_found_where_rows_go_round() -> None:
     ledger = Ledger(10)
     enter_all(ledger, [8, 9, 10, 13])
     assert ledger.first_gap() == (11, 12)
+
+
+@pytest.mark.parametrize("expected", [None, 5])
+def test_it_tells_which_numbers_are_here_and_undamaged(expected: int | None) -> None:
+    ledger = Ledger(expected)
+    assert not ledger.holds(0)
+    rows = {number: ledger.enter(number)[1] for number in (10, 11, 12)}
+    ledger.settle(rows[11], Fate.CORRUPT)
+    ledger.settle(rows[12], Fate.WRITTEN)
+    assert [ledger.holds(number) for number in (0, 9, 10, 11, 12, 13, 15, 17)] == [
+        *(False, False, True, False, True),
+        *(False, False, False),
+    ]

@@ -1,0 +1,300 @@
+"""Data files from the spill directory to where they belong, and then the master of the series its name.
+
+    .<name>.part          the master, whole, with its receipt
+    .<name>.part.away     beside it: which of its data files are in the spill directory, from the end of the series
+                          until the last of them is home
+    .<data file>.<id>     a copy that is being made
+
+A file is copied, forced to the disk, read back from it and compared; the copy gets its final name, never over anything;
+the directory is forced to the disk; and only then the source goes. So at every moment the whole file is in one place at
+least, under a name that this list tells, and whoever is killed in the midst of it goes on with the next attempt.
+The list lies at home, and not beside the spilled files, as a full spill directory would have no room for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import xxhash
+
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.manifest import read_manifest, write_manifest
+from maxdaq_tango.files.ownership import claim, living_owner, release
+from maxdaq_tango.files.paths import give_name, move_aside, sync_directory
+from maxdaq_tango.files.receipt import read_receipt
+from maxdaq_tango.files.search import is_part
+from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.files.spill import folders_of, home_of, tidy
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS
+from maxdaq_tango.files.whereabouts import open_there, unlink_there
+
+PIECE_NBYTES = 8 << 20
+
+
+class AwayFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One data file."""
+
+    name: str
+    """That it gets, beside the master."""
+    source: str
+    """Its name in the folder of the series."""
+    nbytes: int
+
+
+class Away(msgspec.Struct, frozen=True, kw_only=True):
+    """Data files of one series that are not beside their master."""
+
+    folder: str
+    """Of the series, in the spill directory."""
+    master: str
+    """Name that the master gets."""
+    files: tuple[AwayFile, ...]
+
+
+class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
+    """What became of one folder of the spill directory."""
+
+    folder: str
+    master: str = ""
+    """Path of the master; "" while data files are away."""
+    moved: int = 0
+    """Data files, this time."""
+    left: int = 0
+    """Data files that are still in the spill directory."""
+    left_nbytes: int = 0
+    note: str = ""
+    problem: str = ""
+    """Why it could not be done, or not yet."""
+
+
+def away_path(part: Path) -> Path:
+    """Beside the unfinished master."""
+    return part.with_name(part.name + ".away")
+
+
+def keep_away(part: Path, away: Away) -> None:
+    """From now on `bring_home` has the series. The list appears whole and for good, or not at all. OSError.
+
+    One that lies there is of an earlier file of this name, which is not there any more: it is moved aside.
+    """
+    path = away_path(part)
+    fresh = path.with_name(f".away-{uuid.uuid4().hex[:16]}.new")  # short: the name may be as long as it can be
+    try:
+        with open(fresh, "xb") as out:
+            out.write(msgspec.json.format(msgspec.json.encode(away), indent=1) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        move_aside(path)
+        give_name(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    try:
+        sync_directory(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)  # whoever is told that it failed takes the names of the other data files back
+        raise
+
+
+def read_away(part: Path) -> Away | None:
+    """None: there is none. FileError when it is damaged, or leads elsewhere."""
+    path = away_path(part)
+    asked = f"read which data files of {part} are in the spill directory"
+    try:
+        away = msgspec.json.decode(path.read_bytes(), type=Away)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeError) as error:
+        raise FileError(asked, of=str(path), answer=str(error)) from error
+    names = [away.master, *(name for file in away.files for name in (file.name, file.source))]
+    if strange := [name for name in names if name != os.path.basename(name) or name in ("", ".", "..")]:
+        raise FileError(asked, of=str(path), answer=f"{strange[0]!r} is no name of a file")
+    return away
+
+
+def is_being_moved(part: Path) -> str:
+    """Why a recovery leaves it alone: it waits for data files in the spill directory, or is one. "" = neither."""
+    with contextlib.suppress(FileError):
+        if (away := read_away(part)) is not None and Path(away.folder).is_dir():
+            return f"{len(away.files)} of its data files are being moved here from {away.folder}"
+        home = home_of(part.parent)
+        away = read_away(home) if home is not None else None
+        if away is not None and any(file.source == part.name for file in away.files):
+            return f"it is being moved to {away_path(part if home is None else home).parent}"
+    return ""
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True, tag="survey"):
+    """What there is in a spill directory."""
+
+    folders: tuple[str, ...]
+    """Of series."""
+    left: int
+    """Data files of finished series, which can be moved."""
+    left_nbytes: int
+
+
+def survey(directory: Path) -> Survey:
+    """A look that changes nothing. OSError."""
+    folders = tuple(folders_of(directory))
+    left: list[int] = []
+    for folder in folders:
+        with contextlib.suppress(FileError):
+            left += _left(folder, home_of(folder))
+    return Survey(folders=tuple(map(str, folders)), left=len(left), left_nbytes=sum(left))
+
+
+def bring_all_home(
+    directory: Path, roots: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda nbytes: None
+) -> Iterator[Homecoming]:
+    """Every series of which something lies in the spill directory, or in the folder of one series. See `bring_home`."""
+    for folder in folders_of(directory):
+        yield bring_home(folder, roots, on_progress)
+
+
+def bring_home(
+    folder: Path, roots: Sequence[str] | None = None, on_progress: Callable[[int], None] = lambda nbytes: None
+) -> Homecoming:
+    """Move what lies in a folder of the spill directory to where it belongs, if that is under `roots` (None: anywhere).
+
+    May be interrupted and repeated. Raises nothing: `problem` says what went wrong. `on_progress` hears of every piece
+    that was copied.
+    """
+    folder = Path(os.path.realpath(folder))
+    part: Path | None = None
+    try:
+        part = home_of(folder)
+        if part is None or not is_part(part.name) or not part.is_absolute():
+            return Homecoming(folder=str(folder), problem="it does not say where its files belong")
+        if roots is not None and not any(part.is_relative_to(os.path.realpath(root)) for root in roots):
+            return Homecoming(folder=str(folder), note=f"left alone: {part.parent} is not under the allowed roots")
+        owner = living_owner(part)
+        if owner is not None or not claim(part):
+            return Homecoming(folder=str(folder), note=f"left alone: {owner or 'somebody else'} has {part}")
+        try:
+            return _bring(folder, part, on_progress)
+        finally:
+            release(part)
+    except (FileError, *LIBRARY_ERRORS, KeyError) as error:
+        left = _left(folder, part)
+        return Homecoming(folder=str(folder), left=len(left), left_nbytes=sum(left), problem=str(error))
+
+
+# ---- inside ----
+
+
+def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Homecoming:
+    away = read_away(part)
+    if away is None:
+        if not part.exists():
+            tidy(folder)
+        note = f"left as it is: {part} was not finished; maxdaq recover makes its data files readable where they are"
+        return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
+    if Path(away.folder) != folder:
+        raise FileError(f"move the files of {folder}", of=str(part), answer=f"it waits for those of {away.folder}")
+    moved = 0
+    for file in away.files:
+        moved += _move(folder / file.source, part.with_name(file.name), folder.name.rpartition(".")[2], on_progress)
+    master = part.with_name(away.master)
+    _name(part, master)
+    sync_directory(master.parent)
+    problem = ""
+    try:
+        if read_manifest(master) is None:
+            receipt = read_receipt(master)
+            write_manifest(master, receipt, receipt.data_files)
+    except FileError as error:  # the data are as good without
+        problem = str(error)
+    away_path(part).unlink()
+    remove_side_files(part)
+    tidy(folder)
+    return Homecoming(folder=str(folder), master=str(master), moved=moved, note=problem)
+
+
+def _move(source: Path, final: Path, mark: str, on_progress: Callable[[int], None]) -> int:
+    """Files moved: 0 when that was done before. FileError, OSError; then the source is as it was."""
+    copy = final.with_name(f".{final.name}.{mark}")  # nobody else has this mark, so it is ours whatever is in it
+    if not source.exists():
+        if not final.exists():
+            raise FileError(f"move {source} to {final}", answer="it is neither here nor there")
+        return 0
+    if os.path.lexists(final):
+        if _digest(final) != _digest(source):
+            raise _taken(final, source)
+    else:
+        try:
+            written = _copy(source, copy, on_progress)
+            if _digest(copy) != written:
+                raise FileError(f"move {source} to {final}", answer="what was written reads back differently")
+        except (OSError, FileError) as error:
+            with contextlib.suppress(OSError, FileError):
+                unlink_there(copy)  # who has no room needs it
+            if isinstance(error, FileError):
+                raise
+            answer = f"{error.strerror} (errno {error.errno})" if error.errno else str(error)
+            raise FileError(f"move {source} to {final}", of=str(copy), answer=answer) from error
+        _name(copy, final)
+    with contextlib.suppress(FileNotFoundError):
+        unlink_there(copy)  # the other name of a file whose namer was killed
+    sync_directory(final.parent)
+    source.unlink()
+    return 1
+
+
+def _name(path: Path, final: Path) -> None:
+    """Give the final name, unless it has it already."""
+    if path.exists() and final.exists() and path.samefile(final):
+        path.unlink()
+        return
+    if not path.exists() and final.exists():
+        return
+    try:
+        give_name(path, final)
+    except FileExistsError:
+        raise _taken(final, path) from None
+
+
+def _taken(final: Path, source: Path) -> FileError:
+    return FileError(
+        f"move {source} to {final}",
+        answer="another file has that name, and is not replaced",
+        accepted="that file moved away; then the next attempt goes on",
+    )
+
+
+def _copy(source: Path, copy: Path, on_progress: Callable[[int], None]) -> bytes:
+    """On the disk when this returns; the checksum of what was read."""
+    hasher = xxhash.xxh3_128()
+    with open(open_there(source, os.O_RDONLY), "rb", buffering=0) as taken:
+        with open(open_there(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as out:
+            while piece := taken.read(PIECE_NBYTES):
+                hasher.update(piece)
+                view = memoryview(piece)
+                while len(view):
+                    view = view[out.write(view) :]
+                on_progress(len(piece))
+            os.fsync(out.fileno())
+            os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that it is read from the disk
+        os.posix_fadvise(taken.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # it will soon be gone
+    return hasher.digest()
+
+
+def _digest(path: Path) -> bytes:
+    hasher = xxhash.xxh3_128()
+    with open(open_there(path, os.O_RDONLY), "rb", buffering=0) as taken:
+        while piece := taken.read(PIECE_NBYTES):
+            hasher.update(piece)
+    return hasher.digest()
+
+
+def _left(folder: Path, part: Path | None) -> list[int]:
+    """Bytes of each data file that is still away, as far as can be seen."""
+    with contextlib.suppress(FileError, OSError):
+        away = read_away(part) if part is not None else None
+        if away is not None:
+            return [file.nbytes for file in away.files if (folder / file.source).exists()]
+    return []
