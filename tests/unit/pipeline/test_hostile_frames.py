@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from maxdaq_tango.files import check_file
+from maxdaq_tango.files import SeriesFile, check_file
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, encode_pixels
 from maxdaq_tango.model import Encoding, Frame, FrameFormat, StreamFormat, Verdict, Verification
 from maxdaq_tango.pipeline import transforms
@@ -250,14 +251,23 @@ def test_a_damaged_frame_that_contradicts_the_numbering_is_never_taken_later_wit
     assert receipt.frames_missing_ranges == ((1, 1),)
 
 
-def test_a_damaged_frame_that_comes_when_the_series_is_over_is_late_and_no_stranger(harness: Harness) -> None:
+def test_a_damaged_frame_that_comes_when_the_series_is_over_is_late_and_no_stranger(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, sent = SeriesFile.write, threading.Event()
+
+    def held(self: SeriesFile, row: int, *rest: Any) -> int:
+        assert sent.wait(20)  # or the receiver might be gone before the frame leaves
+        return write(self, row, *rest)
+
+    monkeypatch.setattr(SeriesFile, "write", held)
     harness.prepare(expected_frames=3)
     harness.sender.header()
     harness.sender.image(0)
-    harness.wait_written(1)
     harness.sender.header()  # ends the series
     harness.sender.number = 2
     harness.sender.image(1, blob=b"cut")
+    sent.set()
     receipt = harness.receipt()
     assert receipt.frames_written == 1
     assert receipt.frames_corrupt == 0
