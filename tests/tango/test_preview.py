@@ -91,7 +91,7 @@ def test_the_newest_frame_is_seen_without_a_file_and_in_every_size(fresh, sender
     sender.image(1, blob=compress_bslz4(pixels(1)), encoding=Encoding.BSLZ4)  # is not as its series: not of the file
     sender.image(2)
     wait(lambda: shows(receiver, 2), 10, "a smaller one")
-    assert receiver.nFramesCorrupt == 1
+    wait(lambda: receiver.nFramesCorrupt == 1, 10, "its count: counters and pictures are told separately")
     assert receiver.PreviewFactor == 3
     np.testing.assert_array_equal(receiver.Preview, reduced(pixels(2), 3, PreviewMethod.MAX))
 

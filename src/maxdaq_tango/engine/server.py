@@ -59,21 +59,30 @@ class EngineServer:
         }
 
     def serve(self) -> None:
-        """Until SHUTDOWN or the end of the conversation."""
-        decoder = msgspec.json.Decoder(Ask)
+        """Until SHUTDOWN or the end of the conversation, in whatever way it ends: then the file is closed."""
         self._sampler.start()
+        try:
+            self._converse()
+        finally:
+            self._receiver.stop()
+            if not self._receiver.join(LAST_WORDS_S):
+                self._receiver.abort("the owner of the engine is gone")
+            self._receiver.close()
+            self._sampler.close()
+
+    def _converse(self) -> None:
+        decoder = msgspec.json.Decoder(Ask)
         with self._control.makefile("rb") as lines:
-            for line in lines:
-                ask = decoder.decode(line)
-                if ask.verb is Verb.SHUTDOWN:
-                    self._send(Answer(id=ask.id))
-                    break
-                self._send(Answer(id=ask.id, error=self._answer(ask)))
-        self._receiver.stop()
-        if not self._receiver.join(LAST_WORDS_S):
-            self._receiver.abort("the owner of the engine is gone")
-        self._receiver.close()
-        self._sampler.close()
+            try:
+                for line in lines:
+                    ask = decoder.decode(line)
+                    if ask.verb is Verb.SHUTDOWN:
+                        self._send(Answer(id=ask.id))
+                        return
+                    self._send(Answer(id=ask.id, error=self._answer(ask)))
+            except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+                # An owner that was killed leaves half a line, or, with something unread, a reset instead of an end.
+                log.warning("the owner is gone, or is none: %s", error)
 
     def _answer(self, ask: Ask) -> ErrorText | None:
         try:

@@ -83,7 +83,9 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         self.driver.initialise()
         self.driver.connect()
         self.session.hardware.refresh()
-        self._look_at_all()  # every setting has its default now: nobody may take the old values for what will happen
+        # Every setting has its default now: nobody may take the old values for what will happen.
+        self.family_values.clear()
+        self._look_at_all()
 
     @property
     def simplon_state(self) -> str | None:
