@@ -13,7 +13,7 @@ import contextlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -132,7 +132,7 @@ class SwmrBackend:
         self._part = part
         self._corners = corners
         self._file: h5py.File | None = None
-        self._taken: list[tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]] = []  # a disk may have refused them
+        self._refused = False
 
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Nothing can be created from now on."""
@@ -166,13 +166,13 @@ class SwmrBackend:
 
     def checkpoint(self, *, wait: bool) -> None:
         """SWMR's order of writes makes each flush a consistent file."""
-        self._taken.append(self._columns.take())
-        for rows, values in self._taken:
-            for dataset, fresh in zip(self._datasets, values, strict=True):
-                scatter(dataset, rows, fresh)
+        self._refused = True  # unless all of it is taken
+        rows, values = self._columns.take()
+        for dataset, fresh in zip(self._datasets, values, strict=True):
+            scatter(dataset, rows, fresh)
         self._open_file().flush()
-        self.safe += sum(len(rows) for rows, _ in self._taken)
-        self._taken.clear()
+        self.safe += len(rows)
+        self._refused = False
 
     def look(self) -> None:
         """A flush leaves nothing over."""
@@ -192,15 +192,13 @@ class SwmrBackend:
                 self._columns.turn(group, end.rotation, end.modulus)
 
     def give_up(self) -> None:
-        """With a last checkpoint where the disk takes it. See `close_anyhow`."""
-        broken = True
-        if self._file is not None:
+        """With a last checkpoint where the disk takes it, and has refused none. See `close_anyhow`."""
+        if self._file is not None and not self._refused:
             with contextlib.suppress(*LIBRARY_ERRORS):
                 self.checkpoint(wait=True)
-                broken = False
         file, self._file = self._file, None
         if file is not None:
-            close_anyhow(file, broken=broken)
+            close_anyhow(file, broken=self._refused)
 
     def published(self) -> None:
         """The state before its end has done its duty."""

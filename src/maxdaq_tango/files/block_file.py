@@ -117,6 +117,7 @@ class BlockFile(SeriesFile):
         """Close it: it is whole on the disk, and can be read as it is."""
         if not self.is_open:
             return
+        self._check_whole()
         self._reserve.give_back()
         with self._errors("close the file"):
             self._backend.leave()

@@ -24,6 +24,7 @@ from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_bloc
 from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
 from maxdaq_tango.files.homecoming import Away, AwayFile, keep_away
 from maxdaq_tango.files.kept import Numbers, kept_numbers
+from maxdaq_tango.files.layout import check_detector_name
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
@@ -32,7 +33,6 @@ from maxdaq_tango.files.receipt import Fates
 from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.spill import check_spill_directory, folder_of_series, tidy
 from maxdaq_tango.files.troubles import told_as_file_error
-from maxdaq_tango.files.writer import check_detector_name
 from maxdaq_tango.model import (
     MOST_FRAMES_PER_FILE,
     NOTHING_PINNED,

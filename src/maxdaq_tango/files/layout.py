@@ -17,6 +17,7 @@ Metadata can never stop a file: what HDF5 cannot hold is stored as JSON text, an
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ import h5py
 import msgspec
 import numpy as np
 
+from maxdaq_tango.errors import FileError
 from maxdaq_tango.model import DEEPEST
 
 FILE_ID = "file_id"
@@ -50,6 +52,9 @@ RESERVED = frozenset(
 )
 """Names that are ours inside the detector group; a header value of the same name is stored as `<name>_from_header`."""
 
+DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
+
 UNITS = {
     "count_time": "s", "frame_time": "s", "exptime": "s", "detector_readout_time": "s", "frame_count_time": "s",
     "photon_energy": "eV", "incident_energy": "eV", "threshold_energy": "eV", "wavelength": "angstrom",
@@ -58,6 +63,16 @@ UNITS = {
     "beam_center_y": "pixel",
 }  # fmt: skip
 """Units of header values whose meaning the vendor documents fix."""
+
+
+def check_detector_name(detector: str) -> None:
+    """FileError for what HDF5 or a C reader would misunderstand."""
+    if not DETECTOR_NAME.fullmatch(detector):
+        raise FileError(
+            f"store the frames of a detector named {detector!r}",
+            answer="not a name in a file",
+            accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
+        )
 
 
 def ascii_text(text: str) -> np.bytes_:

@@ -195,12 +195,13 @@ class SlabWriter:
     def close(self) -> None:
         """Flush, end the threads, cut the file at `end`, give the slabs back. The first error is raised after all that.
 
-        Harmless twice.
+        And again by a second call, which is harmless else: what was lost is not there because somebody asks twice.
         """
         try:
             if self._threads:
                 self.flush()
-                os.ftruncate(self._plain, self.end)  # the last block was written whole
+                self._cut()
+            self._raise_error()
         finally:
             self._end()
 
@@ -211,6 +212,13 @@ class SlabWriter:
         self._end()
 
     # ---- inside ----
+
+    def _cut(self) -> None:
+        """The last block was written whole."""
+        try:
+            os.ftruncate(self._plain, self.end)
+        except OSError as error:
+            self._error = error
 
     def _open_slab(self) -> None:
         with self._changed:

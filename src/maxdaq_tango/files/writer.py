@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from maxdaq_tango.files.frame_log import LogEnd
 from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.layout import (
     EXPECTED,
+    check_detector_name,
     link_default_plot,
     make_group,
     make_skeleton,
@@ -61,9 +61,6 @@ FIXED_ROWS = 1_000_000
 GROW_ROWS = 1024
 LEAST_ROWS = 2
 """A dataset laid out for one chunk would get an index in format v110 that neggia does not know."""
-
-DETECTOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-"""Without what HDF5 takes for a path; ASCII, because C readers go by this name."""
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -108,6 +105,8 @@ class SeriesFile:
         self._reserve = Reserve(destination.part)
         self._room = 0
         """Rows that the datasets have."""
+        self._refusal: FileError | None = None
+        """Why something of it could not be done: it is not whole any more, and nobody may try until it looks so."""
         check_detector_name(detector)
         with self._errors("create the file"):
             reserve(destination)
@@ -118,7 +117,7 @@ class SeriesFile:
                 self._file.flush()
             except (FileExistsError, FileError):  # made since we looked, by somebody who asks nobody; or led away
                 if self._file is not None:
-                    close_anyhow(self._file)
+                    close_anyhow(self._file, broken=True)
                 release(destination.part)
                 raise
             except Exception:
@@ -233,6 +232,7 @@ class SeriesFile:
         """Everything written so far survives a kill of this process; without `wait` as soon as the disk has it."""
         if not self._entered:
             raise self._closed()
+        self._check_whole()
         began = time.monotonic()
         with self._errors("flush the file"):
             self._backend.checkpoint(wait=wait)
@@ -249,6 +249,7 @@ class SeriesFile:
         """
         if self.format is None:
             return
+        self._check_whole()
         rows = len(valid)
         self._reserve.give_back()
         with self._errors("close the file"):
@@ -324,7 +325,7 @@ class SeriesFile:
         self._reserve.give_back()
         file, self._file = self._file, None
         if file is not None:
-            close_anyhow(file)
+            close_anyhow(file, broken=self._refusal is not None)
         if self._entered:
             self._entered = False
             self._backend.give_up()
@@ -378,19 +379,19 @@ class SeriesFile:
     def _closed(self) -> FileError:
         return FileError("use the file", of=str(self.destination.final), answer="it is closed")
 
-    def _errors(self, asked: str) -> contextlib.AbstractContextManager[None]:
-        return told_as_file_error(asked, self.destination)
+    @contextlib.contextmanager
+    def _errors(self, asked: str) -> Iterator[None]:
+        try:
+            with told_as_file_error(asked, self.destination):
+                yield
+        except FileError as error:
+            self._refusal = self._refusal or error
+            raise
+
+    def _check_whole(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)
 
 
 def _refuse(row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
     raise ValueError("no frame can be written now")
-
-
-def check_detector_name(detector: str) -> None:
-    """FileError for what HDF5 or a C reader would misunderstand."""
-    if not DETECTOR_NAME.fullmatch(detector):
-        raise FileError(
-            f"store the frames of a detector named {detector!r}",
-            answer="not a name in a file",
-            accepted="letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
-        )

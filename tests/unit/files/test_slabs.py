@@ -144,9 +144,9 @@ def test_an_error_of_the_disk_is_raised_by_what_is_asked_next_and_again_at_the_e
         under_test.append(b"a" * 20 * SLAB, Seen())  # more than the slabs hold: nobody waits for one that never comes
     with pytest.raises(OSError, match="No space left"):
         under_test.flush()
-    with pytest.raises(OSError, match="No space left"):
-        under_test.close()
-    under_test.close()
+    for _ in range(2):  # what was lost is not there when somebody asks twice
+        with pytest.raises(OSError, match="No space left"):
+            under_test.close()
 
 
 @pytest.mark.lesson(25)
@@ -161,10 +161,9 @@ def test_whatever_a_thread_meets_is_raised_and_nobody_waits_for_it(
 
     monkeypatch.setattr(slabs, "_write_all", meet)
     under_test.append(b"a" * 10, Seen())
-    for ask in (under_test.flush, under_test.flush, under_test.close):
+    for ask in (under_test.flush, under_test.flush, under_test.close, under_test.close):
         with pytest.raises(RuntimeError, match=f"internal error, please report it: {type(error).__name__}"):
             ask()
-    under_test.close()
     assert under_test.safe_end == 0
     assert not [t.name for t in threading.enumerate() if t.name.startswith("slab writer")]
 
