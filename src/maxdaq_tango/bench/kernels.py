@@ -1,5 +1,5 @@
-"""How fast the arithmetic on pixels is on one core, beside the same in numpy or Python, and what two threads do: as many
-as there are cores do as many times more where a kernel does not hold the lock of the interpreter.
+"""How fast the arithmetic on pixels is on one core, beside the same in numpy or Python, and what two threads do: twice
+as much, on two cores, where a kernel does not hold the lock of the interpreter.
 
 All are given one frame again and again, in memory that is used again: the arithmetic is measured, not fresh pages.
 """
