@@ -89,7 +89,7 @@ class _Job(NamedTuple):
     """First and last byte in the slab, both aligned."""
     high: int
     back: bool
-    """The slab is free afterwards; else it stays open."""
+    """The last of this slab: it is free when all of its jobs are done; else it stays open."""
 
 
 class SlabWriter:
@@ -111,10 +111,11 @@ class SlabWriter:
             self._handle, self.direct = self._plain, False
         self._slabs = pool.take(slab_nbytes, 2)  # the others when they are needed: a slow series touches no more
         self._most_slabs = slabs
-        self._changed = threading.Condition()  # guards the next seven
+        self._changed = threading.Condition()  # guards the next eight
         self._free = list(self._slabs)
         self._jobs: deque[_Job] = deque()
         self._writing: list[_Job] = []
+        self._full: list[mmap.mmap] = []
         self._error: BaseException | None = None
         self._lost_from: int | None = None
         self._closing = False
@@ -263,8 +264,19 @@ class SlabWriter:
                 self._writing.remove(job)
                 self.bytes_waiting -= job.high - job.low
                 if job.back:
-                    self._free.append(job.slab)
+                    self._full.append(job.slab)
+                self._release()
                 self._changed.notify_all()
+
+    def _release(self) -> None:
+        """Free the full slabs that no job needs any more.
+
+        Not those whose last job is done: an earlier one may be with another thread, which has not come to write yet.
+        """
+        busy = [job.slab for job in (*self._jobs, *self._writing)]
+        for slab in [slab for slab in self._full if not any(slab is one for one in busy)]:
+            self._full.remove(slab)
+            self._free.append(slab)
 
     def _write(self, view: memoryview, offset: int) -> None:
         handle = self._handle if self.direct else self._plain

@@ -220,6 +220,33 @@ def test_append_waits_for_a_slow_disk_and_holds_no_more_than_its_slabs(
     assert path.read_bytes() == b"".join(bytes([n + 1]) * SLAB for n in range(12))
 
 
+def test_a_slab_is_not_used_again_while_an_earlier_part_of_it_is_on_its_way(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first half of a slab is with a thread that does not come to write it; the second half overtakes it."""
+    write, held, go = slabs._write_all, threading.Event(), threading.Event()
+
+    def first_is_slow(handle: int, view: memoryview, offset: int) -> None:
+        if offset == 0:
+            held.set()
+            assert go.wait(20)
+        write(handle, view, offset)
+
+    monkeypatch.setattr(slabs, "_write_all", first_is_slow)
+    under_test = writer(path, count=2, threads=2)
+    under_test.append(b"1" * (SLAB // 2), Seen())
+    under_test.advance()
+    assert held.wait(20)
+    for value in (b"2" * (SLAB // 2), b"3" * SLAB, b"4" * SLAB, b"5" * SLAB):
+        under_test.append(value, Seen())
+        with under_test._changed:
+            assert under_test._changed.wait_for(lambda: under_test.bytes_waiting == SLAB // 2, 20)
+    assert under_test.safe_end == 0
+    go.set()
+    under_test.close()
+    assert path.read_bytes() == b"1" * (SLAB // 2) + b"2" * (SLAB // 2) + b"3" * SLAB + b"4" * SLAB + b"5" * SLAB
+
+
 def test_slabs_are_used_again_by_the_next_file(tmp_path: Path) -> None:
     pool, ids = SlabPool(), []
     for number in range(3):
