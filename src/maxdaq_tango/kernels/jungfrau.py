@@ -59,7 +59,7 @@ def convert(raw: Raw, pedestal: Planes, scale: Planes, out: npt.NDArray[Any]) ->
     `scale` is what one ADU is worth; NaN in it marks a bad pixel. ValueError where they do not fit.
     """
     _expect(raw, pedestal, scale, out)
-    _compiled_convert(out.dtype.name)(raw, pedestal, scale, out)
+    _compiled_convert(out.dtype.name)(_aligned(raw), pedestal, scale, out)
 
 
 def convert_with_numpy(raw: Raw, pedestal: Planes, scale: Planes, out: npt.NDArray[Any]) -> None:
@@ -99,7 +99,7 @@ def accumulate(
     packet never came is left out as well. ValueError where they do not fit.
     """
     _expect_sums(raw, plane, count, total, squares)
-    return int(_compiled_accumulate()(raw, BITS_OF_PLANE[plane], count, total, squares))
+    return int(_compiled_accumulate()(_aligned(raw), BITS_OF_PLANE[plane], count, total, squares))
 
 
 def accumulate_with_numpy(
@@ -132,7 +132,9 @@ def _expect(raw: Raw, pedestal: Planes, scale: Planes, out: npt.NDArray[Any]) ->
         )
     for name, planes in (("pedestal", pedestal), ("scale", scale)):
         if planes.shape != (GAINS, len(raw)) or planes.dtype != np.float32 or not planes.flags.c_contiguous:
-            raise ValueError(f"{name} of {planes.dtype} and shape {planes.shape}, and not float32 ({GAINS}, {len(raw)})")
+            raise ValueError(
+                f"{name} of {planes.dtype} and shape {planes.shape}, and not float32 ({GAINS}, {len(raw)})"
+            )
 
 
 def _expect_sums(raw: Raw, plane: int, *sums: npt.NDArray[np.int64]) -> None:
@@ -143,6 +145,11 @@ def _expect_sums(raw: Raw, plane: int, *sums: npt.NDArray[np.int64]) -> None:
     for one in sums:
         if one.shape != raw.shape or one.dtype != np.int64:
             raise ValueError(f"sums of {one.dtype} and shape {one.shape}, and not int64 {raw.shape}")
+
+
+def _aligned(raw: Raw) -> Raw:
+    """Small messages lie behind each other in ZeroMQ's memory, at odd addresses too."""
+    return raw if raw.flags.aligned else raw.copy()
 
 
 @cache

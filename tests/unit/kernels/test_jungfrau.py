@@ -94,8 +94,7 @@ def test_compiled_and_numpy_are_the_same_bit_by_bit(data, size: int, dtype: str)
     raw = data.draw(arrays.arrays(np.uint16, size))
     raw[: size // 8] = data.draw(st.sampled_from([0xC000, 0xFFFF, 0x8000, 0x4000]))
     planes = [
-        data.draw(arrays.arrays(np.float32, (3, size), elements=st.floats(width=32, allow_nan=True)))
-        for _ in range(2)
+        data.draw(arrays.arrays(np.float32, (3, size), elements=st.floats(width=32, allow_nan=True))) for _ in range(2)
     ]
     results = [np.zeros(size, dtype) for _ in BOTH]
     for how, out in zip(BOTH, results, strict=True):
@@ -142,3 +141,12 @@ def test_many_threads_may_convert_at_once() -> None:
         wanted = np.zeros(4096, np.float32)
         convert_with_numpy(raw, pedestal, scale, wanted)
         np.testing.assert_array_equal(result, wanted)
+
+
+def test_pixels_at_an_odd_address_are_taken_as_well() -> None:
+    raw = np.frombuffer(b"\0" + np.array([3400, 3000], np.uint16).tobytes(), np.uint16, offset=1)
+    planes = [np.repeat(plane, 2, axis=1) for plane in (PEDESTAL, SCALE)]
+    for how in BOTH:
+        out = np.zeros(2, np.float32)
+        how(raw, *planes, out)
+        np.testing.assert_allclose(out, [10, 0])
