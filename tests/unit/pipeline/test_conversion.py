@@ -1,4 +1,4 @@
-"""Series of a Jungfrau that are converted on their way to the file, pixel by pixel; and calibrations that do not fit."""
+"""Series of a Jungfrau that are converted on their way to the file, pixel by pixel; calibrations that do not fit."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""What the pixels of a simulated Jungfrau read, and the calibration that says so: functions of a seed alone. Pure.
+
+Light is the diffraction pattern of all simulators, in photons of one energy. Each pixel has pedestals and gains of its
+own near the usual ones, and switches its gain as a real one does:
+
+    up to MOST_G0 photons G0, up to MOST_G1 G1, else G2; forced and fixed gains switch as they are told
+
+In the dark (no beam) every frame has noise of its own, at most NOISE_ADU to either side, with mean 0 over every seven
+frames in a row: so the mean of a dark series of 7 n frames is the pedestal exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maxdaq_tango.detectors.jungfrau.protocol import GainMode
+from maxdaq_tango.detectors.simulation.pattern import FramePattern
+from maxdaq_tango.kernels.jungfrau import BITS_OF_PLANE, NOT_RECEIVED
+
+Array = npt.NDArray[Any]
+PHOTON_EV = 8000.0
+MOST_G0, MOST_G1 = 30, 900
+"""Photons of PHOTON_EV."""
+PEDESTAL_ADU = (3000, 15000, 15500)
+GAIN_ADU_PER_KEV = (40.0, -1.5, -0.1)
+NOISE_ADU = 3
+_PLANE_OF_MODE = {
+    GainMode.FORCE_SWITCH_G1: 1,
+    GainMode.FORCE_SWITCH_G2: 2,
+    GainMode.FIX_G1: 1,
+    GainMode.FIX_G2: 2,
+    GainMode.FIX_G0: 0,
+}
+
+
+class JungfrauPixels:
+    """Of a detector of `shape` (rows, columns)."""
+
+    def __init__(self, seed: int, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._light = FramePattern(seed, shape, mask=np.zeros(shape, np.uint32))
+        index = np.arange(math.prod(shape)).reshape(shape)
+        spread = np.stack([(index * step + seed) % 61 - 30 for step in (7, 11, 13)])
+        self.pedestal: Array = (np.array(PEDESTAL_ADU)[:, None, None] + spread).astype(np.float32)
+        """(3, rows, columns), ADU."""
+        self.gain: Array = (np.array(GAIN_ADU_PER_KEV)[:, None, None] * (1 + spread / 1000)).astype(np.float32)
+        """(3, rows, columns), ADU/keV."""
+        self._phase = index % (2 * NOISE_ADU + 1)
+
+    def photons(self, number: int) -> Array:
+        """What has fallen on each pixel in frame `number`, int64."""
+        light: Array = self._light.frame(number).astype(np.int64)
+        return light
+
+    def frame(self, number: int, mode: GainMode = GainMode.DYNAMIC, *, beam: bool = True) -> npt.NDArray[np.uint16]:
+        """What the detector reads, (rows, columns)."""
+        photons = self.photons(number) if beam else np.zeros(self.shape, np.int64)
+        plane = np.where(photons <= MOST_G0, 0, np.where(photons <= MOST_G1, 1, 2))
+        if mode in _PLANE_OF_MODE:
+            plane = np.full(self.shape, _PLANE_OF_MODE[mode])
+        pedestal, gain = (np.take_along_axis(of, plane[None], axis=0)[0] for of in (self.pedestal, self.gain))
+        adc = np.rint(pedestal.astype(np.float64) + photons * (PHOTON_EV / 1000) * gain.astype(np.float64))
+        if not beam:
+            adc += (self._phase + number) % (2 * NOISE_ADU + 1) - NOISE_ADU
+        bits = np.array(BITS_OF_PLANE, np.uint16)[plane] << np.uint16(14)
+        raw: npt.NDArray[np.uint16] = np.clip(adc, 0, 16383).astype(np.uint16) | bits
+        raw[raw == NOT_RECEIVED] -= np.uint16(1)  # a value that no measurement may have
+        return raw
