@@ -115,11 +115,15 @@ class SlsAdapter:
         def attach() -> SlsDetector:
             with self._memory():
                 self._library.freeSharedMemory(self._number)
-                detector = self._library.Jungfrau(self._number)
-                if self._config_file:
-                    detector.config = self._config_file  # type: ignore[attr-defined]
-                else:
-                    detector.hostname = self.host
+                try:
+                    detector = self._library.Jungfrau(self._number)
+                    if self._config_file:
+                        detector.config = self._config_file  # type: ignore[attr-defined]
+                    else:
+                        detector.hostname = self.host
+                except BaseException:
+                    self._library.freeSharedMemory(self._number)  # the library leaves it behind, with nobody in it
+                    raise
             return detector
 
         self._detector = None

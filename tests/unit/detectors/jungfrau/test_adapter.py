@@ -161,3 +161,14 @@ def test_the_thread_ends_and_begins_again() -> None:
     with pytest.raises(ZeroDivisionError):
         calls.run("two", lambda: 1 // 0, 5)
     calls.close()
+
+
+def test_the_published_library_is_accepted_and_nobody_at_the_address_is_offline() -> None:
+    pytest.importorskip("slsdet", reason="the published wheel is not installed: pip install slsdet")
+    before = set(os.listdir("/dev/shm"))
+    adapter = SlsAdapter("127.0.0.1:1", memory_number=996, memory_name="maxdaq_test_adapter")
+    with pytest.raises(DetectorOffline, match="Cannot connect"):
+        adapter.connect()
+    adapter.close()
+    for name in set(os.listdir("/dev/shm")) - before:
+        assert "maxdaq_test_adapter" not in name, "shared memory was left behind"
