@@ -135,7 +135,7 @@ READ_ONLY = (
     "rx_missingpackets",
     "chipversion",
 )
-METHODS = ("start", "stop", "rx_start", "rx_stop", "free")
+METHODS = ("start", "stop", "rx_start", "rx_stop")
 """All that is asked of a `slsdet.Jungfrau`."""
 
 CONTROL_PORT = 1952

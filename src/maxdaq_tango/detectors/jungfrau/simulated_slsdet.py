@@ -72,10 +72,6 @@ class Jungfrau:
         """The receiver program ends, and says so in its stream."""
         self._ask("call", "rx_stop")
 
-    def free(self) -> None:
-        """Forget the detector."""
-        object.__setattr__(self, "_host", "")
-
     def __getattr__(self, name: str) -> Any:
         # Called for what is found nowhere else.
         if name == "clientversion":

@@ -103,7 +103,7 @@ class Recorder:
             def start(self) -> None:
                 recorder.note()
 
-            stop = rx_start = rx_stop = free = start
+            stop = rx_start = rx_stop = start
 
         self.module.__dict__.update({name: getattr(simulated_slsdet, name) for name in simulated_slsdet.ENUMS})
         self.module.Jungfrau = Jungfrau
