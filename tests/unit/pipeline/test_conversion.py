@@ -73,12 +73,13 @@ def send(detector: Jungfrau, count: int) -> None:
 
 @pytest.mark.parametrize("to", [ConvertTo.ENERGY, ConvertTo.PHOTONS, ConvertTo.COUNTS])
 @pytest.mark.parametrize("orientation", [Orientation(), Orientation(1, True, False)])
+@pytest.mark.parametrize("engines", [1, 2])
 def test_the_file_holds_what_the_twin_makes_of_every_pixel(
-    harness: Harness, detector: Jungfrau, tmp_path: Path, to: ConvertTo, orientation: Orientation
+    harness: Harness, detector: Jungfrau, tmp_path: Path, to: ConvertTo, orientation: Orientation, engines: int
 ) -> None:
     calibration = make(tmp_path / "c.h5")
     conversion = Conversion(to=to, calibration=str(tmp_path / "c.h5"), photon_energy_ev=ENERGY_EV)
-    prepare(harness, detector, conversion, expected_frames=6, orientation=orientation)
+    prepare(harness, detector, conversion, expected_frames=6, orientation=orientation, engines=engines)
     send(detector, 6)
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.reasons, receipt.dtype) == (Verdict.COMPLETE, (), to.dtype)
@@ -121,7 +122,8 @@ def test_a_calibration_of_another_shape_fails_the_run_and_says_both_shapes(
     send(detector, 2)
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.frames_written) == (Verdict.FAILED, 0)
-    assert receipt.frames_lost_count == 2
+    assert receipt.frames_lost_count + len(receipt.frames_missing) == 2  # whether the second had come by then
+    assert receipt.frames_lost_count
     assert "(3, 3, 5)" in receipt.reasons[0]
     assert f"(3, 2, {SHAPE[0]}, {SHAPE[1]})" in receipt.reasons[0]
 
