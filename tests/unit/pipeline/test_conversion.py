@@ -71,9 +71,16 @@ def send(detector: Jungfrau, count: int) -> None:
     detector.end()
 
 
-@pytest.mark.parametrize("to", [ConvertTo.ENERGY, ConvertTo.PHOTONS, ConvertTo.COUNTS])
-@pytest.mark.parametrize("orientation", [Orientation(), Orientation(1, True, False)])
-@pytest.mark.parametrize("engines", [1, 2])
+@pytest.mark.parametrize(
+    ("to", "orientation", "engines"),
+    [
+        (ConvertTo.ENERGY, Orientation(), 1),
+        (ConvertTo.PHOTONS, Orientation(), 1),
+        (ConvertTo.COUNTS, Orientation(), 1),
+        (ConvertTo.COUNTS, Orientation(1, True, False), 1),
+        (ConvertTo.COUNTS, Orientation(), 2),
+    ],
+)
 def test_the_file_holds_what_the_twin_makes_of_every_pixel(
     harness: Harness, detector: Jungfrau, tmp_path: Path, to: ConvertTo, orientation: Orientation, engines: int
 ) -> None:
