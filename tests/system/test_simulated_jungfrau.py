@@ -19,8 +19,7 @@ from maxdaq_tango.detectors.jungfrau.simulator_pixels import JungfrauPixels
 
 CLIENT = """
 import sys, tango
-detector, daq = tango.DeviceProxy("laptop/detector/jungfrau"), tango.DeviceProxy("laptop/daq/controller")
-detector.PowerChip = True
+daq = tango.DeviceProxy("laptop/daq/controller")
 daq.ExposureTime, daq.nFramesPerTrigger, daq.TriggerMode = 0.01, 5, "INTERNAL"
 daq.DestinationFilename = sys.argv[1]
 daq.Arm()

@@ -36,6 +36,7 @@ FAMILIES: dict[str, Family] = {
         device_module="maxdaq_tango.detectors.jungfrau.device",
         driver="maxdaq_tango.detectors.jungfrau.driver:JungfrauDriver",
         simulator_module="maxdaq_tango.detectors.jungfrau.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.jungfrau.simulator_pixels:pixels_of",
     ),
 }
 

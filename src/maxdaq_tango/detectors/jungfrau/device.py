@@ -61,6 +61,11 @@ class JungfrauDetector(JungfrauAttributes, DetectorDevice):
         default_value=False,
         doc="True: gain mode FIX_G0 may be used. It never switches the gain, and strong light can damage the detector.",
     )
+    PowerAtConnect = device_property(
+        dtype=bool,
+        default_value=False,
+        doc="True: the chip is powered when the detector is first reached, unless heat has switched it off.",
+    )
     DeadTime = device_property(
         dtype=float, default_value=0.0, doc="Shortest time from the end of one exposure to the next, s."
     )
@@ -93,6 +98,7 @@ class JungfrauDetector(JungfrauAttributes, DetectorDevice):
             memory_number=self.SharedMemoryNumber,
             memory_name=self.SharedMemoryName.strip() or re.sub(r"[^A-Za-z0-9_]", "_", self.get_name()),
             allow_fix_g0=self.AllowFixG0,
+            power_at_connect=self.PowerAtConnect,
             dead_time_s=self.DeadTime,
         )
 

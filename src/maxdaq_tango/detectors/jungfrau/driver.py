@@ -56,19 +56,21 @@ class JungfrauDriver:
         memory_number: int = 0,
         memory_name: str = "",
         allow_fix_g0: bool = False,
+        power_at_connect: bool = False,
         dead_time_s: float = 0.0,
     ) -> None:
         """Of the adapter: `host`, `config_file`, `library`, `memory_number` and `memory_name`.
 
         `receiver_host` is set as `rx_hostname` where given; `stream_host` is where the receiver sees the stream, else
-        it is what the detector has as `rx_hostname`. `dead_time_s` lies at least between two exposures.
+        it is what the detector has as `rx_hostname`. `power_at_connect`: the chip is powered when the detector is first
+        reached, unless heat has switched it off. `dead_time_s` lies at least between two exposures.
         """
         self._adapter = SlsAdapter(
             host, config_file=config_file, library=library, memory_number=memory_number, memory_name=memory_name
         )
         self._parameters = JungfrauParameters(self._adapter, allow_fix_g0=allow_fix_g0)
         self._receiver_host, self._stream_host = receiver_host, stream_host
-        self._dead_time_s = dead_time_s
+        self._power_at_connect, self._dead_time_s = power_at_connect, dead_time_s
         self.conversion: Conversion = RAW
         """What receivers shall make of the next series."""
         self._lock = threading.RLock()  # guards what follows, and what begins and ends a series
@@ -89,7 +91,8 @@ class JungfrauDriver:
         """Attach, unless it is attached and answers. A series under way goes on."""
         adapter = self._adapter
         try:
-            if not self._answers():
+            attached = self._answers()
+            if not attached:
                 adapter.connect()
                 self._armed = None  # of a detector that was gone meanwhile
                 if self._receiver_host:
@@ -98,6 +101,8 @@ class JungfrauDriver:
             if kind is not DetectorType.JUNGFRAU:
                 raise DetectorRefused("connect", of=adapter.host, answer=f"it is of type {kind}", accepted="JUNGFRAU")
             self.watch()
+            if self._power_at_connect and not attached and not self._overheated:
+                self._parameters.set("powerchip", True)
             versions = {name: str(self._parameters.told(name)) for name in ("detectorserverversion", "clientversion")}
             return DetectorIdentity(
                 model="JUNGFRAU",

@@ -19,6 +19,8 @@ from maxdaq_tango.detectors.jungfrau.protocol import ENUM_OF, ENUMS, READ_ONLY, 
 
 __version__ = "10.0.1"
 TIMEOUT_S = 5.0
+CALL_S = 60.0
+"""`rx_stop` waits until everything has left."""
 
 globals().update(ENUMS)  # runStatus, timingMode ...: in the spelling of the package
 
@@ -125,7 +127,7 @@ class Jungfrau:
         host, _, port = str(self._host or self._nobody()).rpartition(":")
         body = json.dumps({"name": name} | ({"value": value} if verb == "set" else {}))
         with self._lock:
-            connection = HTTPConnection(host, int(port), timeout=TIMEOUT_S)
+            connection = HTTPConnection(host, int(port), timeout=CALL_S if verb == "call" else TIMEOUT_S)
             try:
                 connection.request("POST", f"/slsdet/{verb}", body)
                 answer = connection.getresponse()

@@ -174,6 +174,21 @@ def test_without_power_arm_is_refused(driver: JungfrauDriver) -> None:
     driver.abort()
 
 
+def test_the_chip_is_powered_at_connect_where_that_is_wanted_and_not_after_heat(start: Any) -> None:
+    simulator = start()
+    driver = JungfrauDriver(simulator.host, library=SIMULATED, power_at_connect=True)
+    driver.connect()
+    assert driver.parameter("powerchip") is True
+    driver.set_parameter("powerchip", False)
+    driver.connect()  # it was connected: whoever has switched it off meant it
+    assert driver.parameter("powerchip") is False
+    driver.close()
+    simulator.post("faults", overheated=True)
+    driver.connect()
+    assert driver.parameter("powerchip") is False
+    driver.close()
+
+
 def test_heat_is_an_error_until_it_is_cleared(driver: JungfrauDriver, simulated: Any) -> None:
     driver.configure(settings())
     simulated.post("faults", overheated=True)
