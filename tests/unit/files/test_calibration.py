@@ -73,7 +73,9 @@ def broken(path: Path, kind: str) -> Path:
         return path
     if kind == "a pickle":
         path = path.with_suffix(".npy")
-        np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+            file.write(b"\x80\x04N.")
         return path
     if kind == "an odd array":
         path = path.with_suffix(".npy")
