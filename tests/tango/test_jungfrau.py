@@ -218,6 +218,13 @@ def test_fix_g0_is_refused_in_words(clients):
     assert clients.detector.GainMode == "DYNAMIC"
 
 
+def test_a_conversion_that_there_is_not_is_refused_with_those_that_there_are(clients):
+    with pytest.raises(tango.DevFailed) as refusal:
+        clients.detector.Conversion = "joule"
+    assert "raw, energy, photons, counts" in refusal.value.args[0].desc
+    assert clients.detector.Conversion == "raw"
+
+
 def test_a_high_voltage_that_is_refused_is_told(clients, simulator, wait):
     for value, word in ((10, "60 to 200"),):
         with pytest.raises(tango.DevFailed) as refusal:

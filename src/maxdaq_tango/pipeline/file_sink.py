@@ -340,6 +340,8 @@ class FileSink:
         metadata: dict[str, Any] = dict(start.metadata) if start else {}
         if start is not None and start.series:
             metadata.setdefault("series", start.series)
+        if self._convert is not None:
+            metadata["conversion"] = self._convert.told
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
         self._file.begin(

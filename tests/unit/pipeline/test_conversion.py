@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -96,6 +97,8 @@ def test_the_file_holds_what_the_twin_makes_of_every_pixel(
     np.testing.assert_array_equal(stored(receipt), expected)
     assert receipt.decisions["conversion"] == f"{to.dtype} {to.unit}, by {tmp_path / 'c.h5'}"
     assert receipt.settings["conversion"]["to"] == to.value
+    with h5py.File(receipt.file, "r") as file:
+        assert file["entry/instrument/jungfrau/conversion"][()].decode() == receipt.decisions["conversion"]
     assert check_file(Path(receipt.file)).problems == []
 
 

@@ -78,6 +78,7 @@ class JungfrauDriver:
         self._configured: AcquisitionSettings | None = None
         self._started = False
         self._triggers_left = 0
+        self._delay_s = 0.0
         self._trigger_free = threading.Lock()
         self._ended = threading.Event()
         self._overheated = ""
@@ -179,6 +180,7 @@ class JungfrauDriver:
             )
             self._configured = settings
         metadata = self._parameters.everything()
+        self._delay_s = float(metadata.get("delay") or 0.0)
         sources, shape = sources_of(metadata, self._stream_host, adapter.host)
         return StreamDescription(
             sources=sources,
@@ -330,7 +332,7 @@ class JungfrauDriver:
         internal = settings.trigger_mode is TriggerMode.INTERNAL
         frames = settings.frame_count if internal else settings.frames_per_trigger
         period_s = max(settings.frame_period_s, settings.exposure_time_s + self._dead_time_s)
-        deadline = time.monotonic() + frames * period_s + TRIGGER_MARGIN_S
+        deadline = time.monotonic() + self._delay_s + frames * period_s + TRIGGER_MARGIN_S
         while not self._ended.is_set():
             try:
                 status = self._status()
