@@ -42,7 +42,7 @@ def simulator():
 
 @pytest.fixture(scope="module")
 def clients(site, make_clients, wait_on, simulator):
-    receiver = site.receiver("jungfrau", StallTimeout=2.0, Grace=0.5, ModuleWait=0.5)
+    receiver = site.receiver("jungfrau", StallTimeout=5.0, Grace=0.5, ModuleWait=0.5)
     detector = site.device_name("detector", "jungfrau")
     properties = {"Host": simulator.host, "Library": LIBRARY, "Receiver": receiver}
     site.serve(DETECTOR, "JungfrauDetector", {detector: properties})
@@ -191,7 +191,7 @@ def test_a_pedestal_run_makes_the_calibration_that_converts_the_next_series(clie
 @pytest.mark.processes_live_on
 def test_two_receivers_of_one_stream_save_raw_and_converted_at_once(site, clients, wait, wait_on, connect, simulator):
     """What one file cannot hold two can: PUB gives the stream to both."""
-    second = connect(site.receiver("second", StallTimeout=2.0, Grace=0.5, DetectorName="jungfrau"))
+    second = connect(site.receiver("second", StallTimeout=5.0, Grace=0.5, DetectorName="jungfrau"))
     wait_on(second)
     made = calibration(clients.file("calibration_both.h5"))
     path = clients.file("both_counts.h5")
@@ -347,7 +347,7 @@ def test_a_server_of_another_version_is_unreachable_with_the_reason(site, connec
 def test_a_detector_that_is_gone_in_the_middle_leaves_a_readable_file(site, make_clients, wait, wait_on):
     gone = SimulatedJungfrau("--interfaces", str(PORTS))
     try:
-        receiver = site.receiver("gone", StallTimeout=1.0, Grace=0.5, DetectorName="jungfrau")
+        receiver = site.receiver("gone", StallTimeout=3.0, Grace=0.5, DetectorName="jungfrau")
         name = site.device_name("detector", "gone")
         site.serve(DETECTOR, "JungfrauDetector", {name: {"Host": gone.host, "Library": LIBRARY, "Receiver": receiver}})
         clients = make_clients(site, detector=name, receiver=receiver)

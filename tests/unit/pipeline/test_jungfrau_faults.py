@@ -52,7 +52,7 @@ def take(harness: Harness, driver: JungfrauDriver, simulator: SimulatedJungfrau,
         expected_frames=described.frame_count,
         frame_period_s=described.frame_period_s,
         module_wait_s=0.3,
-        stall_timeout_s=1.0,
+        stall_timeout_s=3.0,
     )
     driver.arm()
     driver.trigger()
