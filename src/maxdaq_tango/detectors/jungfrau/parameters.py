@@ -114,7 +114,8 @@ class JungfrauParameters:
 
     def must_be_harmless(self) -> None:
         """DetectorRefused when somebody has set FIX_G0, and nobody has allowed it."""
-        if self._adapter.get("gainmode") is GainMode.FIX_G0:
+        mode = self._adapter.get("gainmode")
+        if mode is GainMode.FIX_G0 or (isinstance(mode, list) and GainMode.FIX_G0.name in mode):
             self._refuse_fix_g0("expose in gain mode FIX_G0")
 
     def must_be_ready(self) -> None:
@@ -125,7 +126,8 @@ class JungfrauParameters:
             raise DetectorRefused(
                 "arm", of=host, answer="a temperature event has switched the chip off", accepted=accepted
             )
-        if not self._adapter.get("powerchip"):
+        power = self._adapter.get("powerchip")
+        if not (all(power) if isinstance(power, list) else power):  # a list: modules differ
             raise DetectorRefused("arm", of=host, answer="the chip is not powered", accepted="PowerChip")
 
     def apply(self, *, timing: TimingMode, frames: int, triggers: int, exposure_s: float, period_s: float) -> None:
@@ -179,7 +181,12 @@ def sources_of(told: dict[str, Any], stream_host: str, control_host: str) -> tup
     """
     first: Any = told.get("rx_zmqport", ZMQ_PORT)
     firsts: list[Any] = first if isinstance(first, list) else [first]
-    interfaces, modules = int(told.get("numinterfaces") or 1), int(told.get("nmod") or 1)
+    interfaces, modules = told.get("numinterfaces") or 1, int(told.get("nmod") or 1)
+    if not isinstance(interfaces, int):
+        answer = f"modules have {interfaces} of them"
+        raise DetectorRefused(
+            "find the streams by the number of interfaces", of=control_host, answer=answer, accepted="1 or 2, alike"
+        )
     if len(firsts) < modules:
         firsts = [int(firsts[0]) + module * interfaces for module in range(modules)]
     host = stream_host or str(told.get("rx_hostname") or "").split("+")[0].split(":")[0]

@@ -11,7 +11,7 @@ import pytest
 
 from maxdaq_tango.detectors.contract import HardwareState
 from maxdaq_tango.detectors.jungfrau.driver import JungfrauDriver
-from maxdaq_tango.detectors.jungfrau.parameters import sources_of
+from maxdaq_tango.detectors.jungfrau.parameters import JungfrauParameters, sources_of
 from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused
 from maxdaq_tango.model import AcquisitionSettings, StreamFormat, TriggerMode
 from maxdaq_tango.model.conversion import Conversion, ConvertTo
@@ -93,6 +93,59 @@ def test_ports_follow_from_what_the_package_tells(
     assert found == shape
     assert sources_of(told, "stream-pc", "jungfrau")[0][0].startswith("tcp://stream-pc:")
     assert sources_of(told, "", "jungfrau:1952+other")[0][0].startswith("tcp://jungfrau:")
+
+
+def test_modules_with_different_numbers_of_interfaces_are_refused() -> None:
+    with pytest.raises(DetectorRefused, match="alike"):
+        sources_of({"rx_zmqport": [30001, 30002], "nmod": 2, "numinterfaces": [1, 2]}, "", "jungfrau")
+
+
+def test_several_modules_each_have_their_ports(start: Any) -> None:
+    simulator = start("--modules", "2", "--interfaces", "2")
+    driver = connected(simulator)
+    described = driver.configure(settings())
+    assert (len(set(described.sources)), described.shape) == (4, (4, 16, 48))
+    assert described.metadata["nmod"] == 2
+    driver.close()
+
+
+class Several:
+    """An adapter of two modules that differ."""
+
+    host = "two modules"
+    is_connected = True
+
+    def __init__(self, **values: Any) -> None:
+        self.values: dict[str, Any] = {"powerchip": True, "temp_event": 0, **values}
+
+    def get(self, name: str, timeout_s: float = 0.0) -> Any:
+        return self.values[name]
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (["IDLE", "RUNNING"], HardwareState.ACQUIRING),
+        (["WAITING", "IDLE"], HardwareState.ACQUIRING),
+        (["RUNNING", "ERROR"], HardwareState.ERROR),
+        (["IDLE", "STOPPED"], HardwareState.IDLE),
+    ],
+)
+def test_of_modules_that_differ_the_busiest_counts(words: list[str], state: HardwareState) -> None:
+    driver = JungfrauDriver("x", library=SIMULATED)
+    driver._adapter = Several(status=words)
+    assert driver.report().state is state
+
+
+def test_a_module_without_power_is_enough_to_refuse_arm() -> None:
+    with pytest.raises(DetectorRefused, match="not powered"):
+        JungfrauParameters(Several(powerchip=[True, False])).must_be_ready()
+
+
+def test_one_module_in_fix_g0_is_enough_to_refuse() -> None:
+    with pytest.raises(DetectorRefused, match="damage"):
+        JungfrauParameters(Several(gainmode=["DYNAMIC", "FIX_G0"])).must_be_harmless()
+    JungfrauParameters(Several(gainmode=["DYNAMIC", "FIX_G1"])).must_be_harmless()
 
 
 def test_fix_g0_is_refused_unless_it_was_allowed(driver: JungfrauDriver, simulated: Any) -> None:
