@@ -112,10 +112,13 @@ def compare(kill: Kill, file: Path, missing: tuple[tuple[int, int], ...] | None,
     for what, ranges in (("recovery", missing), ("receipt", receipt.frames_missing_ranges)):
         if ranges is None:
             continue
-        lost_ranges = [one for places in receipt.frames_lost_at.values() for one in places]
-        told = {number for low, high in (*ranges, *lost_ranges) for number in range(low, high + 1)}
+        not_stored = [
+            *receipt.frames_late_ranges,
+            *(one for places in receipt.frames_lost_at.values() for one in places),
+        ]
+        told = {number for low, high in (*ranges, *not_stored) for number in range(low, high + 1)}
         if told != away:
-            problems.append(f"the {what} calls {len(told)} frames missing or lost, {len(away)} are")
+            problems.append(f"the {what} calls {len(told)} frames missing, late or lost, {len(away)} are")
     if receipt.frames_written != kill.frames:
         problems.append(f"the receipt has {receipt.frames_written} frames, the file {kill.frames}")
     if receipt.verdict is Verdict.COMPLETE and away:

@@ -39,8 +39,13 @@ COUNT = 12
 PATTERNS = all_patterns()
 
 
-def made(folder: Path, *, swapped: int = -1, gone: int = -1, told: tuple[tuple[int, int], ...] = ()) -> Path:
-    """A finished file: frame `swapped` has the pixels of the next one, `gone` never came, `told` are called missing."""
+Ranges = tuple[tuple[int, int], ...]
+
+
+def made(folder: Path, *, swapped: int = -1, gone: int = -1, told: Ranges = (), late: Ranges = ()) -> Path:
+    """A finished file: frame `swapped` has the pixels of the next one, `gone` is not there, `told` are called missing,
+    and `late` too late to be stored.
+    """
     file = SeriesFile(
         resolve_destination(str(folder / "a.h5"), [str(folder)]), detector="d", software="t", backend=FileBackend.SWMR
     )
@@ -53,11 +58,13 @@ def made(folder: Path, *, swapped: int = -1, gone: int = -1, told: tuple[tuple[i
     file.settle(valid, 0, 0, COUNT)
     return file.finish(
         Receipt(
-            verdict=Verdict.INCOMPLETE if told else Verdict.COMPLETE,
+            verdict=Verdict.INCOMPLETE if told or late else Verdict.COMPLETE,
             frames_expected=COUNT,
             frames_written=int(valid.sum()),
             frames_missing_ranges=told,
             frames_missing_count=len(told),
+            frames_late=len(late),
+            frames_late_ranges=late,
             first_frame_number=0,
             shape=(COUNT, *FORMAT.shape),
             dtype="uint16",
@@ -76,6 +83,8 @@ def test_a_campaign_finds_nothing_in_a_file_that_is_right(tmp_path: Path) -> Non
     (tmp_path / "gap").mkdir()
     assert finding(tmp_path, safe=COUNT) == ""
     assert finding(tmp_path / "gap", gone=3, told=((3, 3),), safe=3) == ""
+    (tmp_path / "late").mkdir()
+    assert finding(tmp_path / "late", gone=3, late=((3, 3),), safe=3) == ""
 
 
 def test_a_campaign_sees_the_pixels_of_another_frame(tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ def test_a_campaign_sees_that_a_safe_frame_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_campaign_sees_a_wrong_account(tmp_path: Path) -> None:
-    assert "the receipt calls 1 frames missing or lost, 1 are" in finding(tmp_path, gone=3, told=((4, 4),))
+    assert "the receipt calls 1 frames missing, late or lost, 1 are" in finding(tmp_path, gone=3, told=((4, 4),))
 
 
 def test_a_campaign_sees_that_nothing_is_left_of_what_was_safe(tmp_path: Path) -> None:
