@@ -83,7 +83,7 @@ def checked_calibration(pedestal: Array, gain: Array, mask: Array | None, of: st
     elif mask.shape != pedestal.shape[1:]:
         answer = f"a mask of shape {mask.shape} with pedestals of {pedestal.shape}"
         raise FileError("read the calibration", of=of, answer=answer, accepted=f"{pedestal.shape[1:]}")
-    if "f" not in (pedestal.dtype.kind, gain.dtype.kind) and any(a.dtype.kind not in "iuf" for a in (pedestal, gain)):
+    if any(array.dtype.kind not in "iuf" for array in (pedestal, gain)):
         raise FileError("read the calibration", of=of, answer=f"{pedestal.dtype}, {gain.dtype}", accepted="numbers")
     return Calibration(
         np.ascontiguousarray(pedestal, np.float32), np.ascontiguousarray(gain, np.float32), np.asarray(mask) != 0

@@ -85,6 +85,9 @@ def broken(path: Path, kind: str) -> Path:
         if kind != "no pedestal":
             file["pedestal"] = np.zeros(SHAPE if kind != "two gains" else (2, *SHAPE[1:]))
         file["gain"] = np.full((3, 2, 4, 6) if kind == "gains of another shape" else SHAPE, 1.0)
+        if kind == "complex gains":
+            del file["gain"]
+            file["gain"] = np.ones(SHAPE, np.complex64)
         if kind == "unknown unit":
             file["gain"].attrs["unit"] = "furlong"
         if kind == "mask of another shape":
@@ -94,8 +97,8 @@ def broken(path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize(
     "kind",
-    ["nothing there", "no HDF5", "a pickle", "an odd array", "no pedestal", "two gains", "gains of another shape",
-     "unknown unit", "mask of another shape"],
+    ["nothing there", "no HDF5", "a pickle", "an odd array", "no pedestal", "complex gains", "two gains",
+     "gains of another shape", "unknown unit", "mask of another shape"],
 )  # fmt: skip
 def test_what_is_no_calibration_is_refused_with_its_path(tmp_path: Path, kind: str) -> None:
     path = broken(tmp_path / "c.h5", kind)
