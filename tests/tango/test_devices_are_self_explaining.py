@@ -11,9 +11,10 @@ from tango.server import device_property
 
 from maxdaq_tango.detectors.registry import FAMILIES
 from maxdaq_tango.tango_support.attributes import told_attributes
+from simulated_jungfrau import SimulatedJungfrau
 
 STANDARD = {"State", "Status"}
-UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count"}
+UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count", "V"}
 """All of these are units to Taurus as well, which parses them; counts of frames have none."""
 STANDARD_DETECTOR = [
     "ExposureTime", "LatencyTime", "FrameTime", "nTriggers", "nFramesPerTrigger", "TriggerMode", "DestinationFilename",
@@ -22,21 +23,32 @@ STANDARD_DETECTOR = [
 ]  # fmt: skip
 CLASSES = {
     "EigerDetector": "maxdaq_tango.detectors.eiger.device",
+    "JungfrauDetector": "maxdaq_tango.detectors.jungfrau.device",
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
 }
 
 
 @pytest.fixture(scope="module")
-def devices(site, connect, wait_on):
+def jungfrau(site):
+    simulated = SimulatedJungfrau()
+    name = site.device_name("detector", "jungfrau")
+    properties = {"Host": simulated.host, "Library": "maxdaq_tango.detectors.jungfrau.simulated_slsdet"}
+    site.serve(CLASSES["JungfrauDetector"], "JungfrauDetector", {name: properties})
+    yield name
+    simulated.end()
+
+
+@pytest.fixture(scope="module")
+def devices(site, connect, wait_on, jungfrau):
     site.simulate("eiger")
     receiver = site.receiver("eiger")
     detector = site.eiger("eiger", receiver)
     controller = site.controller("main", detector)
     made = dict(
         zip(
-            ("StreamReceiver", "EigerDetector", "DAQController"),
-            map(connect, (receiver, detector, controller)),
+            ("StreamReceiver", "EigerDetector", "DAQController", "JungfrauDetector"),
+            map(connect, (receiver, detector, controller, jungfrau)),
             strict=True,
         )
     )

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from maxdaq_tango.detectors.jungfrau.simulator_pixels import JungfrauPixels
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.kernels.byte_offset import pack_byte_offset, unpack_byte_offset, unpack_in_python
 from maxdaq_tango.kernels.compression import decode_pixels, encode_pixels
 from maxdaq_tango.kernels.framing import compile_kernels
+from maxdaq_tango.kernels.jungfrau import convert, convert_with_numpy
 from maxdaq_tango.kernels.mono12p import pack_mono12p, unpack_mono12p, unpack_with_numpy
 from maxdaq_tango.kernels.packing import pack_into, packed_room
 from maxdaq_tango.kernels.preview import reduced
@@ -55,7 +57,7 @@ class KernelResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cases() -> Iterator[Case]:
-    """Every kernel, on frames of 1065 x 1030 pixels as the simulated detectors make them."""
+    """Every kernel, on frames of 1065 x 1030 pixels as simulated detectors make them, or two modules of a Jungfrau."""
     compile_kernels()
     frame = FramePattern(1, SHAPE, "int32").frame(0)
     packed = np.frombuffer(pack_byte_offset(frame), np.uint8)
@@ -90,6 +92,16 @@ def cases() -> Iterator[Case]:
             f"{encoding.value}, unpack",
             counts.nbytes,
             lambda format=format, blob=blob: _call(decode_pixels, format, (blob,)),  # type: ignore[misc]
+        )
+    jungfrau = JungfrauPixels(1, (1024, 1024))
+    raw = jungfrau.frame(0).reshape(-1)
+    planes = [plane.reshape(3, -1) for plane in (jungfrau.pedestal, (1 / jungfrau.gain).astype(np.float32))]
+    for dtype in (np.float32, np.int32):
+        yield Case(
+            f"Jungfrau to {np.dtype(dtype).name}",
+            raw.nbytes,
+            lambda dtype=dtype: _call(convert, raw, *planes, np.empty(raw.size, dtype)),  # type: ignore[misc]
+            _call(convert_with_numpy, raw, *planes, np.empty(raw.size, dtype)),
         )
     yield Case("preview, largest of 5 x 5", counts.nbytes, lambda: _call(reduced, counts, 5, PreviewMethod.MAX))
 

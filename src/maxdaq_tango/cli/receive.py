@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, StreamFormat, Verification
+from maxdaq_tango.model.conversion import Conversion, ConvertTo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +62,15 @@ def receive(
             metavar="DIR", help="Folder for data files that the output takes no data for; they are moved afterwards."
         ),
     ] = None,
+    convert: Annotated[
+        ConvertTo, typer.Option(help="What the pixels of a Jungfrau become: energy in keV, photons, rounded counts.")
+    ] = ConvertTo.RAW,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Pedestals and gains of every pixel, for --convert.")
+    ] = None,
+    photon_energy: Annotated[
+        float, typer.Option(min=0, metavar="EV", help="Of one photon, for --convert photons and counts.")
+    ] = 0.0,
     series_count: Annotated[
         int,
         typer.Option(
@@ -92,6 +102,12 @@ def receive(
         raise ConfigurationError("take --output and --from-stream", answer="both name the file", accepted="one of them")
     destination = Path(os.path.abspath(output)) if output is not None else None
     roots = [path for path in (destination.parent if destination else None, from_stream) if path is not None]
+    conversion = Conversion(
+        to=convert,
+        calibration=os.path.abspath(calibration) if calibration is not None else "",
+        photon_energy_ev=photon_energy,
+    )
+    conversion.check()
     request = RunRequest(
         sources=tuple(source),
         stream_format=format,
@@ -107,6 +123,7 @@ def receive(
         grace_s=grace,
         module_wait_s=module_wait,
         compression=compression,
+        conversion=conversion,
         verify=verify,
         memory_bytes=memory << 20,
         backend=backend,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Pixels, Port, Seed, Text
+from maxdaq_tango.deployment.typed_yaml import Described
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
+from maxdaq_tango.detectors.jungfrau.simulator_stream import JungfrauOptions, parse_faults
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.errors import ConfigurationError
@@ -57,11 +61,35 @@ class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
         StinsOptions(rows=self.rows, columns=self.columns, dtype=self.dtype, compression=self.compression)
 
 
-Simulator = EigerSimulator | StinsSimulator
+class JungfrauSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="jungfrau"):
+    """A simulated Jungfrau: a control over HTTP in the place of slsdet's, slsReceiver's streams over ZeroMQ."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    stream_port: Port = 0
+    """Of the first interface; the others follow."""
+    modules: Annotated[int, msgspec.Meta(ge=1, le=32), Described("a whole number from 1 to 32")] = 1
+    interfaces: Annotated[int, msgspec.Meta(ge=1, le=2), Described("1 or 2")] = 1
+    """Of each module."""
+    rows: Annotated[int, msgspec.Meta(ge=2, le=4096), Described("a whole number of pixels from 2 to 4096")] = 512
+    """Of one module, and so are columns."""
+    columns: Annotated[int, msgspec.Meta(ge=1, le=4096), Described("a whole number of pixels from 1 to 4096")] = 1024
+    seed: Seed = 1
+    server_version: Text = "10.0.1"
+    """Of the detector server."""
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        parse_faults(self.fault)
+        JungfrauOptions(interfaces=self.interfaces, rows=self.rows)
+
+
+Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
     "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
+    "jungfrau": {"host": "host", "port": "http", "stream_port": "stream"},
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

@@ -31,6 +31,13 @@ FAMILIES: dict[str, Family] = {
         driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
         simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
     ),
+    "jungfrau": Family(
+        device_class="JungfrauDetector",
+        device_module="maxdaq_tango.detectors.jungfrau.device",
+        driver="maxdaq_tango.detectors.jungfrau.driver:JungfrauDriver",
+        simulator_module="maxdaq_tango.detectors.jungfrau.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.jungfrau.simulator_pixels:pixels_of",
+    ),
 }
 
 

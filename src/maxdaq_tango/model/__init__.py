@@ -29,7 +29,7 @@ from maxdaq_tango.model.run import (
     RunRequest,
     Verification,
 )
-from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model.series import SeriesEnd, SeriesNote, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
 from maxdaq_tango.model.texts import encoded, ranges_text
 
@@ -72,6 +72,7 @@ __all__ = [
     "Receipt",
     "RunRequest",
     "SeriesEnd",
+    "SeriesNote",
     "SeriesStart",
     "StreamDescription",
     "StreamFormat",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.model.acquisition import StreamFormat
+from maxdaq_tango.model.conversion import RAW, Conversion
 
 
 class FileNaming(StrEnum):
@@ -124,6 +125,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     detector: str = "detector"
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
+    conversion: Conversion = RAW
+    """Of detector units into energy or photons, before frames are turned."""
     backend: FileBackend = FileBackend.AUTO
     frames_per_file: int = 0
     """Frames of one data file, joined by a master; 0 = all in one file (or, with several engines, a good number)."""

@@ -29,6 +29,7 @@ from maxdaq_tango.model import (
     SeriesStart,
     Verification,
 )
+from maxdaq_tango.pipeline.conversion import Convert, converter
 from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
@@ -66,6 +67,7 @@ class FileSink:
         self.chain: Chain | None = None
         """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
+        self._convert: Convert | None = None
         self._copies = Copies()
         self._slowest_s = 0.0
         self._slowest_since = 0.0
@@ -115,6 +117,8 @@ class FileSink:
         decided = {"backend": file.way, "packing": packing}
         if self._format is not None and self._request.verify is Verification.FULL:
             decided["verify"] = verified(self._format)
+        if self._convert is not None:
+            decided["conversion"] = self._convert.told
         if isinstance(file, BlockedSeries):
             decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
         if self._dealt is not None and (spilled := self._dealt.spill_decision):
@@ -139,6 +143,7 @@ class FileSink:
     def reserve(self, path: str) -> None:
         """Check the path and make the `.part` file; FileError says what is in the way."""
         request = self._request
+        self._convert = converter(request.conversion)
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
         how: dict[str, Any] = {
             "detector": request.detector,
@@ -327,13 +332,16 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        chain = Chain(format, choose_transforms(format, self._orientation, request.compression, verify=request.verify))
+        steps = choose_transforms(format, self._orientation, request.compression, request.verify, self._convert)
+        chain = Chain(format, steps)
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start
         metadata: dict[str, Any] = dict(start.metadata) if start else {}
         if start is not None and start.series:
             metadata.setdefault("series", start.series)
+        if self._convert is not None:
+            metadata["conversion"] = self._convert.told
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
         self._file.begin(

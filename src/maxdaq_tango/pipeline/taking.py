@@ -21,6 +21,7 @@ from maxdaq_tango.model import (
     Receipt,
     RunRequest,
     SeriesEnd,
+    SeriesNote,
     SeriesStart,
     Verdict,
     WireEvent,
@@ -129,6 +130,8 @@ class Taking:
                 self.sink.on_start(event)
                 self._newest.begin(self.number, self.sink.orientation)
                 self._release(now, received_at)
+        elif isinstance(event, SeriesNote):
+            self._blackbox.note(event.kind, series=event.series)
         else:
             self._blackbox.note("end", series=event.series)
             if not (run.phase is Phase.WAITING and self._hold(event)):
@@ -151,7 +154,8 @@ class Taking:
         except WireError:
             self.run.out_of_series += 1
         else:
-            self._leave(event)
+            if not isinstance(event, SeriesNote):
+                self._leave(event)
 
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
