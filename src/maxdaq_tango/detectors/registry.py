@@ -18,6 +18,8 @@ class Family:
     """`module:class` that fulfils `detectors.contract.DetectorDriver`."""
     simulator_module: str
     """Prints one line of JSON with its addresses when it is ready."""
+    streamer_module: str = ""
+    """The same, for hardware that cannot stream by itself; "" = it can."""
 
 
 FAMILIES: dict[str, Family] = {

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
+from maxdaq_tango.deployment.simulators import SIMULATOR_ANSWERS, Simulator, StinsSimulator
+from maxdaq_tango.deployment.streamers import STREAMER_ANSWERS, Streamer
 from maxdaq_tango.deployment.topology import (
-    SIMULATOR_ANSWERS,
-    EigerSimulator,
     EmbeddedDatabase,
-    StinsSimulator,
     Topology,
     built_in_topology,
     load_topology,
@@ -35,8 +35,26 @@ def test_every_server_of_the_built_in_topology_is_ours() -> None:
 
 
 def test_every_family_that_can_be_described_can_be_started() -> None:
-    families = {kind.__struct_config__.tag for kind in (EigerSimulator, StinsSimulator)}
+    families = {kind.__struct_config__.tag for kind in get_args(Simulator)}
     assert families == set(SIMULATOR_MODULES) == set(SIMULATOR_ANSWERS)
+
+
+def test_every_streamer_tells_where_it_listens() -> None:
+    assert {kind.__struct_config__.tag for kind in get_args(Streamer)} == set(STREAMER_ANSWERS)
+    assert all({"host", "port"} <= set(answers) for answers in STREAMER_ANSWERS.values())
+
+
+def test_a_streamer_may_name_what_a_simulator_answered() -> None:
+    text = "name: a\nsimulators: {s: {family: stins}}\nstreamers: {p: {family: pilatus, folder: '/a/${s.port}'}}\n"
+    assert parse_topology(text, "a.yaml").streamers["p"].folder == "/a/${s.port}"  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match=r"streamers\.p\.folder.*line 3.*t\.port"):
+        parse_topology(text.replace("${s", "${t"), "a.yaml")
+
+
+def test_a_streamer_is_not_called_as_a_simulator() -> None:
+    text = "name: a\nsimulators: {s: {family: stins}}\nstreamers: {s: {family: pilatus, folder: x}}\n"
+    with pytest.raises(ConfigurationError, match="a simulator is called 's', too"):
+        parse_topology(text, "a.yaml")
 
 
 def test_a_stins_sender_has_no_port_for_cbor() -> None:
