@@ -13,91 +13,29 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import msgspec
-import numpy as np
-
 from maxdaq_tango.detectors.pilatus import protocol
 from maxdaq_tango.detectors.pilatus.protocol import Code, Reply, RequestReader, command_named
 from maxdaq_tango.detectors.pilatus.simulator_exposure import SENTENCES, Exposure, ExposurePlan, Start
 from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
-from maxdaq_tango.detectors.pilatus.simulator_files import WRITABLE, ImageText, image_file
-from maxdaq_tango.detectors.pilatus.simulator_settings import CamserverSettings, Refusal, acknowledged, with_slash
+from maxdaq_tango.detectors.pilatus.simulator_files import WRITABLE, ImageText
+from maxdaq_tango.detectors.pilatus.simulator_settings import (
+    LINES_EV,
+    CamserverSettings,
+    Refusal,
+    acknowledged,
+    with_slash,
+)
+from maxdaq_tango.detectors.pilatus.simulator_work import Placing, SimulatorOptions, Work
 from maxdaq_tango.detectors.simulation.account import AccountBook
-from maxdaq_tango.detectors.simulation.delivery import Delivery, Item
+from maxdaq_tango.detectors.simulation.delivery import Item
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.pattern import DEAD, FramePattern, pixel_mask
-from maxdaq_tango.errors import ConfigurationError, WireError
+from maxdaq_tango.detectors.simulation.pattern import FramePattern
 
 NO_FAULTS = Faults()
 VERSION = "tvx-7.3.13-121212 (simulated)"
 KILL_TIME_S = 0.02
 """From the kill to the word that it is done."""
 _ASKS = frozenset({"Version", "CamSetup", "THread", "Df", "ExpEnd", "Telemetry", "ShowPID"})
-
-
-class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What detector it is."""
-
-    rows: int = 619
-    columns: int = 487
-    seed: int = 1
-    generation: int = 3
-    image_path: str = "/tmp/"
-    """Where images go until a client says otherwise."""
-    trim_time_s: float = 0.2
-    """SetThreshold and its kin; 5 to 96 s on real detectors."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.rows <= 16_384 or not 1 <= self.columns <= 16_384:
-            raise ConfigurationError(f"simulate {self.rows} x {self.columns} pixels", accepted="1 to 16384 each")
-        if self.generation not in protocol.READOUT_S:
-            raise ConfigurationError(f"simulate a Pilatus{self.generation}", accepted="2 or 3")
-        if not 0 <= self.trim_time_s <= 600:
-            raise ConfigurationError(f"simulate trimming of {self.trim_time_s} s", accepted="0 to 600 s")
-
-    @property
-    def detector(self) -> str:
-        """As it names itself."""
-        name = "PILATUS3" if self.generation == 3 else "PILATUS"
-        return f"{name} {self.columns}x{self.rows} (simulated), S/N {self.generation}0-0001"
-
-
-class Placing(msgspec.Struct, frozen=True):
-    """One file to put into the image folder, as a whole."""
-
-    delivery: Delivery
-    path: str
-    data: bytes
-
-
-class Work(msgspec.Struct, frozen=True):
-    """An image to make outside of any lock: it depends on nothing but what is in here."""
-
-    exposure: Exposure
-    number: int
-    deliveries: tuple[Delivery, ...]
-    pattern: FramePattern
-    taken: datetime
-
-    def placings(self) -> list[Placing]:
-        """Files in the order in which they appear. A kill while they are made takes none of them back."""
-        plan, made = self.exposure.plan, []
-        for delivery in self.deliveries:
-            if delivery.item is not Item.IMAGE:
-                continue
-            name = plan.name(delivery.wire_number)
-            folder = plan.folder
-            if delivery.wrong_series:
-                name = f"other_{name}"
-            pixels = self.pattern.frame(delivery.pixels_of)
-            if plan.gap_fill == 0:
-                pixels = np.where(self.pattern.mask != 0, 0, pixels)
-            if plan.flag_bad_pixels:
-                pixels = np.where(self.pattern.mask & DEAD != 0, -2, pixels)
-            extension = name[name.rindex(".") :]
-            data = image_file(pixels.astype(np.int32), extension, plan.text.lines(self.taken), delivery.damage)
-            made.append(Placing(delivery, folder + name, data))
-        return made
 
 
 class PilatusSimulator:
@@ -115,12 +53,7 @@ class PilatusSimulator:
         self.options, self.utc_now = options, utc_now
         self.faults = faults
         self.settings = CamserverSettings(options.generation, options.image_path, make_folder)
-        self.pattern = FramePattern(
-            options.seed,
-            (options.rows, options.columns),
-            "int32",
-            mask=pixel_mask(options.seed, (options.rows, options.columns)),
-        )
+        self.pattern = FramePattern(options.seed, (options.rows, options.columns), "int32")
         self.accounts = AccountBook()
         self.outbox: deque[tuple[int, bytes]] = deque()
         """(connection, bytes) to send."""
@@ -160,12 +93,11 @@ class PilatusSimulator:
 
     def received(self, connection: int, data: bytes, now: float) -> None:
         """Bytes of a client. WireError: so many without an end that the line should be cut."""
-        reader = self._readers[connection]
         if self.exposure is not None and connection == self.master and protocol.kills(data):
-            reader.feed(data)  # the exposure is all that this input achieves
+            self._readers[connection] = RequestReader()  # a kill is all that this input achieves
             self._kill(now)
             return
-        for line in reader.feed(data):
+        for line in self._readers[connection].feed(data):
             self._waiting.append((connection, line))
         self._work_off(now)
 
@@ -277,7 +209,7 @@ class PilatusSimulator:
             raise Refusal(f"*** {name} failed (asked for)")
         if name in _ASKS:
             return self._ask(name)
-        changes = bool(argument) or name in ("K", "camcmd", "ResetCam", "ResetModulePower", *_LINES)
+        changes = bool(argument) or name in ("K", "camcmd", "ResetCam", "ResetModulePower", *LINES_EV)
         if changes and connection != self.master:
             raise Refusal("*** access denied", Code.NO_ACCESS)
         if name in ("K", "camcmd"):
@@ -289,8 +221,9 @@ class PilatusSimulator:
             return acknowledged("camera reset")
         if name in protocol.STARTS and argument:
             return self._start(Start(name), argument, connection, now)
-        if name in protocol.SLOW and (argument or name in _LINES):
-            return self._trim(name, argument, connection, now)
+        if name in protocol.SLOW and (argument or name in LINES_EV):
+            self._trim(name, argument, connection, now)
+            return None
         if name == "SetThreshold":
             return self.settings.threshold_told()
         if name == "SetEnergy":
@@ -419,6 +352,5 @@ class PilatusSimulator:
             self.outbox.append((connection, reply.encode()))
 
 
-_LINES = ("SetCu", "SetMo", "SetCr", "SetFe", "SetAg")
 _CHANNELS = ((0, 31.4, 22.1), (1, 27.9, 18.5), (2, 25.2, 3.1))
-__all__ = ["NO_FAULTS", "PilatusSimulator", "Placing", "SimulatorOptions", "Start", "WireError", "Work"]
+__all__ = ["NO_FAULTS", "PilatusSimulator", "Placing", "SimulatorOptions", "Start", "Work"]

@@ -84,11 +84,11 @@ def image_file(pixels: npt.NDArray[np.int32], extension: str, text: str, damage:
         data, start = _tiff(pixels, text, damage), TIFF_HEADER
     else:
         data, start = pixels.astype("<i4").tobytes() + (b"\0\0\0\0" if damage is Damage.SIZE else b""), 0
+    # Packed pixels are a byte or more each; behind them lies padding, whose loss would hurt nobody.
+    middle = start + (pixels.size if extension == ".cbf" else pixels.nbytes) // 2
     if damage is Damage.TRUNCATED:
-        return data[: start + (len(data) - start) // 4] if extension == ".cbf" else data[: (start + len(data)) // 2]
+        return data[:middle]
     if damage is Damage.BITS:
-        packed = pixels.size if extension == ".cbf" else pixels.nbytes  # at least a byte each, and then some padding
-        middle = start + packed // 2
         return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
     return data
 
