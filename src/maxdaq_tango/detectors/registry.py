@@ -29,6 +29,13 @@ FAMILIES: dict[str, Family] = {
         driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
         simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
     ),
+    "pilatus": Family(
+        device_class="PilatusDetector",
+        device_module="maxdaq_tango.detectors.pilatus.device",
+        driver="maxdaq_tango.detectors.pilatus.driver:PilatusDriver",
+        simulator_module="maxdaq_tango.detectors.pilatus.simulator_server",
+        streamer_module="maxdaq_tango.detectors.pilatus.streamer",
+    ),
 }
 
 

@@ -106,6 +106,8 @@ class PilatusDriver:
         self._trigger_free = threading.Lock()
         self._closing_series = threading.Lock()
         self._state_word, self._next_state_look_s = "", 0.0
+        self._owes_kill = False
+        """A series of ours was to be ended, and camserver could not be reached."""
 
     # --- getting to know it -------------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class PilatusDriver:
         """Find out who answers, take control, and look whether the streamer is there.
 
         An exposure that is under way goes on, and is reported as such; then nothing else is asked, and the settings are
-        read with the next `configure`.
+        read with the next `configure`. It is ended where `stop` or `abort` were asked for while camserver was away.
         """
         self._client.connect()
         try:
@@ -121,7 +123,10 @@ class PilatusDriver:
             identity, state = self._settings.identify()
             if "expos" in state or "acquir" in state:
                 self._client.assume_exposing()
-            else:
+            if self._owes_kill:
+                self._client.kill(self._settings.generation)
+                self._owes_kill, state = False, "idle"
+            if not self._client.is_exposing:
                 self._settings.take_over()
             if self._link is not None:
                 self._last_status = self._streamer(streamer_words.STATUS)
@@ -275,10 +280,14 @@ class PilatusDriver:
         self._end(streamer_words.ABORT)
 
     def _end(self, ending: str) -> None:
-        self._must_be_connected("end the series")
         self._ended.set()
+        owed = self._series is not None
         try:
+            self._must_be_connected("end the series")
             self._client.kill(self._settings.generation)
+        except DetectorError:
+            self._owes_kill = self._owes_kill or owed
+            raise
         finally:
             self._close_series(ending)
 

@@ -284,16 +284,16 @@ def test_a_second_client_is_told_who_is_in_control_and_gets_it_when_the_first_ha
     assert second.report().state is HardwareState.OFFLINE
     assert take(driver, settings(), driver.trigger) == [0, 1, 2]  # the first was not disturbed
     driver.close()
-
-    def connects() -> bool:
-        try:
-            second.connect()
-        except DetectorRefused:
-            return False
-        return True
-
-    wait_for("control", connects)
+    wait_for("control", lambda: _connects(second))
     second.close()
+
+
+def _connects(driver: PilatusDriver) -> bool:
+    try:
+        driver.connect()
+    except DetectorError:
+        return False
+    return True
 
 
 def test_an_exposure_of_an_earlier_life_is_seen_and_can_be_ended(server, streamer, driver):
@@ -335,17 +335,22 @@ def test_a_camserver_that_goes_in_mid_run_is_offline_and_the_trigger_comes_back(
         driver.trigger()
     assert driver.report().state is HardwareState.OFFLINE
     assert "hung up" in driver.report().message
-
-    def reconnects() -> bool:
-        try:
-            driver.connect()
-        except DetectorError:
-            return False
-        return True
-
-    wait_for("camserver", reconnects)
+    wait_for("camserver", lambda: _connects(driver))
     driver.abort()
     assert take(driver, settings(), driver.trigger) == [0, 1, 2]
+
+
+def test_what_could_not_be_ended_while_camserver_was_away_is_ended_when_it_is_back(server, driver):
+    driver.configure(settings(TriggerMode.EXTERNAL_MULTI, 1, 4))
+    driver.arm()
+    set_faults(server, offline_s=0.5)
+    wait_for("OFFLINE", lambda: driver.report().state is HardwareState.OFFLINE)
+    with pytest.raises(DetectorOffline):
+        driver.abort()
+    wait_for("camserver", lambda: _connects(driver))
+    assert driver.report().state is HardwareState.IDLE
+    with server.lock:
+        assert server.simulator.exposure is None
 
 
 @pytest.mark.parametrize("mode", [TriggerMode.INTERNAL, TriggerMode.EXTERNAL_MULTI])
