@@ -18,6 +18,7 @@ from maxdaq_tango.files import (
     resolve_destination,
     write_manifest,
 )
+from maxdaq_tango.kernels.time_over_threshold import load_table
 from maxdaq_tango.model import (
     Fate,
     FileNaming,
@@ -139,6 +140,8 @@ class FileSink:
     def reserve(self, path: str) -> None:
         """Check the path and make the `.part` file; FileError says what is in the way."""
         request = self._request
+        if request.pixel_steps.tot_table:
+            load_table(request.pixel_steps.tot_table)  # may be gigabytes, and the first frame should not wait for it
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
         how: dict[str, Any] = {
             "detector": request.detector,
@@ -327,7 +330,10 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        chain = Chain(format, choose_transforms(format, self._orientation, request.compression, verify=request.verify))
+        transforms = choose_transforms(
+            format, self._orientation, request.compression, request.verify, request.pixel_steps
+        )
+        chain = Chain(format, transforms)
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start
