@@ -214,6 +214,23 @@ def test_family_attributes_tell(clients, wait):
     assert detector.StreamerTrouble == ""
 
 
+def test_every_attribute_is_explained_readable_and_pushes_events(clients):
+    for item in clients.detector.attribute_list_query_ex():
+        if item.name in ("State", "Status"):
+            continue
+        assert item.label, item.name
+        assert len(item.description) > 10, item.name
+        if item.data_type in (tango.DevDouble, tango.DevLong64, tango.DevLong):
+            assert "%" in item.format, item.name
+        got = []
+        clients.detector.unsubscribe_event(
+            clients.detector.subscribe_event(item.name, tango.EventType.CHANGE_EVENT, got.append)
+        )
+        assert not got[0].err, item.name
+        value = clients.detector.read_attribute(item.name)
+        assert value.quality in (tango.AttrQuality.ATTR_VALID, tango.AttrQuality.ATTR_INVALID), item.name
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 

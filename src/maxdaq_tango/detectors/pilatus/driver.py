@@ -48,6 +48,8 @@ class _Series:
         self.base, self.extension = base, extension
         self.triggers = settings.trigger_count if settings.trigger_mode is TriggerMode.SOFTWARE else 1
         self.triggers_given = 0
+        self.started = False
+        """Camserver waits for external signals, or has."""
         self.began = False
         """A frame has been seen."""
 
@@ -106,6 +108,8 @@ class PilatusDriver:
         self._trigger_free = threading.Lock()
         self._closing_series = threading.Lock()
         self._state_word, self._next_state_look_s = "", 0.0
+        self._trouble: DetectorError | None = None
+        """What the last look at an idle detector met with."""
         self._owes_kill = False
         """A series of ours was to be ended, and camserver could not be reached."""
 
@@ -167,8 +171,9 @@ class PilatusDriver:
         return self._series is None and not self._client.is_exposing and not self._client.asking
 
     def recover(self) -> None:
-        """Out of camserver's error state."""
-        self._client.ask("ResetCam", timeout_s=protocol.SLOW_ANSWER_S)
+        """Out of camserver's error state; what is wrong with the streamer or its folder is looked at again."""
+        if _is_error(self._state_word):
+            self._client.ask("ResetCam", timeout_s=protocol.SLOW_ANSWER_S)
         self._next_state_look_s = 0.0
 
     # --- the series ---------------------------------------------------------------------------------------------------
@@ -226,6 +231,7 @@ class PilatusDriver:
         if not series.by_software:
             try:
                 self._client.start(series.next_line())
+                series.started = True
             except DetectorError:
                 self._close_series(streamer_words.ABORT)
                 raise
@@ -349,7 +355,7 @@ class PilatusDriver:
     def _look(self) -> DetectorReport:
         # Counted only within a series: a look from before an Arm must not count for the series after it.
         series, exposing, acquired = self._series, self._client.is_exposing, None
-        if series is not None and not series.by_software and not exposing:
+        if series is not None and series.started and not exposing:
             self._close_series(streamer_words.FINISH)  # 7 has come: nobody waits for it as `trigger` does
             series = None
         if series is not None and self._link is not None:
@@ -362,7 +368,7 @@ class PilatusDriver:
             message = f"{series.command}, waiting for a signal" if waits and series is not None else "exposing"
             return DetectorReport(state=state, message=message, frames_acquired=acquired)
         if series is not None:
-            ready = series.triggers_given < series.triggers
+            ready = series.by_software and series.triggers_given < series.triggers
             return DetectorReport(
                 state=HardwareState.ARMED, message="armed", ready_for_trigger=ready, frames_acquired=acquired
             )
@@ -375,13 +381,21 @@ class PilatusDriver:
         now_s = time.monotonic()
         if now_s >= self._next_state_look_s and not line:
             self._next_state_look_s = now_s + STATE_LOOK_S
-            self._look_at_streamer()
-            with contextlib.suppress(DetectorTimeout):  # somebody else was faster to ask
-                setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,), timeout_s=LOOK_TIMEOUT_S, patience_s=0.0)
-                self._state_word = state_in(setup.text)
-        bad = "err" in self._state_word
-        state = HardwareState.ERROR if bad else HardwareState.IDLE
+            self._trouble = None
+            try:
+                self._ask_for_state()
+            except DetectorError as error:
+                self._trouble = error
+        if self._trouble is not None:  # it stays true until the next question
+            raise self._trouble
+        state = HardwareState.ERROR if _is_error(self._state_word) else HardwareState.IDLE
         return DetectorReport(state=state, message=self._state_word or "idle")
+
+    def _ask_for_state(self) -> None:
+        self._look_at_streamer()
+        with contextlib.suppress(DetectorTimeout):  # somebody else was faster to ask
+            setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,), timeout_s=LOOK_TIMEOUT_S, patience_s=0.0)
+            self._state_word = state_in(setup.text)
 
     # --- small things -------------------------------------------------------------------------------------------------
 
@@ -393,3 +407,7 @@ class PilatusDriver:
 
     def _refused(self, asked: str, answer: str, accepted: str = "") -> DetectorRefused:
         return DetectorRefused(asked, of=self._client.address, answer=answer, accepted=accepted)
+
+
+def _is_error(word: str) -> bool:
+    return "err" in word

@@ -164,6 +164,20 @@ def test_one_edge_a_frame(driver, server):
     assert driver.report().frames_acquired is None  # it counts within a series
 
 
+def test_a_look_while_an_external_series_is_being_armed_does_not_end_it(driver, server, streamer):
+    set_faults(server, arm_delay_s=0.3)
+    driver.configure(settings(TriggerMode.EXTERNAL_MULTI, 1, 4))
+    thread = threading.Thread(target=driver.arm, name="arm")
+    thread.start()
+    states = set()
+    while thread.is_alive():
+        states.add(driver.report().state)
+    thread.join()
+    assert states <= {HardwareState.IDLE, HardwareState.ARMED}
+    assert driver.report().state is HardwareState.ARMED
+    assert streamer.status().is_open
+
+
 def test_an_external_series_that_waits_is_taken_back_by_configure(driver):
     driver.configure(settings(TriggerMode.EXTERNAL_MULTI, 1, 4))
     driver.arm()
@@ -411,13 +425,28 @@ def test_without_a_streamer_it_cannot_be_connected(server):
             driver.connect()
 
 
+def test_a_streamer_that_goes_is_offline_at_every_look(server):
+    with PilatusStreamer(server.folder) as streamer:
+        driver = driver_of(server, streamer)
+        driver.connect()
+    try:
+        wait_for("OFFLINE", lambda: driver.report().state is HardwareState.OFFLINE)
+        assert {driver.report().state for _ in range(5)} == {HardwareState.OFFLINE}
+        assert "streamer" in driver.report().message
+        with pytest.raises(DetectorOffline):
+            driver.configure(settings())
+    finally:
+        driver.close()
+
+
 def test_an_image_folder_that_is_missing_is_told_at_configure_and_in_the_report(server, tmp_path):
     with PilatusStreamer(str(tmp_path / "nowhere")) as streamer:
         driver = driver_of(server, streamer, image_path=server.folder)
         driver.connect()
         try:
-            report = driver.report()
-            assert (report.state, "No such file" in report.message) == (HardwareState.ERROR, True)
+            for _ in range(3):
+                report = driver.report()
+                assert (report.state, "No such file" in report.message) == (HardwareState.ERROR, True)
             with pytest.raises(DetectorRefused, match="watch the image folder"):
                 driver.configure(settings())
         finally:
