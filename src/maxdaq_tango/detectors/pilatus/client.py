@@ -27,11 +27,14 @@ from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused,
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
-KILL_S = 5.0
-"""From the stop sequence to the word that the exposure has ended; ADPilatus waits 2 s."""
+KILL_S = 3.0
+"""From the stop sequence to the word that the exposure has ended; ADPilatus waits 2 s, MAX IV's own device 3 s."""
 JOIN_S = 5.0
 STOP_SEQUENCES = {2: ("K",), 3: ("camcmd k", "K")}
 """By generation."""
+
+
+_WITHOUT_A_WORD = Reply(Code.EXPOSURE_FINISHED, False, "it has ended without a word")
 
 
 class Stage(Enum):
@@ -180,16 +183,26 @@ class CamserverClient:
                 self._killed, self._kill_word = True, None
                 self._stop_lines = list(STOP_SEQUENCES[generation])
                 self._poke()
-                self._changed.wait_for(lambda: not self.is_exposing, KILL_S)
+                ended = self._changed.wait_for(lambda: not self.is_exposing, KILL_S)
                 self._must_be_connected("stop the exposure")
-                if self.is_exposing and self._kill_word is None:
-                    raise DetectorTimeout(
-                        "stop the exposure", of=self.address, answer=f"it has not ended after {KILL_S:g} s"
-                    )
-                if self.is_exposing:
-                    self._stage, self._finished = Stage.IDLE, self._kill_word
+                if not ended:  # perhaps it had ended before, and the word of it was lost: it has to be asked
+                    self._stage, self._finished = Stage.IDLE, self._kill_word or _WITHOUT_A_WORD
             # Behind the answer to a question of its own there are no more answers to the stop sequence.
             self._exchange(_Request("Version", (Code.VERSION,), protocol.ANSWER_S, starts=False, skips=True))
+            if not ended:
+                self._must_have_ended()
+
+    def _must_have_ended(self) -> None:
+        """With the turn."""
+        setup = _Request("CamSetup", (Code.CAMERA_SETUP,), protocol.ANSWER_S, starts=False, skips=False)
+        state = protocol.state_in(self._exchange(setup).text)
+        if not protocol.is_exposing_word(state):
+            return
+        with self._changed:
+            self._stage = Stage.EXPOSING
+        raise DetectorTimeout(
+            "stop the exposure", of=self.address, answer=f"its state is still '{state}' after {KILL_S:g} s"
+        )
 
     def _ask(self, request: _Request, patience_s: float | None) -> Reply:
         try:

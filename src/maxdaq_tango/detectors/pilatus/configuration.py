@@ -71,7 +71,11 @@ class PilatusConfiguration:
         """Who answers, and camserver's word for its state. Asks nothing with a k in it: it may be exposing."""
         version = self._client.ask("Version", (Code.VERSION,)).text.rpartition(":")[2].strip()
         setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,)).text
-        name = " ".join(_after("Camera definition", setup).split()) or _after("Camera name", setup) or "Pilatus"
+        name = (
+            " ".join(protocol.text_after("Camera definition", setup).split())
+            or protocol.text_after("Camera name", setup)
+            or "Pilatus"
+        )
         model, _, serial = name.partition("S/N")
         model = model.rstrip(" ,")
         if self._known_generation is None:
@@ -85,7 +89,7 @@ class PilatusConfiguration:
             firmware=version,
             api_version="camserver",
         )
-        return identity, state_in(setup)
+        return identity, protocol.state_in(setup)
 
     def take_over(self) -> None:
         """The first settings: whoever is not in control is told so here. Then what the detector is set to."""
@@ -270,13 +274,3 @@ class PilatusConfiguration:
                 f"{name} {argument}", of=self._client.address, answer=text, accepted="the same value in the answer"
             )
         return found
-
-
-def state_in(setup: str) -> str:
-    """Camserver's word in the answer to CamSetup; "" when there is none."""
-    return _after("Camera state", setup).strip().lower()
-
-
-def _after(label: str, text: str) -> str:
-    found = re.search(rf"{label}:[ \t]*\n?[ \t]*([^\n]*)", text, re.IGNORECASE)
-    return found[1].strip() if found else ""

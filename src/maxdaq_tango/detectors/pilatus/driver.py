@@ -18,7 +18,7 @@ import time
 from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.pilatus import protocol, streamer_words
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
-from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration, state_in, vendor_command
+from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration, vendor_command
 from maxdaq_tango.detectors.pilatus.protocol import Code
 from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish, StreamerStatus
 from maxdaq_tango.detectors.streaming.link import StreamerLink
@@ -125,7 +125,7 @@ class PilatusDriver:
         try:
             self._series = None
             identity, state = self._settings.identify()
-            if "expos" in state or "acquir" in state:
+            if protocol.is_exposing_word(state):
                 self._client.assume_exposing()
             if self._owes_kill:
                 self._client.kill(self._settings.generation)
@@ -395,7 +395,7 @@ class PilatusDriver:
         self._look_at_streamer()
         with contextlib.suppress(DetectorTimeout):  # somebody else was faster to ask
             setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,), timeout_s=LOOK_TIMEOUT_S, patience_s=0.0)
-            self._state_word = state_in(setup.text)
+            self._state_word = protocol.state_in(setup.text)
 
     # --- small things -------------------------------------------------------------------------------------------------
 

@@ -256,6 +256,22 @@ def channels_in(text: str) -> list[tuple[float, float]]:
     return [(float(celsius), float(humidity)) for celsius, humidity in pairs]
 
 
+def text_after(label: str, text: str) -> str:
+    """What stands behind `label:` in an answer of several lines, or on the line below it; "" when there is nothing."""
+    found = re.search(rf"{label}:[ \t]*\n?[ \t]*([^\n]*)", text, re.IGNORECASE)
+    return found[1].strip() if found else ""
+
+
+def state_in(setup: str) -> str:
+    """Camserver's word for its state in the answer to CamSetup, in small letters; "" when there is none."""
+    return text_after("Camera state", setup).lower()
+
+
+def is_exposing_word(state: str) -> bool:
+    """Does this word say that it exposes?"""
+    return "expos" in state or "acquir" in state
+
+
 # --- names of files ---------------------------------------------------------------------------------------------------
 
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}\Z")

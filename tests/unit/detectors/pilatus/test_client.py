@@ -183,6 +183,32 @@ def test_the_stop_sequence_and_its_left_overs(server, client, generation, lines)
     assert client.wait_finished(0).text == "a_00003.cbf"
 
 
+def kill_without_end(server, client, state: bytes) -> Later:
+    begin(server, client)
+    killed = Later(lambda: client.kill(2))
+    assert server.hear() == "K"
+    server.say(b"13 ERR kill\x18")
+    assert server.hear() == "Version"
+    server.say(b"24 OK Code release:  tvx\x18")
+    assert server.hear() == "CamSetup"
+    server.say(b"2 OK Camera state: " + state + b"\x18")
+    return killed
+
+
+def test_an_exposure_whose_end_was_not_told_is_ended_all_the_same(server, client, monkeypatch):
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.client.KILL_S", 0.1)
+    kill_without_end(server, client, b"idle").get()
+    assert client.stage is Stage.IDLE
+    assert "without a word" in client.wait_finished(0).text
+
+
+def test_an_exposure_that_cannot_be_stopped_is_told(server, client, monkeypatch):
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.client.KILL_S", 0.1)
+    with pytest.raises(DetectorTimeout, match="still 'exposing'"):
+        kill_without_end(server, client, b"exposing").get()
+    assert client.stage is Stage.EXPOSING
+
+
 def test_a_kill_without_exposure_sends_nothing(server, client):
     client.kill(3)
     asked = Later(lambda: client.ask("NImages"))
