@@ -159,6 +159,30 @@ def test_bursts_at_external_triggers_are_refused_in_words(daq, clients, wait):
         daq.Arm()
 
 
+@pytest.mark.parametrize("live", ["Live", "Continuous"])
+def test_the_live_view_runs_without_a_file_until_stop(clients, wait, live):
+    detector = clients.detector
+    prepare(detector, clients)
+    before = sorted(clients.site.data.iterdir())
+    getattr(detector, live)()
+    if live == "Continuous":
+        wait(lambda: detector.AcquisitionState == "ARMED", 5, "armed")
+        clients.camserver.post("edge?count=3&period_s=0.05")
+    wait(lambda: detector.nFramesReceived >= 1, 8, "a frame")
+    detector.Stop()
+    arrived(detector, wait)
+    assert sorted(clients.site.data.iterdir()) == before
+
+
+def test_the_live_view_of_a_controller(clients, wait):
+    controller = clients.controller
+    prepare(controller, clients)
+    controller.Live()
+    wait(lambda: controller.nFramesReceived >= 1, 8, "a frame")
+    controller.Stop()
+    arrived(controller, wait)
+
+
 def test_frames_are_turned_on_the_way_to_the_file(clients, wait):
     path = prepare(clients.controller, clients, frames=3)
     clients.detector.Rotation = -1

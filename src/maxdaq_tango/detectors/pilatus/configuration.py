@@ -204,13 +204,17 @@ class PilatusConfiguration:
             settings.exposure_time_s + max(settings.latency_time_s, self.readout_s), protocol.SHORTEST_PERIOD_S
         )
         self._client.ask("SetAckInt 0")  # another client may have changed it since the last series
-        self.images = int(self._set("NImages", f"{images}", images, ""))
+        self.set_images(min(images, protocol.MOST_IMAGES))
         self._client.ask("NExpFrame 1")
         self.exposure_s = self._set("ExpTime", f"{settings.exposure_time_s:.9g}", settings.exposure_time_s, "sec")
         self.period_s = self._set("ExpPeriod", f"{period_s:.9g}", period_s, "sec")
         self._ask_gap_fill()
         if folder:
             self._client.ask(f"ImgPath {folder}", (Code.IMAGE_PATH,))
+
+    def set_images(self, count: int) -> None:
+        """How many the next start command makes."""
+        self.images = int(self._set("NImages", f"{count}", count, ""))
 
     @property
     def readout_s(self) -> float:
@@ -261,7 +265,8 @@ class PilatusConfiguration:
                 of=self._client.address,
                 accepted=f"{protocol.SHORTEST_EXPOSURE_S:g} to {longest:g} s",
             )
-        if images > protocol.MOST_IMAGES:
+        by_signals = settings.trigger_mode in (TriggerMode.EXTERNAL_MULTI, TriggerMode.EXTERNAL_MULTI_GATE)
+        if by_signals and images > protocol.MOST_IMAGES:
             raise DetectorRefused(
                 f"make {images} images in one go", of=self._client.address, accepted=f"1 to {protocol.MOST_IMAGES}"
             )

@@ -13,7 +13,7 @@ from maxdaq_tango.detectors.base_device import DetectorDevice
 from maxdaq_tango.detectors.pilatus.attributes import PilatusAttributes
 from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration
 from maxdaq_tango.detectors.pilatus.driver import PilatusDriver
-from maxdaq_tango.detectors.pilatus.protocol import DEFAULT_PORT
+from maxdaq_tango.detectors.pilatus.protocol import DEFAULT_PORT, MOST_IMAGES
 from maxdaq_tango.detectors.pilatus.streamer_words import StreamerStatus
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, StateError
 from maxdaq_tango.tango_support.server import run_server
@@ -60,6 +60,7 @@ class PilatusDetector(PilatusAttributes, DetectorDevice):
         self.family_values: dict[str, Any] = {}
         self._next_temperature_look_s = 0.0
         super().init_device()
+        self.set_points.live_frames = MOST_IMAGES
 
     def make_driver(self) -> PilatusDriver:
         """From the properties."""

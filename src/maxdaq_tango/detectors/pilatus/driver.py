@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 
 from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.pilatus import protocol, streamer_words
@@ -58,9 +59,15 @@ class _Series:
         """It waits for `trigger`."""
         return self.settings.trigger_mode in SOFTWARE_STARTED
 
-    def next_line(self) -> str:
-        """The start command of the next burst."""
-        return f"{self.command} {self.base}_{self.triggers_given * self.images:0{WIDTH}d}{self.extension}"
+    def line(self, first: int) -> str:
+        """The start command of the images from number `first` on."""
+        return f"{self.command} {self.base}_{first:0{WIDTH}d}{self.extension}"
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """First number and count of each command that the next trigger needs: one makes `MOST_IMAGES` at most."""
+        begin = self.triggers_given * self.images
+        for first in range(begin, begin + self.images, protocol.MOST_IMAGES):
+            yield first, min(protocol.MOST_IMAGES, begin + self.images - first)
 
 
 class PilatusDriver:
@@ -230,7 +237,7 @@ class PilatusDriver:
         self._series = series
         if not series.by_software:
             try:
-                self._client.start(series.next_line())
+                self._client.start(series.line(0))
                 series.started = True
             except DetectorError:
                 self._close_series(streamer_words.ABORT)
@@ -253,13 +260,12 @@ class PilatusDriver:
         try:
             if self._ended.is_set() or series.triggers_given >= series.triggers:
                 raise self._refused("trigger", "all triggers of the series have been given", "arm first")
-            line = series.next_line()
+            parts = list(series.parts())
             series.triggers_given += 1
-            self._client.start(line)
-            if self._ended.is_set():
-                self._client.kill(self._settings.generation)  # the stop came before the start
-                return
-            self._wait_for_end(line, series.images * self._settings.period_s + TRIGGER_MARGIN_S)
+            for first, count in parts:
+                self._expose(series.line(first), count)
+                if self._ended.is_set():
+                    return
         except DetectorError:
             if not self._ended.is_set():
                 raise
@@ -267,6 +273,16 @@ class PilatusDriver:
             self._trigger_free.release()
         if series.triggers_given >= series.triggers and not self._ended.is_set():
             self._close_series(streamer_words.FINISH)
+
+    def _expose(self, line: str, count: int) -> None:
+        """One command, to its end."""
+        if count != self._settings.images:
+            self._settings.set_images(count)
+        self._client.start(line)
+        if self._ended.is_set():
+            self._client.kill(self._settings.generation)  # the stop came before the start
+        else:
+            self._wait_for_end(line, count * self._settings.period_s + TRIGGER_MARGIN_S)
 
     def _wait_for_end(self, line: str, timeout_s: float) -> None:
         how = self._client.wait_finished(timeout_s)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from maxdaq_tango.detectors.contract import HardwareState
+from maxdaq_tango.detectors.pilatus import protocol
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
 from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration, vendor_command
 from maxdaq_tango.detectors.pilatus.driver import PilatusDriver
@@ -140,6 +141,16 @@ def test_one_frame_a_software_trigger(driver):
     assert take(driver, settings(TriggerMode.SOFTWARE, 1, 3), lambda: [driver.trigger() for _ in range(3)]) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("mode", [TriggerMode.INTERNAL, TriggerMode.SOFTWARE])
+def test_more_images_than_one_command_makes_are_made_by_several(driver, server, monkeypatch, mode):
+    monkeypatch.setattr(protocol, "MOST_IMAGES", 4)
+    triggers = 2 if mode is TriggerMode.SOFTWARE else 1
+    wanted = settings(mode, 10, triggers)
+    assert take(driver, wanted, lambda: [driver.trigger() for _ in range(triggers)]) == list(range(10 * triggers))
+    with server.lock:
+        assert server.simulator.series == 3 * triggers
+
+
 def test_one_edge_starts_all(driver, server):
     assert take(driver, settings(TriggerMode.EXTERNAL_MULTI, 4, 1), lambda: fire(server)) == [0, 1, 2, 3]
     wait_for("IDLE", lambda: driver.report().state is HardwareState.IDLE)
@@ -202,7 +213,7 @@ def test_tiff_files_are_taken_as_well(server, streamer):
     [
         ({"exposure_time_s": 1e-7}, "expose for 1e-07 s"),
         ({"exposure_time_s": 6e6}, "expose for 6e.06 s"),
-        ({"frames_per_trigger": 65_536}, "65536 images"),
+        ({"frames_per_trigger": 65_536, "trigger_mode": TriggerMode.EXTERNAL_MULTI}, "65536 images"),
     ],
 )
 def test_what_the_manual_forbids_is_refused_before_it_is_asked(driver, change, refused):
