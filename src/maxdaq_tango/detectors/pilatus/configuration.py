@@ -11,6 +11,7 @@ from typing import Any
 from maxdaq_tango.detectors.contract import DetectorIdentity, Range
 from maxdaq_tango.detectors.pilatus import protocol
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
+from maxdaq_tango.detectors.pilatus.exposure_series import vendor_command
 from maxdaq_tango.detectors.pilatus.protocol import Code
 from maxdaq_tango.errors import DetectorRefused, WireError
 from maxdaq_tango.model import AcquisitionSettings, TriggerMode
@@ -29,22 +30,6 @@ SHAPES = {
 }
 """(rows, columns) by the word in the detector's name."""
 GAINS = ("lowG", "midG", "highG")
-
-
-def vendor_command(settings: AcquisitionSettings) -> tuple[str, int]:
-    """The start command for what was asked, and the images that one makes.
-
-    A software trigger is one `Exposure`; `ExtTrigger` makes all images after one edge, `ExtMTrigger` one an edge.
-    """
-    match settings.trigger_mode:
-        case TriggerMode.INTERNAL:
-            return "Exposure", settings.frame_count
-        case TriggerMode.SOFTWARE:
-            return "Exposure", settings.frames_per_trigger
-        case TriggerMode.EXTERNAL_MULTI:
-            return ("ExtTrigger" if settings.trigger_count == 1 else "ExtMTrigger"), settings.frame_count
-        case TriggerMode.EXTERNAL_MULTI_GATE:
-            return "ExtEnable", settings.frame_count
 
 
 class PilatusConfiguration:

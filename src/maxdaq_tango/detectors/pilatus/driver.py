@@ -14,12 +14,12 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 
 from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.pilatus import protocol, streamer_words
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
-from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration, vendor_command
+from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration
+from maxdaq_tango.detectors.pilatus.exposure_series import ExposureSeries
 from maxdaq_tango.detectors.pilatus.protocol import Code
 from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish, StreamerStatus
 from maxdaq_tango.detectors.streaming.link import StreamerLink
@@ -28,46 +28,13 @@ from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFor
 
 STREAM_PORT = 9999
 FORMATS = ("cbf", "tif")
-WIDTH = 5
-"""Digits of the number in a file name; more where they are needed."""
 TRIGGER_MARGIN_S = 10.0
 STATE_LOOK_S = 1.0
 """Between two questions for camserver's state, while it is idle."""
 LOOK_TIMEOUT_S = 2.0
 QUIET_S, POLL_S = 3.0, 0.02
 """How long an earlier series may take to end in the streamer, and between two looks at that."""
-SOFTWARE_STARTED = (TriggerMode.INTERNAL, TriggerMode.SOFTWARE)
 _FREE = "an idle detector: stop or abort first"
-
-
-class _Series:
-    """An armed series of ours."""
-
-    def __init__(self, settings: AcquisitionSettings, base: str, extension: str) -> None:
-        self.settings = settings
-        self.command, self.images = vendor_command(settings)
-        self.base, self.extension = base, extension
-        self.triggers = settings.trigger_count if settings.trigger_mode is TriggerMode.SOFTWARE else 1
-        self.triggers_given = 0
-        self.started = False
-        """Camserver waits for external signals, or has."""
-        self.began = False
-        """A frame has been seen."""
-
-    @property
-    def by_software(self) -> bool:
-        """It waits for `trigger`."""
-        return self.settings.trigger_mode in SOFTWARE_STARTED
-
-    def line(self, first: int) -> str:
-        """The start command of the images from number `first` on."""
-        return f"{self.command} {self.base}_{first:0{WIDTH}d}{self.extension}"
-
-    def parts(self) -> Iterator[tuple[int, int]]:
-        """First number and count of each command that the next trigger needs: one makes `MOST_IMAGES` at most."""
-        begin = self.triggers_given * self.images
-        for first in range(begin, begin + self.images, protocol.MOST_IMAGES):
-            yield first, min(protocol.MOST_IMAGES, begin + self.images - first)
 
 
 class PilatusDriver:
@@ -109,7 +76,7 @@ class PilatusDriver:
         self._image_path, self._extension = image_path, f".{file_format}"
         self._names = itertools.count(1)
         self._wanted: AcquisitionSettings | None = None
-        self._series: _Series | None = None
+        self._series: ExposureSeries | None = None
         self._last_status: StreamerStatus | None = None
         self._ended = threading.Event()  # somebody ended the armed series; the next arm clears it
         self._trigger_free = threading.Lock()
@@ -223,7 +190,7 @@ class PilatusDriver:
             raise self._refused("arm", "it has not been configured", "configure first")
         # Never a name that an earlier life of this program gave, whose files may still lie there.
         base = time.strftime("maxdaq%Y%m%d-%H%M%S", time.gmtime()) + f"-{next(self._names)}"
-        series = _Series(self._wanted, base, self._extension)
+        series = ExposureSeries(self._wanted, base, self._extension)
         self._ended.clear()
         self._last_status = None
         if self._link is not None:

@@ -17,8 +17,9 @@ import pytest
 from maxdaq_tango.detectors.contract import HardwareState
 from maxdaq_tango.detectors.pilatus import protocol
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
-from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration, vendor_command
+from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration
 from maxdaq_tango.detectors.pilatus.driver import PilatusDriver
+from maxdaq_tango.detectors.pilatus.exposure_series import vendor_command
 from maxdaq_tango.detectors.pilatus.protocol import Code, Reply
 from maxdaq_tango.detectors.pilatus.simulator import SimulatorOptions
 from maxdaq_tango.detectors.pilatus.simulator_server import PilatusSimulatorServer

@@ -57,7 +57,9 @@ def take(camserver: PilatusSimulatorServer, harness: Harness, faults: Faults, fi
         driver = PilatusDriver(camserver.host, camserver.port, streamer_port=streamer.port, file_format=file_format)
         driver.connect()
         try:
-            description = driver.configure(AcquisitionSettings(exposure_time_s=0.002, frames_per_trigger=FRAMES))
+            # A file whose name is taken by a later one must have been read by then.
+            exposure_s = 0.002 if faults.restart_at is None else 0.1
+            description = driver.configure(AcquisitionSettings(exposure_time_s=exposure_s, frames_per_trigger=FRAMES))
             harness.prepare(sources=description.sources, expected_frames=description.frame_count)
             driver.arm()
             thread = threading.Thread(target=_quietly, args=(driver.trigger,), name="trigger")
