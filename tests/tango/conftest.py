@@ -122,6 +122,13 @@ class Site:
         self.simulators[member] = simulator
         return simulator
 
+    def run(self, name: str, module: str, *options: str) -> tuple[Process, dict[str, object]]:
+        """A simulator or a streamer of any family, and what it told of itself; it ends with the site."""
+        program = Process(name, [sys.executable, "-m", module, "--host", "127.0.0.1", *options], self.folder, {})
+        self._ending.callback(program.end)
+        assert program.first_line.wait(START_S), program.log.read_text()
+        return program, json.loads(program.lines[0])
+
     def serve(self, module: str, device_class: str, devices: dict[str, dict[str, object]]) -> Process:
         """Register the devices with their properties and start their server."""
         instance = f"{self.name}-{len(self.servers)}"

@@ -23,10 +23,13 @@ from maxdaq_tango.kernels.jungfrau import convert, convert_with_numpy
 from maxdaq_tango.kernels.mono12p import pack_mono12p, unpack_mono12p, unpack_with_numpy
 from maxdaq_tango.kernels.packing import pack_into, packed_room
 from maxdaq_tango.kernels.preview import reduced
+from maxdaq_tango.kernels.time_over_threshold import convert, convert_with_numpy
 from maxdaq_tango.model import Encoding, FrameFormat, PreviewMethod
 
 SHAPE = (1065, 1030)
 THREADS = 2
+TOT_COUNTS = 16
+"""Of the table, which has a row of so many energies for each pixel: as much as a cache line holds."""
 Work = Callable[[], object]
 
 
@@ -67,6 +70,14 @@ def cases() -> Iterator[Case]:
         frame.nbytes,
         lambda: _call(unpack_byte_offset, packed, np.empty(frame.size, np.int32)),
         _call(unpack_in_python, packed[:], pixels),
+    )
+    clipped = np.minimum(frame.reshape(-1), TOT_COUNTS - 1)
+    table = np.random.default_rng(1).random((frame.size, TOT_COUNTS), np.float32)
+    yield Case(
+        "time over threshold, convert",
+        4 * frame.size,
+        lambda: _call(convert, clipped, table, np.empty(frame.size, np.float32)),
+        _call(convert_with_numpy, clipped, table, np.empty(frame.size, np.float32)),
     )
     counts = FramePattern(1, SHAPE, "uint16").frame(0)
     twelve = np.frombuffer(pack_mono12p(counts), np.uint8)

@@ -11,6 +11,8 @@ from maxdaq_tango.deployment.typed_yaml import Described
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.jungfrau.simulator_stream import JungfrauOptions, parse_faults
+from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
+from maxdaq_tango.detectors.pilatus.simulator_work import SimulatorOptions as PilatusOptions
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.errors import ConfigurationError
@@ -84,12 +86,34 @@ class JungfrauSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="fa
         JungfrauOptions(interfaces=self.interfaces, rows=self.rows)
 
 
-Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator
+class PilatusSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="pilatus"):
+    """A simulated camserver: commands on TCP, images in a folder, signals and faults over HTTP."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    camserver_port: Port = 0
+    folder: str = ""
+    """Where images appear; empty = a temporary folder of its own."""
+    rows: Pixels = 619
+    columns: Pixels = 487
+    seed: Seed = 1
+    generation: int = 3
+    trim_time: float = 0.2
+    """How long SetThreshold and its kin take, s."""
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        refuse_meaningless(Faults.parse(self.fault))
+        PilatusOptions(rows=self.rows, columns=self.columns, generation=self.generation, trim_time_s=self.trim_time)
+
+
+Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator | PilatusSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
     "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
     "jungfrau": {"host": "host", "port": "http", "stream_port": "stream"},
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
+    "pilatus": {"host": "host", "port": "http", "camserver_port": "camserver", "folder": "folder"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

@@ -38,6 +38,13 @@ FAMILIES: dict[str, Family] = {
         simulator_module="maxdaq_tango.detectors.jungfrau.simulator_server",
         simulated_pixels="maxdaq_tango.detectors.jungfrau.simulator_pixels:pixels_of",
     ),
+    "pilatus": Family(
+        device_class="PilatusDetector",
+        device_module="maxdaq_tango.detectors.pilatus.device",
+        driver="maxdaq_tango.detectors.pilatus.driver:PilatusDriver",
+        simulator_module="maxdaq_tango.detectors.pilatus.simulator_server",
+        streamer_module="maxdaq_tango.detectors.pilatus.streamer",
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from maxdaq_tango.model.run import (
     FileNaming,
     Orientation,
     Pinned,
+    PixelSteps,
     RunRequest,
     Verification,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "ModuleStart",
     "Orientation",
     "Pinned",
+    "PixelSteps",
     "Preview",
     "PreviewMethod",
     "PreviewSettings",

@@ -18,6 +18,7 @@ from maxdaq_tango.files import (
     resolve_destination,
     write_manifest,
 )
+from maxdaq_tango.kernels.time_over_threshold import load_table
 from maxdaq_tango.model import (
     Fate,
     FileNaming,
@@ -144,6 +145,8 @@ class FileSink:
         """Check the path and make the `.part` file; FileError says what is in the way."""
         request = self._request
         self._convert = converter(request.conversion)
+        if request.pixel_steps.tot_table:
+            load_table(request.pixel_steps.tot_table)  # may be gigabytes, and the first frame should not wait for it
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
         how: dict[str, Any] = {
             "detector": request.detector,
@@ -332,8 +335,10 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        steps = choose_transforms(format, self._orientation, request.compression, request.verify, self._convert)
-        chain = Chain(format, steps)
+        transforms = choose_transforms(
+            format, self._orientation, request.compression, request.verify, self._convert, request.pixel_steps
+        )
+        chain = Chain(format, transforms)
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tango.server import device_property
 
 from maxdaq_tango.model import Compression as Packing
-from maxdaq_tango.model import FileBackend, FileNaming, Pinned, Verification
+from maxdaq_tango.model import FileBackend, FileNaming, Pinned, PixelSteps, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 
 
@@ -131,6 +131,18 @@ class ReceiverProperties:
         default_value=0.0,
         doc="Between two checkpoints of a file, s; 0 = a twentieth of the time at most, and never over 1 s apart.",
     )
+    TotTable = device_property(
+        dtype=str,
+        default_value="",
+        doc="Path of an npz file with `tot_to_energy_tensor` (rows, columns, counts): pixels become energies (float32) "
+        "before they are turned, negative ones -1, those beyond the table -2. Empty: they are stored as counts.",
+    )
+    MaskRectangle = device_property(
+        dtype=(int,),
+        default_value=[],
+        doc="First row, row behind the last, first column, column behind the last of a rectangle whose pixels become "
+        "-1 (of unsigned types the highest value) after frames have been turned. Empty: none.",
+    )
     CurveServerKey = device_property(
         dtype=str,
         default_value="",
@@ -177,5 +189,8 @@ class ReceiverProperties:
                 curve_key_file=self.CurveKeyFile,
                 recover_at_start=bool(self.RecoverAtStart),
                 spill_directory=self.SpillDirectory,
+                pixel_steps=PixelSteps(
+                    tot_table=self.TotTable.strip(), mask=tuple(int(place) for place in self.MaskRectangle)
+                ),
             )
         )

@@ -89,18 +89,26 @@ class StinsSeries:
         self.frames_lost = 0
         """Of this series, given up because nobody took them."""
         self.is_open = False
-        self._msg_number = 0
+        self._msg_number = self._header_number = 0
         self._lock = threading.Lock()
 
     def begin(self, filename: str, metadata: Mapping[str, Any], enough: Callable[[], bool]) -> bool:
         """The header."""
         self.frames_sent = self.frames_lost = 0
         self.is_open = True
+        self._header_number = self._msg_number
         return self._push(stins.encode_header(self._next(), filename or None, metadata), enough) is not False
 
-    def frame(self, frame: Frame, enough: Callable[[], bool], *, track: bool = False) -> zmq.MessageTracker | bool:
-        """One image; see `StreamOutlet.push`."""
-        sent = self._push(stins.encode_image(self._next(), frame), enough, track=track)
+    def frame(
+        self, frame: Frame, enough: Callable[[], bool], *, track: bool = False, in_step: bool = False
+    ) -> zmq.MessageTracker | bool:
+        """One image; see `StreamOutlet.push`.
+
+        `in_step`: for a source whose frames may come out of order, twice or not at all, as files do. The message number
+        then follows from the frame number, so that what did not come is a gap in both.
+        """
+        number = self._number_of(frame.frame_number) if in_step else self._next()
+        sent = self._push(stins.encode_image(number, frame), enough, track=track)
         if sent is False:
             self.frames_lost += 1
         else:
@@ -117,6 +125,12 @@ class StinsSeries:
     def _next(self) -> int:
         with self._lock:
             number, self._msg_number = self._msg_number, self._msg_number + 1
+        return number
+
+    def _number_of(self, frame_number: int) -> int:
+        with self._lock:
+            number = self._header_number + 1 + frame_number
+            self._msg_number = max(self._msg_number, number + 1)
         return number
 
     def _push(

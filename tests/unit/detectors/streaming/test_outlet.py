@@ -103,6 +103,17 @@ def test_a_message_that_was_given_up_leaves_a_gap_in_the_numbers(outlet: StreamO
     assert (start.msg_number, image.msg_number, image.frame_number) == (0, 2, 1)
 
 
+def test_numbers_in_step_with_frames_tell_what_never_came(outlet: StreamOutlet, listener: Listener) -> None:
+    series, pixels = StinsSeries(outlet), np.zeros((4, 4), np.uint16)
+    for expected in ([0, 3, 1, 3, 4], [5, 6, 7]):
+        series.begin("", {}, never)
+        first = expected[0]
+        for number in expected[1:-1]:
+            assert series.frame(frame(number - first - 1, pixels), never, in_step=True)
+        series.end(never)
+        assert [listener.event().msg_number for _ in expected] == expected
+
+
 def test_memory_that_is_not_copied_is_free_when_its_tracker_says_so(outlet: StreamOutlet, listener: Listener) -> None:
     series, pixels = StinsSeries(outlet), np.arange(NOT_COPIED_FROM, dtype=np.uint16).reshape(256, -1)
     series.begin("", {}, never)
