@@ -59,6 +59,14 @@ def parse_place(text: str) -> ModulePlace:
     return ModulePlace(*numbers)
 
 
+def parse_shape(text: str) -> tuple[int, int]:
+    """`ROWS,COLUMNS` as people type it."""
+    rows, comma, columns = text.partition(",")
+    if not comma or not rows.strip().isdigit() or not columns.strip().isdigit():
+        raise ConfigurationError(f"make a picture of {text!r}", accepted="ROWS,COLUMNS in whole pixels")
+    return int(rows), int(columns)
+
+
 def nearest_turn(degrees: float) -> int:
     """A measured angle as quarter turns: a module is stored on the grid of its own pixels."""
     if not math.isfinite(degrees):
