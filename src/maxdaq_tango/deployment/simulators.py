@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Pixels, Port, Seed, Text
+from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Modules, Pixels, Port, Seed, Text
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
+from maxdaq_tango.detectors.xspectrum_lambda.simulator import check_faults
 from maxdaq_tango.errors import ConfigurationError
 
 
@@ -57,11 +58,28 @@ class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
         StinsOptions(rows=self.rows, columns=self.columns, dtype=self.dtype, compression=self.compression)
 
 
-Simulator = EigerSimulator | StinsSimulator
+class LambdaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="lambda"):
+    """A simulated Lambda, for a streamer that loads the simulated library."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    modules: Modules = 4
+    rows: Pixels = 516
+    """Of one module, as are columns."""
+    columns: Pixels = 1556
+    seed: Seed = 1
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        check_faults(Faults.parse(self.fault))
+
+
+Simulator = EigerSimulator | StinsSimulator | LambdaSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
     "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
+    "lambda": {"host": "host", "port": "http"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

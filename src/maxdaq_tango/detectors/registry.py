@@ -29,6 +29,13 @@ FAMILIES: dict[str, Family] = {
         driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
         simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
     ),
+    "lambda": Family(
+        device_class="LambdaDetector",
+        device_module="maxdaq_tango.detectors.xspectrum_lambda.device",
+        driver="maxdaq_tango.detectors.xspectrum_lambda.driver:LambdaDriver",
+        simulator_module="maxdaq_tango.detectors.xspectrum_lambda.simulator_server",
+        streamer_module="maxdaq_tango.detectors.xspectrum_lambda.streamer",
+    ),
 }
 
 

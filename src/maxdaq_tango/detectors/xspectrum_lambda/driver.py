@@ -218,11 +218,13 @@ class LambdaDriver:
             status = self._client.status()
         except DetectorError as error:
             return DetectorReport(state=HardwareState.OFFLINE, message=str(error))
+        under_way = status.state in (State.ARMED, State.ACQUIRING)
         return DetectorReport(
             state=HARDWARE_STATES[status.state],
             message=status.message or status.state,
             ready_for_trigger=status.ready_for_trigger,
-            frames_acquired=status.frames_acquired,
+            # The streamer keeps the count of the last series, which would be taken for that of the next.
+            frames_acquired=status.frames_acquired if under_way else None,
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------

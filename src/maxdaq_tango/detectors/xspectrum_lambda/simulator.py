@@ -37,6 +37,7 @@ MEANINGLESS: dict[str, str] = {
     **dict.fromkeys(("bomb_at", "bomb_depth"), "the library hands out no JSON"),
 }
 """Fields of `Faults` that cannot happen before the streamer, and why."""
+NO_FAULTS = Faults()
 READOUT_24_S = 0.001
 """Between two exposures at 24 bit, where nothing is counted while pixels are read."""
 
@@ -77,7 +78,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
 class LambdaSimulator:
     """A detector and one receiver for each module. One thread at a time; `now` is seconds on any steady clock."""
 
-    def __init__(self, options: SimulatorOptions, faults: Faults = Faults()) -> None:  # noqa: B008 - frozen
+    def __init__(self, options: SimulatorOptions, faults: Faults = NO_FAULTS) -> None:
         self.options = options
         self.accounts = AccountBook()
         self.settings = SimulatedSettings(options.modules)
@@ -85,10 +86,10 @@ class LambdaSimulator:
         self.series = 0
         """Number of the newest acquisition."""
         self.connected = self.initialised = False
-        self._faults = Faults()
+        self._faults = NO_FAULTS
         self.faults = faults
         self._exposures: Exposures | None = None
-        self._active_faults, self._plan = Faults(), DeliveryPlan(Faults())
+        self._active_faults, self._plan = NO_FAULTS, DeliveryPlan(NO_FAULTS)
         self._seq = 0
         self._next_nr = options.first_number
         self._first_nr = self._next_nr
@@ -101,10 +102,7 @@ class LambdaSimulator:
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
-        default = Faults()
-        for name, reason in MEANINGLESS.items():
-            if getattr(faults, name) != getattr(default, name):
-                raise ConfigurationError(f"switch on the fault {name}", of="a simulated Lambda", answer=reason)
+        check_faults(faults)
         self._faults = faults
 
     # ---- library calls ----
@@ -287,6 +285,13 @@ class LambdaSimulator:
     def _must(fine: bool, code: StatusCode, message: str) -> None:
         if not fine:
             raise Refusal(code, message)
+
+
+def check_faults(faults: Faults) -> None:
+    """ConfigurationError for those that a simulated Lambda cannot have, with the reason."""
+    for name, reason in MEANINGLESS.items():
+        if getattr(faults, name) != getattr(NO_FAULTS, name):
+            raise ConfigurationError(f"switch on the fault {name}", of="a simulated Lambda", answer=reason)
 
 
 def expected_pixels(

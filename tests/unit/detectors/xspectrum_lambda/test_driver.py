@@ -126,6 +126,21 @@ def test_settings_that_the_detector_refuses_are_not_remembered(driver: LambdaDri
     assert driver.remembered.thresholds_ev == (7000.0,)
 
 
+def test_frames_are_counted_from_arm_to_the_end_and_not_beyond(driver: LambdaDriver) -> None:
+    series = AcquisitionSettings(
+        exposure_time_s=0.001, frames_per_trigger=3, trigger_count=2, trigger_mode=TriggerMode.SOFTWARE
+    )
+    for _ in range(2):
+        driver.configure(series)
+        assert driver.report().frames_acquired is None
+        driver.arm()
+        assert driver.report().frames_acquired == 0
+        driver.trigger()
+        assert driver.report().frames_acquired == 3
+        driver.trigger()
+        assert driver.report().frames_acquired is None
+
+
 def test_limits_follow_the_bit_depth(driver: LambdaDriver) -> None:
     shortest = {}
     for depth in BitDepth:
