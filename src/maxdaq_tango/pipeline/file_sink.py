@@ -32,7 +32,8 @@ from maxdaq_tango.model import (
 from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
-from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
+from maxdaq_tango.pipeline.stitching import steps_for
+from maxdaq_tango.pipeline.transforms import Chain, fill_value, verified
 from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
@@ -66,6 +67,7 @@ class FileSink:
         self.chain: Chain | None = None
         """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
+        self._stitching = ""
         self._copies = Copies()
         self._slowest_s = 0.0
         self._slowest_since = 0.0
@@ -113,6 +115,8 @@ class FileSink:
             return {}
         file, packing = self._file, "as it comes" if self.chain is None else self.chain.stored_as
         decided = {"backend": file.way, "packing": packing}
+        if self._stitching:
+            decided["stitch"] = self._stitching
         if self._format is not None and self._request.verify is Verification.FULL:
             decided["verify"] = verified(self._format)
         if isinstance(file, BlockedSeries):
@@ -327,7 +331,8 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        chain = Chain(format, choose_transforms(format, self._orientation, request.compression, verify=request.verify))
+        transforms, self._stitching = steps_for(request, self._start, format, self._orientation)
+        chain = Chain(format, transforms)
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start
