@@ -21,6 +21,7 @@ from maxdaq_tango.kernels.framing import compile_kernels
 from maxdaq_tango.kernels.mono12p import pack_mono12p, unpack_mono12p, unpack_with_numpy
 from maxdaq_tango.kernels.packing import pack_into, packed_room
 from maxdaq_tango.kernels.preview import reduced
+from maxdaq_tango.kernels.stitching import place_module, place_with_numpy
 from maxdaq_tango.model import Encoding, FrameFormat, PreviewMethod
 
 SHAPE = (1065, 1030)
@@ -91,6 +92,13 @@ def cases() -> Iterator[Case]:
             counts.nbytes,
             lambda format=format, blob=blob: _call(decode_pixels, format, (blob,)),  # type: ignore[misc]
         )
+    canvas = np.empty(SHAPE[::-1], np.uint16)
+    yield Case(
+        "module into a picture, turned",
+        counts.nbytes,
+        lambda: _call(place_module, counts, np.empty(SHAPE[::-1], np.uint16), 0, 0, 1),
+        _call(place_with_numpy, counts, canvas, 0, 0, 1),
+    )
     yield Case("preview, largest of 5 x 5", counts.nbytes, lambda: _call(reduced, counts, 5, PreviewMethod.MAX))
 
 

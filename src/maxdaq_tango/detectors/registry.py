@@ -36,6 +36,7 @@ FAMILIES: dict[str, Family] = {
         device_module="maxdaq_tango.detectors.xspectrum_lambda.device",
         driver="maxdaq_tango.detectors.xspectrum_lambda.driver:LambdaDriver",
         simulator_module="maxdaq_tango.detectors.xspectrum_lambda.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.xspectrum_lambda.simulator:simulated_pixels",
         streamer_module="maxdaq_tango.detectors.xspectrum_lambda.streamer",
     ),
 }

@@ -8,6 +8,7 @@ depth or length, a frame that is not released keeps its place in that memory.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -303,6 +304,14 @@ def expected_pixels(
     pixels = pattern.frame(exposure)
     pixels[pixels > (1 << depth) - 1] = (1 << depth) - 1
     return pixels
+
+
+def simulated_pixels(settings: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[int], npt.NDArray[Any]]:
+    """See `detectors.simulation.pattern.pixels_of`. Of series of one acquisition, and of the first threshold."""
+    modules, rows, columns = shape
+    options = SimulatorOptions(modules=modules, rows=rows, columns=columns, seed=settings.seed)
+    depth = {1: BitDepth.DEPTH_6, 2: BitDepth.DEPTH_12}.get(dtype.itemsize, BitDepth.DEPTH_24)
+    return lambda number: np.stack([expected_pixels(options, module, number, depth) for module in range(modules)])
 
 
 def pixels_of(options: SimulatorOptions, module: int, frame: Waiting) -> npt.NDArray[Any]:
