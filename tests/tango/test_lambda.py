@@ -266,6 +266,31 @@ def test_a_second_arm_is_refused_and_the_first_series_is_whole(daq, wait):
     assert daq.Verdict == "COMPLETE"
 
 
+def test_live_makes_frames_without_a_file_until_stop(clients, wait, wait_on):
+    detector = clients.detector
+    detector.ExposureTime = 0.01
+    detector.Live()
+    wait(lambda: detector.nFramesReceived >= 2, 10, "two frames")
+    assert detector.nFramesAcquired >= 2
+    detector.Stop()
+    wait_on(detector, clients.receiver, clients.daq)
+
+
+def test_continuous_makes_a_frame_at_every_edge_until_stop(clients, rig, wait, wait_on):
+    detector = clients.detector
+    detector.Continuous()
+    wait(lambda: detector.HardwareState == "ARMED", 10, "ARMED")
+
+    def some() -> bool:
+        rig.post("edge", {})
+        return detector.nFramesReceived >= 3
+
+    wait(some, 10, "frames")
+    assert "edge to edge" in detector.SeriesNotes
+    detector.Stop()
+    wait_on(detector, clients.receiver, clients.daq)
+
+
 @pytest.mark.processes_live_on
 def test_a_streamer_that_dies_in_mid_run_leaves_a_readable_file_and_the_next_one_is_taken_up(daq, clients, rig, wait):
     daq.ExposureTime, daq.nFramesPerTrigger = 0.01, 5000

@@ -37,7 +37,7 @@ def load_library(name: str) -> ModuleType:
     """The vendor's module, or a stand-in; ConfigurationError where there is none."""
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: it is there, and a library below it is not
         raise ConfigurationError(
             "drive a Lambda",
             answer=f"the library {name} cannot be imported here ({error})",

@@ -95,14 +95,6 @@ def plan_series(settings: SeriesSettings, detector: DetectorSettings, of: str = 
     per_trigger, triggers = settings.frames_per_trigger, settings.trigger_count
     if settings.trigger_mode is TriggerMode.INTERNAL:
         per_trigger, triggers = per_trigger * triggers, 1
-    at_once = per_trigger * triggers if external else per_trigger
-    if at_once > MOST_FRAMES:
-        raise DetectorRefused(
-            f"take {at_once} frames in one go",
-            of=of,
-            answer="the detector counts to 24 bits",
-            accepted=f"{MOST_FRAMES}",
-        )
     readout_s = READOUT_S.get(depth, 0.0)
     rests = settings.latency_time_s > readout_s
     if external and rests and per_trigger > 1:
@@ -118,7 +110,7 @@ def plan_series(settings: SeriesSettings, detector: DetectorSettings, of: str = 
     if external:
         trigger = XspTrigger.EXT_SEQUENCE if triggers == 1 else XspTrigger.EXT_FRAMES
         frames_per_trigger = 1 if triggers == 1 else settings.frames_per_trigger
-        bursts, shots, exposures = 1, 1, at_once
+        bursts, shots, exposures = 1, 1, per_trigger * triggers
         if trigger is XspTrigger.EXT_FRAMES and depth is not BitDepth.DEPTH_24:
             notes.append(
                 f"at {depth.value} bit an edge ends one frame and starts the next: exposures last from edge to edge, "
@@ -129,6 +121,13 @@ def plan_series(settings: SeriesSettings, detector: DetectorSettings, of: str = 
         notes.append("the streamer begins every exposure by itself, so their distance is not exact")
     else:
         bursts, shots, exposures = triggers, 1, per_trigger
+    if exposures > MOST_FRAMES:
+        raise DetectorRefused(
+            f"take {exposures} frames in one go",
+            of=of,
+            answer="the detector counts to 24 bits",
+            accepted=f"at most {MOST_FRAMES}",
+        )
     return SeriesPlan(
         trigger=trigger,
         bursts=bursts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,15 @@ def test_a_missing_library_is_one_clear_sentence() -> None:
     assert told.startswith("drive a Lambda: the library pyxsp_that_nobody_has cannot be imported here")
     assert "Accepted: X-Spectrum's pyxsp installed beside this streamer" in told
     assert "\n" not in told
+
+
+def test_a_library_that_is_broken_is_told_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyxsp_without_its_libxsp.py").write_text(
+        "raise OSError('libxsp.so.2: cannot open shared object file')"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"libxsp.so.2: cannot open"):
+        load_library("pyxsp_without_its_libxsp")
 
 
 def test_a_system_that_the_library_does_not_make_is_offline() -> None:

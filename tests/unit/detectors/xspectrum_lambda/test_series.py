@@ -106,6 +106,10 @@ def test_what_the_hardware_cannot_do_is_refused_with_what_it_can(
     assert accepted in refusal.value.accepted
 
 
+def test_exposures_that_are_acquisitions_of_their_own_may_be_more_as_well() -> None:
+    assert plan(latency_time_s=0.1, frames_per_trigger=NUMBER_MODULUS).frame_count == NUMBER_MODULUS
+
+
 def test_bursts_that_software_begins_may_be_more_than_24_bits_together() -> None:
     made = plan(trigger_mode=TriggerMode.SOFTWARE, frames_per_trigger=NUMBER_MODULUS - 1, trigger_count=2)
     assert made.frame_count == 2 * (NUMBER_MODULUS - 1)

@@ -19,7 +19,7 @@ from maxdaq_tango.detectors.xspectrum_lambda.geometry import ModulePlace
 from maxdaq_tango.detectors.xspectrum_lambda.protocol import Change, State
 from maxdaq_tango.detectors.xspectrum_lambda.simulator import SimulatorOptions, expected_pixels
 from maxdaq_tango.detectors.xspectrum_lambda.simulator_server import LambdaSimulatorServer
-from maxdaq_tango.detectors.xspectrum_lambda.streamer import LambdaStreamer
+from maxdaq_tango.detectors.xspectrum_lambda.streamer import LambdaStreamer, main
 from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth, CounterMode
 from maxdaq_tango.errors import DetectorOffline, DetectorRefused
 from maxdaq_tango.model import TriggerMode
@@ -444,3 +444,22 @@ def test_the_last_of_the_ports_counts_on(make_stand: Callable[..., Any]) -> None
     first = three_free_ports()
     stand = make_stand(streamer={"stream_ports": (first,)})
     assert stand.streamer.conductor.stream_ports == (first, first + 1, first + 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--place", "1"], "X,Y,ROTATION"),
+        (["--place", "0,0,45"], "0, 90, 180 or 270"),
+        (["--place=-5,0"], "from 0"),
+        (["--full-shape", "wide"], "ROWS,COLUMNS"),
+        (["--compression", "zip"], "invalid choice"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
