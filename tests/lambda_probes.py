@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from maxdaq_tango.curve import identify
 from maxdaq_tango.kernels.compression import decode_pixels
 from maxdaq_tango.model import ModuleEnd, ModuleEvent, ModuleFrame, ModuleStart
 from maxdaq_tango.wire.lambda_modules import LambdaModulesDecoder
@@ -40,8 +41,8 @@ class ModuleSeries(msgspec.Struct):
 class ModuleProbes:
     """`with ModuleProbes(ports) as probes: ... probes.series(0) ...`"""
 
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = tuple(ports)
+    def __init__(self, ports: Sequence[int], *, server_key: str = "") -> None:
+        self._ports, self._server_key = tuple(ports), server_key
 
     def __enter__(self) -> ModuleProbes:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -49,6 +50,7 @@ class ModuleProbes:
         for port in self._ports:
             socket = self._context.socket(zmq.PULL)
             socket.linger = 0
+            identify(socket, self._server_key)
             socket.connect(f"tcp://127.0.0.1:{port}")
             self._sockets.append(socket)
         return self

@@ -28,9 +28,7 @@ from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth, CounterMode,
 from maxdaq_tango.model import TriggerMode
 
 DEFAULT_PORT = 9014
-"""Of the control: the next one after those of MAX IV's four modules."""
-FIRST_STREAM_PORT = 9010
-"""At MAX IV: 9010 to 9013, one for each module."""
+"""Of the control: the next one after those of MAX IV's four modules, 9010 to 9013."""
 
 
 class State(StrEnum):

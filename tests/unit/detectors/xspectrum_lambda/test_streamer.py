@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lambda_probes import ModuleProbes
+from maxdaq_tango.curve import make_keys
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.xspectrum_lambda.client import LambdaClient
 from maxdaq_tango.detectors.xspectrum_lambda.geometry import ModulePlace
@@ -426,6 +428,17 @@ def test_the_modules_may_be_placed_by_hand(make_stand: Callable[..., Any]) -> No
         stand.client.trigger(1.0)
         told = probes.series(1).start.start.metadata
     assert (told["x"], told["y"], told["rotation"], told["full_shape"]) == (30, 0, 90, [64, 64])
+
+
+def test_streams_can_be_encrypted(make_stand: Callable[..., Any], tmp_path: Path) -> None:
+    public = make_keys(tmp_path / "streamer.key")
+    stand = make_stand(streamer={"curve_key": str(tmp_path / "streamer.key")}).ready()
+    configured = stand.configured(frames_per_trigger=2)
+    with ModuleProbes(configured.ports) as stranger, ModuleProbes(configured.ports, server_key=public) as probes:
+        stand.client.arm()
+        stand.client.trigger(1.0)
+        assert numbers_of(probes) == [[0, 1]] * MODULES
+        assert all(stranger.is_silent(module) for module in range(MODULES))
 
 
 def three_free_ports() -> int:
