@@ -223,6 +223,26 @@ def test_an_edge_starts_a_series_of_24_bit(daq, clients, rig, wait):
         clients.detector.BitDepth = 12
 
 
+def test_both_counters_are_stored_as_alternating_frames(daq, clients, wait):
+    clients.detector.Thresholds = [6000.0, 9000.0]
+    clients.detector.CounterMode = "DUAL"
+    try:
+        daq.nFramesPerTrigger = 3
+        daq.Arm()
+        wait(lambda: ended(daq), 15, "end")
+        assert (daq.Verdict, daq.Progress) == ("COMPLETE", 100.0)
+        pixels, _ = stored(daq)
+        expected = [
+            np.stack([expected_pixels(OPTIONS, m, number // 2, BitDepth.DEPTH_12, number % 2) for m in range(4)])
+            for number in range(6)
+        ]
+        np.testing.assert_array_equal(pixels, np.stack(expected))
+    finally:
+        clients.daq.Abort()
+        wait(lambda: ended(daq), 10, "end")
+        clients.detector.CounterMode = "SINGLE"
+
+
 def test_a_module_that_is_silent_is_blank_and_told_and_the_frames_are_kept(daq, rig, wait):
     rig.post("silence", [2])
     daq.Arm()
