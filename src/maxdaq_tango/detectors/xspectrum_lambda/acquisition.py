@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from maxdaq_tango.detectors.xspectrum_lambda.adapter import LambdaSystem, ModuleReceiver, TakenFrame
 from maxdaq_tango.detectors.xspectrum_lambda.module_sender import ModuleSender
@@ -35,6 +36,8 @@ DRAIN_S = 3.0
 """After a stop: for frames that are still in the library, or that have no room in the queue."""
 STRAGGLERS_S = 0.5
 """For frames that the library has not put together yet when the detector is done, since the last one that came."""
+MOST_TOLD = 10
+"""Lines of the log of each module in a series."""
 LOST_S = 5.0
 """A detector that cannot be asked for so long has lost the series."""
 
@@ -50,6 +53,8 @@ class _Module:
         """When the last look that found no frame began."""
         self.came_at = 0.0
         """When the last frame did."""
+        self.told = 0
+        """Lines of the log about it."""
         self.fell_short = False
         """The acquisition before was not complete here: stragglers of this one are not waited for again."""
 
@@ -302,46 +307,64 @@ class Acquisition:
     def _take(self, module: _Module) -> None:
         while not self._taking_over:
             looked_at = time.monotonic()
+            message, came = None, False
             try:
                 with module.receiver.frame(TAKE_S) as frame:
-                    message = self._message(module, frame) if frame is not None else None
+                    came = frame is not None
+                    if frame is not None:
+                        message = self._message(module, frame)
             except DetectorError as error:
-                log.warning("take a frame of module %d: %s", module.receiver.number, error)
+                # A receiver that fails is as one that is silent: its module is missing, the others are not.
+                self._tell(module, str(error))
                 with self._changed:
                     self._changed.wait_for(lambda: self._taking_over, TAKE_S)
-                continue
-            if frame is None:
+            except Exception as error:  # the root of a thread: without it the series would never end
+                log.exception("take a frame of module %d", module.receiver.number)
+                self._fail(f"internal error, please report it: {type(error).__name__}: {error}")
+            if message is not None:
+                module.sender.image(*message, self._is_enough)
+            if not came:
                 with self._changed:
                     module.empty_since = looked_at
                     self._changed.notify_all()
-            elif message is not None:
-                parts, nbytes = message
-                module.sender.image(parts, nbytes, self._is_enough)
 
     def _is_enough(self) -> bool:
         return self._aborted or (self._ended and time.monotonic() > self._end_by)
 
     def _message(self, module: _Module, frame: TakenFrame) -> tuple[list[Buffer], int] | None:
         """Made while the frame lies in the library, packed, so that its pixels are copied once."""
-        format = module.format
-        whole = frame.is_whole and frame.pixels.nbytes == format.chunk_nbytes and frame.pixels.dtype == format.dtype
+        pixels = usable_pixels(frame, module.format)
         with self._changed:
-            number = module.numbers.frame_number(frame.nr, frame.subframe) if whole else None
-            module.faulty += not whole
+            number = module.numbers.frame_number(frame.nr, frame.subframe) if pixels is not None else None
+            module.faulty += pixels is None
             module.came_at = time.monotonic()
             self._changed.notify_all()
-        if not whole:
-            # The receiver leaves the module blank in this frame, and says so; half a module would look like data.
-            log.warning(
-                "module %d, frame %d: %s, %d bytes of %s",
-                module.receiver.number,
-                frame.nr,
-                frame.status,
-                frame.pixels.nbytes,
-                frame.pixels.dtype,
-            )
-        if number is None or self._aborted:
+        if pixels is None:
+            came = f"{frame.pixels.nbytes} bytes of {frame.pixels.dtype}"
+            self._tell(module, f"frame {frame.nr} is {frame.status}, {came}, and is not sent")
+        if pixels is None or number is None or self._aborted:
             return None
-        blob = encode_pixels(np.asarray(frame.pixels), format.encoding)
+        blob = encode_pixels(pixels, module.format.encoding)
         msg_number = self._first_msg_number + 1 + number
-        return encode_image(msg_number, number, len(self._modules), format, blob), len(blob)
+        return encode_image(msg_number, number, len(self._modules), module.format, blob), len(blob)
+
+    def _tell(self, module: _Module, what: str) -> None:
+        """In the log, as long as that can be read: there may be thousands a second."""
+        module.told += 1
+        if module.told <= MOST_TOLD:
+            last = "; no word of the next" if module.told == MOST_TOLD else ""
+            log.warning("series %d, module %d: %s%s", self.series, module.receiver.number, what, last)
+
+
+def usable_pixels(frame: TakenFrame, format: FrameFormat) -> npt.NDArray[Any] | None:
+    """The pixels of a frame that is whole, of the type and size of its module; else None.
+
+    A frame that is not is not sent: the receiver leaves the module blank there and says so, while half of it would look
+    like data. Plain bytes are taken for what they must be, as the C++ library hands out no more than those.
+    """
+    pixels = frame.pixels
+    if not frame.is_whole or pixels.nbytes != format.chunk_nbytes:
+        return None
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels).view(np.dtype(format.dtype))
+    return pixels if pixels.dtype == np.dtype(format.dtype) else None

@@ -16,6 +16,8 @@ import pytest
 from lambda_probes import ModuleProbes
 from maxdaq_tango.curve import make_keys
 from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.xspectrum_lambda import acquisition, simulated_pyxsp
+from maxdaq_tango.detectors.xspectrum_lambda.adapter import TakenFrame
 from maxdaq_tango.detectors.xspectrum_lambda.client import LambdaClient
 from maxdaq_tango.detectors.xspectrum_lambda.geometry import ModulePlace
 from maxdaq_tango.detectors.xspectrum_lambda.protocol import Change, State
@@ -24,7 +26,7 @@ from maxdaq_tango.detectors.xspectrum_lambda.simulator_server import LambdaSimul
 from maxdaq_tango.detectors.xspectrum_lambda.streamer import LambdaStreamer, main
 from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth, CounterMode
 from maxdaq_tango.errors import DetectorOffline, DetectorRefused
-from maxdaq_tango.model import TriggerMode
+from maxdaq_tango.model import Encoding, FrameFormat, TriggerMode
 from maxdaq_tango.testing.driver_contract import wait_for
 
 MODULES = 3
@@ -219,6 +221,58 @@ def test_a_silent_module_costs_its_own_frames_and_the_series_ends(stand: Any) ->
         stand.client.arm()
         stand.client.trigger(1.0)
         assert numbers_of(probes) == [[0, 1, 2], [], [0, 1, 2]]
+
+
+def test_a_receiver_of_the_library_that_fails_is_as_one_that_is_silent(stand: Any) -> None:
+    def broken(timeout_ms: float) -> None:
+        raise simulated_pyxsp.RuntimeError("BAD_INTERNAL_ERROR: the receiver has died", 0x80020000)
+
+    configured = stand.configured(frames_per_trigger=3, trigger_count=2)
+    stand.streamer.conductor._system.modules[1]._receiver.get_frame = broken
+    with ModuleProbes(configured.ports) as probes, pytest.raises(DetectorRefused, match="has died"):
+        stand.client.arm()  # which looks for left-overs
+    del stand.streamer.conductor._system.modules[1]._receiver.get_frame
+    with ModuleProbes(configured.ports) as probes:
+        stand.client.arm()
+        stand.streamer.conductor._system.modules[1]._receiver.get_frame = broken
+        wait_for("its being met", lambda: stand.streamer.conductor._acquisition._modules[1].told > 0)
+        stand.client.trigger(1.0)
+        stand.client.trigger(1.0)
+        assert [numbers[-3:] for numbers in numbers_of(probes, 0, 2)] == [[3, 4, 5]] * 2
+        assert probes.series(1).numbers == []
+
+
+def test_what_nobody_foresaw_ends_the_series_with_the_reason(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = stand.configured(frames_per_trigger=1000, exposure_time_s=0.01)
+    monkeypatch.setattr(acquisition, "encode_pixels", lambda pixels, encoding: 1 / 0)
+    with ModuleProbes(configured.ports) as probes:
+        stand.client.arm()
+        with pytest.raises(DetectorRefused, match="please report it: ZeroDivisionError"):
+            stand.client.trigger(10.0)
+        assert numbers_of(probes) == [[]] * MODULES
+    assert stand.unreleased() == 0
+
+
+@pytest.mark.parametrize(
+    ("pixels", "status", "usable"),
+    [
+        (np.arange(6, dtype=np.uint16), "FRAME_OK", True),
+        (np.arange(6, dtype=np.uint16).view(np.uint8), "FRAME_OK", True),
+        (np.arange(6, dtype=np.uint16), "FRAME_MISSING", False),
+        (np.arange(6, dtype=np.int16), "FRAME_OK", False),
+        (np.arange(3, dtype=np.uint32), "FRAME_OK", False),
+        (np.arange(5, dtype=np.uint16), "FRAME_OK", False),
+        (np.zeros(0, np.uint16), "FRAME_OK", False),
+    ],
+)
+def test_pixels_are_used_only_where_they_can_be_those_of_the_module(
+    pixels: np.ndarray[Any, Any], status: str, usable: bool
+) -> None:
+    format = FrameFormat((2, 3), "uint16", Encoding.NONE)
+    used = acquisition.usable_pixels(TakenFrame(1, 0, status, pixels), format)
+    assert (used is not None) == usable
+    if used is not None:
+        assert used.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_port_that_nobody_reads_holds_up_neither_the_trigger_nor_the_others(stand: Any) -> None:
