@@ -288,11 +288,15 @@ def test_a_port_that_nobody_reads_holds_up_neither_the_trigger_nor_the_others(st
 
 def test_a_full_queue_keeps_frames_in_the_library_and_a_stop_passes(make_stand: Callable[..., Any]) -> None:
     stand = make_stand(room_frames=4, streamer={"compression": "none", "queue_bytes": 3 * 2000}).ready()
-    stand.configured(frames_per_trigger=1000)
+    stand.configured(frames_per_trigger=100_000)
     stand.client.arm()
-    triggering = threading.Thread(target=stand.client.trigger, args=(10.0,), name="triggers")
+    triggering = threading.Thread(target=stand.client.trigger, args=(100.0,), name="triggers")
     triggering.start()
-    wait_for("frames being lost", lambda: stand.server.simulator.memories[0].lost > 0)
+    wait_for("full queues", lambda: all(module.queued_bytes > 1500 for module in stand.status().modules), 20.0)
+    memories = stand.server.simulator.memories
+    before = [memory.lost for memory in memories]
+    lost = lambda: all(memory.lost > count for memory, count in zip(memories, before, strict=True))  # noqa: E731
+    wait_for("frames being lost", lost, 20.0)
     began = time.monotonic()
     stand.client.stop()
     assert time.monotonic() - began < 10
