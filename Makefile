@@ -6,7 +6,7 @@
 #   make fuzz        random and damaged messages for every decoder, 10 s each
 #   make check       lint, types, contracts, test, fuzz: what continuous integration runs
 #
-# PYTHON=python3.12 chooses another Python, VENV=path another place for the environment.
+# PYTHON=python3.12 chooses another Python, VENV=path another place for the environment, JOBS=1 one test at a time.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -17,6 +17,8 @@ VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
+# Most tests wait for other processes. A file of tests stays in one process, for the servers that it shares.
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 4 : n)))
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,7 +32,7 @@ up: $(VENV)/installed
 install: $(VENV)/installed
 
 test: $(VENV)/installed-dev counterparts fuzzer
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/installed-dev counterparts
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 from maxdaq_tango.soak.processes import Holding, holding
@@ -68,19 +68,33 @@ def test_samples_are_kept_by_process_and_life() -> None:
     assert (database.process, database.judged) == ("database", False)
 
 
-def test_what_this_process_holds_is_seen(tmp_path: Path) -> None:
-    before = holding(os.getpid())
-    leave = threading.Event()
-    thread = threading.Thread(target=leave.wait)
-    thread.start()
-    room = bytearray(os.urandom(32 * MIB))
-    with (tmp_path / "open").open("wb"):
-        now = holding(os.getpid())
-    leave.set()
-    thread.join()
+HOLDER = """
+import os, sys, threading
+print("small", flush=True)
+sys.stdin.readline()
+room = bytearray(os.urandom(32 << 20))
+file, leave = open(sys.argv[1], "wb"), threading.Event()
+threading.Thread(target=leave.wait).start()
+print("large", flush=True)
+sys.stdin.readline()
+leave.set()
+"""
+
+
+def test_what_another_process_holds_is_seen(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "open")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found = []
+        for word in ("small", "large"):
+            assert process.stdout.readline().strip() == word
+            found.append(holding(process.pid))
+            process.stdin.write("\n")
+            process.stdin.flush()
+    before, now = found
     assert before is not None
     assert now is not None
-    assert len(room) == 32 * MIB
     assert now.memory_bytes - before.memory_bytes > 16 * MIB
     assert (now.files - before.files, now.threads - before.threads) == (1, 1)
 
