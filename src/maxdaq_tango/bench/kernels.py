@@ -16,14 +16,14 @@ import numpy as np
 
 from maxdaq_tango.detectors.jungfrau.simulator_pixels import JungfrauPixels
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
+from maxdaq_tango.kernels import jungfrau, time_over_threshold
 from maxdaq_tango.kernels.byte_offset import pack_byte_offset, unpack_byte_offset, unpack_in_python
 from maxdaq_tango.kernels.compression import decode_pixels, encode_pixels
 from maxdaq_tango.kernels.framing import compile_kernels
-from maxdaq_tango.kernels.jungfrau import convert, convert_with_numpy
 from maxdaq_tango.kernels.mono12p import pack_mono12p, unpack_mono12p, unpack_with_numpy
 from maxdaq_tango.kernels.packing import pack_into, packed_room
 from maxdaq_tango.kernels.preview import reduced
-from maxdaq_tango.kernels.time_over_threshold import convert, convert_with_numpy
+from maxdaq_tango.kernels.stitching import place_module, place_with_numpy
 from maxdaq_tango.model import Encoding, FrameFormat, PreviewMethod
 
 SHAPE = (1065, 1030)
@@ -76,8 +76,8 @@ def cases() -> Iterator[Case]:
     yield Case(
         "time over threshold, convert",
         4 * frame.size,
-        lambda: _call(convert, clipped, table, np.empty(frame.size, np.float32)),
-        _call(convert_with_numpy, clipped, table, np.empty(frame.size, np.float32)),
+        lambda: _call(time_over_threshold.convert, clipped, table, np.empty(frame.size, np.float32)),
+        _call(time_over_threshold.convert_with_numpy, clipped, table, np.empty(frame.size, np.float32)),
     )
     counts = FramePattern(1, SHAPE, "uint16").frame(0)
     twelve = np.frombuffer(pack_mono12p(counts), np.uint8)
@@ -104,16 +104,23 @@ def cases() -> Iterator[Case]:
             counts.nbytes,
             lambda format=format, blob=blob: _call(decode_pixels, format, (blob,)),  # type: ignore[misc]
         )
-    jungfrau = JungfrauPixels(1, (1024, 1024))
-    raw = jungfrau.frame(0).reshape(-1)
-    planes = [plane.reshape(3, -1) for plane in (jungfrau.pedestal, (1 / jungfrau.gain).astype(np.float32))]
+    simulated = JungfrauPixels(1, (1024, 1024))
+    raw = simulated.frame(0).reshape(-1)
+    planes = [plane.reshape(3, -1) for plane in (simulated.pedestal, (1 / simulated.gain).astype(np.float32))]
     for dtype in (np.float32, np.int32):
         yield Case(
             f"Jungfrau to {np.dtype(dtype).name}",
             raw.nbytes,
-            lambda dtype=dtype: _call(convert, raw, *planes, np.empty(raw.size, dtype)),  # type: ignore[misc]
-            _call(convert_with_numpy, raw, *planes, np.empty(raw.size, dtype)),
+            lambda dtype=dtype: _call(jungfrau.convert, raw, *planes, np.empty(raw.size, dtype)),  # type: ignore[misc]
+            _call(jungfrau.convert_with_numpy, raw, *planes, np.empty(raw.size, dtype)),
         )
+    canvas = np.empty(SHAPE[::-1], np.uint16)
+    yield Case(
+        "module into a picture, turned",
+        counts.nbytes,
+        lambda: _call(place_module, counts, np.empty(SHAPE[::-1], np.uint16), 0, 0, 1),
+        _call(place_with_numpy, counts, canvas, 0, 0, 1),
+    )
     yield Case("preview, largest of 5 x 5", counts.nbytes, lambda: _call(reduced, counts, 5, PreviewMethod.MAX))
 
 

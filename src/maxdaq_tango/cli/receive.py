@@ -39,6 +39,9 @@ def receive(
     module_wait: Annotated[
         float, typer.Option(min=0, help="Of formats in which modules send their own parts: wait for them, s.")
     ] = 1.0,
+    stitch: Annotated[
+        bool, typer.Option("--stitch", help="Store modules as one picture, where the headers say how they lie.")
+    ] = False,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
     compression: Annotated[
         Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
@@ -122,6 +125,7 @@ def receive(
         stall_timeout_s=timeout,
         grace_s=grace,
         module_wait_s=module_wait,
+        stitch=stitch,
         compression=compression,
         conversion=conversion,
         verify=verify,

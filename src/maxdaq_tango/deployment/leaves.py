@@ -10,6 +10,7 @@ from maxdaq_tango.deployment.typed_yaml import Described
 
 Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
 Pixels = Annotated[int, Meta(ge=1, le=16_384), Described("a whole number of pixels from 1 to 16384")]
+Modules = Annotated[int, Meta(ge=1, le=64), Described("a whole number of modules from 1 to 64")]
 Text = Annotated[str, Meta(min_length=1), Described("text that is not empty")]
 Faulty = Annotated[
     tuple[str, ...], Described("a list of faults such as drop=0.01; docs/reference/simulated-eiger.md has them")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Pixels, Port, Seed, Text
+from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Modules, Pixels, Port, Seed, Text
 from maxdaq_tango.deployment.typed_yaml import Described
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
@@ -15,6 +15,7 @@ from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
 from maxdaq_tango.detectors.pilatus.simulator_work import SimulatorOptions as PilatusOptions
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
+from maxdaq_tango.detectors.xspectrum_lambda.simulator import check_faults
 from maxdaq_tango.errors import ConfigurationError
 
 
@@ -107,7 +108,23 @@ class PilatusSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="fam
         PilatusOptions(rows=self.rows, columns=self.columns, generation=self.generation, trim_time_s=self.trim_time)
 
 
-Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator | PilatusSimulator
+class LambdaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="lambda"):
+    """A simulated Lambda, for a streamer that loads the simulated library."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    modules: Modules = 4
+    rows: Pixels = 516
+    """Of one module, as are columns."""
+    columns: Pixels = 1556
+    seed: Seed = 1
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        check_faults(Faults.parse(self.fault))
+
+
+Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator | LambdaSimulator | PilatusSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
@@ -115,5 +132,6 @@ SIMULATOR_ANSWERS = {
     "jungfrau": {"host": "host", "port": "http", "stream_port": "stream"},
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
     "pilatus": {"host": "host", "port": "http", "camserver_port": "camserver", "folder": "folder"},
+    "lambda": {"host": "host", "port": "http"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

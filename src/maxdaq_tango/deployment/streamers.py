@@ -38,6 +38,10 @@ class LambdaStreamer(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
     """Python module of the vendor's library, or of the simulator's."""
     system: Text = "/opt/xsp/config/system.yml"
     """Description of the system, as the library takes it."""
+    place: tuple[Text, ...] = ()
+    """X,Y,ROTATION of each module, in their order, where the library does not tell or is to be overruled."""
+    full_shape: str = ""
+    """ROWS,COLUMNS of the picture; empty = as small as holds all modules."""
     curve_key: KeyFile = ""
 
 

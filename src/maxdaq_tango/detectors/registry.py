@@ -45,6 +45,14 @@ FAMILIES: dict[str, Family] = {
         simulator_module="maxdaq_tango.detectors.pilatus.simulator_server",
         streamer_module="maxdaq_tango.detectors.pilatus.streamer",
     ),
+    "lambda": Family(
+        device_class="LambdaDetector",
+        device_module="maxdaq_tango.detectors.xspectrum_lambda.device",
+        driver="maxdaq_tango.detectors.xspectrum_lambda.driver:LambdaDriver",
+        simulator_module="maxdaq_tango.detectors.xspectrum_lambda.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.xspectrum_lambda.simulator:simulated_pixels",
+        streamer_module="maxdaq_tango.detectors.xspectrum_lambda.streamer",
+    ),
 }
 
 

@@ -152,6 +152,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     every series is stored in blocks, by processes, and there is one process more than `engines`."""
     engines: int = 1
     """Processes that write data files, block by block in turn; 1 = the engine itself writes."""
+    stitch: bool = False
+    """Frames of modules are stored as one picture, where the header says how; not the modules one by one."""
     compression: Compression = Compression.BSLZ4
     verify: Verification = Verification.FRAMING
     """Of frames that come compressed."""

@@ -34,7 +34,8 @@ from maxdaq_tango.pipeline.conversion import Convert, converter
 from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
-from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
+from maxdaq_tango.pipeline.stitching import steps_for
+from maxdaq_tango.pipeline.transforms import Chain, fill_value, verified
 from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
@@ -69,6 +70,7 @@ class FileSink:
         """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
         self._convert: Convert | None = None
+        self._stitching = ""
         self._copies = Copies()
         self._slowest_s = 0.0
         self._slowest_since = 0.0
@@ -116,6 +118,8 @@ class FileSink:
             return {}
         file, packing = self._file, "as it comes" if self.chain is None else self.chain.stored_as
         decided = {"backend": file.way, "packing": packing}
+        if self._stitching:
+            decided["stitch"] = self._stitching
         if self._format is not None and self._request.verify is Verification.FULL:
             decided["verify"] = verified(self._format)
         if self._convert is not None:
@@ -335,9 +339,7 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        transforms = choose_transforms(
-            format, self._orientation, request.compression, request.verify, self._convert, request.pixel_steps
-        )
+        transforms, self._stitching = steps_for(request, self._start, format, self._orientation, self._convert)
         chain = Chain(format, transforms)
         self.chain = chain if chain else None
         stored = chain.stored

@@ -288,18 +288,14 @@ def choose_transforms(
     orientation: Orientation,
     compression: Compression,
     verify: Verification = Verification.FRAMING,
-    convert: Transform | None = None,
     steps: PixelSteps = NO_STEPS,
 ) -> list[Transform]:
     """The steps that turn a frame of `format` as asked and make it storable.
 
     `compression` is for frames that come uncompressed, or in a packing that no file holds (cbf, mono12p). Compressed
     ones that are turned are packed again as bslz4; they are unpacked for that, so there is nothing left to verify.
-    `convert` comes first, as it knows pixels by their place in the detector; it takes frames that come uncompressed.
     Raises what the steps raise that do not fit the format: FileError, PipelineError.
     """
-    if convert is not None:
-        return [convert, *choose_transforms(convert.describe(format), orientation, compression, verify, None, steps)]
     here = format.encoding in UNPACKED_HERE
     packed = Encoding(compression.value) if here or format.encoding is Encoding.NONE else Encoding.BSLZ4
     packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]

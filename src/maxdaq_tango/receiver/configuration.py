@@ -43,6 +43,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
     prepare_wait_s: float
     module_wait_s: float = 1.0
+    stitch: bool = False
     curve_server_key: str = ""
     curve_key_file: str = ""
     recover_at_start: bool = True
@@ -68,6 +69,7 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "stall_timeout_s": self.stall_timeout_s,
             "grace_s": self.grace_s,
             "module_wait_s": self.module_wait_s,
+            "stitch": self.stitch,
             "curve_server_key": self.curve_server_key,
             "curve_key_file": self.curve_key_file,
             "spill_directory": self.spill_directory,

@@ -88,6 +88,11 @@ class ReceiverProperties:
         default_value=1.0,
         doc="How long a frame waits for modules that have not come, where each sends its own part, s.",
     )
+    StitchModules = device_property(
+        dtype=bool,
+        default_value=False,
+        doc="Frames of modules are stored as one picture of `full_shape`, where the headers say how the modules lie.",
+    )
     PrepareWait = device_property(
         dtype=float,
         default_value=2.0,
@@ -184,6 +189,7 @@ class ReceiverProperties:
                 stall_timeout_s=self.StallTimeout,
                 grace_s=self.Grace,
                 module_wait_s=self.ModuleWait,
+                stitch=bool(self.StitchModules),
                 prepare_wait_s=self.PrepareWait,
                 curve_server_key=self.CurveServerKey.strip(),
                 curve_key_file=self.CurveKeyFile,

@@ -34,6 +34,18 @@ def test_every_server_of_the_built_in_topology_is_ours() -> None:
     assert set(parse_topology(built_in_topology(), "built in").servers) <= set(SERVER_MODULES)
 
 
+def test_the_topology_of_a_simulated_lambda_is_sound() -> None:
+    topology = parse_topology(built_in_topology("simulated-lambda"), "built in")
+    assert set(topology.servers) <= set(SERVER_MODULES)
+    assert topology.streamers["lambda-streamer"].library.endswith("simulated_pyxsp")  # type: ignore[union-attr]
+
+
+def test_a_simulated_lambda_is_refused_what_it_cannot_do() -> None:
+    text = "name: a\nsimulators: {s: {family: lambda, fault: [missing_end]}}\n"
+    with pytest.raises(ConfigurationError, match="the streamer makes them"):
+        parse_topology(text, "a.yaml")
+
+
 def test_every_family_that_can_be_described_can_be_started() -> None:
     families = {kind.__struct_config__.tag for kind in get_args(Simulator)}
     assert families == set(SIMULATOR_MODULES) == set(SIMULATOR_ANSWERS)
