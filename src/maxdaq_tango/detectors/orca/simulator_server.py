@@ -54,8 +54,8 @@ from maxdaq_tango.detectors.simulation.program import new_parser
 from maxdaq_tango.errors import ConfigurationError
 
 NO_FAULTS = Faults()
-MOST_WAITING = 8
-"""Frames inside the camera; one more is lost, as in a camera whose link is too slow."""
+MOST_WAITING = 10_000
+"""Exposures whose pixels are not made yet; one more is lost. A slow machine makes frames late, not fewer."""
 ACCEPT_S = 0.2
 
 
