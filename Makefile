@@ -1,6 +1,6 @@
 # maxdaq-tango: everything from a fresh clone, with git, make and Python 3.11 or newer.
 #
-#   make demo        take a series with a simulated Eiger and check every pixel
+#   make demo        take a series with a simulated Eiger and check every pixel; DETECTORS=eiger,... takes others as well
 #   make up          the same devices, kept running for Jive, Taurus, Sardana or your script
 #   make test        the tests
 #   make fuzz        random and damaged messages for every decoder, 10 s each
@@ -22,7 +22,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/installed
-	@$(BIN)/maxdaq demo $(ARGS)
+	@$(BIN)/maxdaq demo $(if $(DETECTORS),--detectors $(DETECTORS)) $(ARGS)
 
 up: $(VENV)/installed
 	@$(BIN)/maxdaq up $(ARGS)

@@ -18,6 +18,8 @@ class Family:
     """`module:class` that fulfils `detectors.contract.DetectorDriver`."""
     simulator_module: str
     """Prints one line of JSON with its addresses when it is ready."""
+    simulated_pixels: str = "maxdaq_tango.detectors.simulation.pattern:pixels_of"
+    """`module:function` that tells what a frame of the simulator looks like in a file; see `pixels_of`."""
     streamer_module: str = ""
     """The same, for hardware that cannot stream by itself; "" = it can."""
 
