@@ -22,6 +22,7 @@ STANDARD_DETECTOR = [
 ]  # fmt: skip
 CLASSES = {
     "EigerDetector": "maxdaq_tango.detectors.eiger.device",
+    "OrcaDetector": "maxdaq_tango.detectors.orca.device",
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
 }
@@ -35,8 +36,8 @@ def devices(site, connect, wait_on):
     controller = site.controller("main", detector)
     made = dict(
         zip(
-            ("StreamReceiver", "EigerDetector", "DAQController"),
-            map(connect, (receiver, detector, controller)),
+            ("StreamReceiver", "EigerDetector", "DAQController", "OrcaDetector"),
+            map(connect, (receiver, detector, controller, site.orca("orca", receiver)[0])),
             strict=True,
         )
     )

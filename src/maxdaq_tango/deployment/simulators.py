@@ -7,6 +7,7 @@ import msgspec
 from maxdaq_tango.deployment.leaves import Faulty, KeyFile, Pixels, Port, Seed, Text
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
+from maxdaq_tango.detectors.orca.simulator import OrcaOptions
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.errors import ConfigurationError
@@ -57,11 +58,33 @@ class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="famil
         StinsOptions(rows=self.rows, columns=self.columns, dtype=self.dtype, compression=self.compression)
 
 
-Simulator = EigerSimulator | StinsSimulator
+class OrcaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="orca"):
+    """A simulated Hamamatsu ORCA, and a DCAM library that has it."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    """HTTP: faults, signals on the trigger input, the account."""
+    camera_port: Port = 0
+    """For the library."""
+    library: str = ""
+    """Where to put the library; empty = in a folder that goes with the simulator."""
+    model: Text = "lightning"
+    rows: Pixels = 2592
+    columns: Pixels = 4608
+    seed: Seed = 1
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        Faults.parse(self.fault)
+        OrcaOptions(model=self.model, rows=self.rows, columns=self.columns)
+
+
+Simulator = EigerSimulator | StinsSimulator | OrcaSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
     "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
+    "orca": {"host": "host", "port": "http", "camera_port": "camera", "library": "library"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

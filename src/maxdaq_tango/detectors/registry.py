@@ -31,6 +31,14 @@ FAMILIES: dict[str, Family] = {
         driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
         simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
     ),
+    "orca": Family(
+        device_class="OrcaDetector",
+        device_module="maxdaq_tango.detectors.orca.device",
+        driver="maxdaq_tango.detectors.orca.driver:OrcaDriver",
+        simulator_module="maxdaq_tango.detectors.orca.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.orca.simulator:pixels_of",
+        streamer_module="maxdaq_tango.detectors.orca.streamer",
+    ),
 }
 
 

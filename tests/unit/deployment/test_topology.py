@@ -100,7 +100,7 @@ def test_a_device_may_say_nothing() -> None:
         ("name: a\nhost: 0.0.0.0", "host (of t.yaml, line 2)", "127.0.0.1"),
         ("name: a\ndatabase:\n  port: 70000", "database.port (of t.yaml, line 3)", "1 to 65535, or 0"),
         ("name: a\ndatabase:\n  embedded: yes", "database.embedded (of t.yaml, line 3)", "auto, always, never"),
-        ("name: a\nsimulators:\n  e:\n    family: jungfrau", "simulators.e.family (of t.yaml, line 4)", "eiger, stins"),
+        ("name: a\nsimulators:\n  e:\n    family: x", "simulators.e.family (of t.yaml, line 4)", "eiger, orca, stins"),
         ("name: a\nsimulators:\n  e: {family: eiger, rows: 0}", "simulators.e.rows", "from 1 to 16384"),
         ("name: a\nsimulators:\n  e f: {family: eiger}", "simulators.e f", "letters, digits"),
         ("name: a\nprograms:\n  Mine: python", "programs.Mine (of t.yaml, line 3)", "a list of words"),

@@ -277,7 +277,7 @@ class Acquisition:
         with self._lock:
             self.hardware_done = True
             self._changed.notify_all()
-        self._sender.end()
+        self._sender.end(self._exposed if self._stop_at is None and not self.aborted and not self.failure else 0)
 
     def _end_hardware(self, *, last: bool = True) -> None:
         """Stop the capture, and say so."""

@@ -8,6 +8,7 @@ from maxdaq_tango.detectors.orca.protocol import (
     Named,
     PropertyState,
     Region,
+    Selection,
     SetProperty,
     Status,
 )
@@ -66,6 +67,14 @@ class OrcaClient:
     def properties(self) -> list[PropertyState]:
         """All DCAM properties of the camera."""
         return self._link.call("properties", list[PropertyState], timeout_s=CONFIGURE_TIMEOUT_S)
+
+    def selected(self, names: list[str]) -> list[PropertyState]:
+        """Some of them, without those that the camera lacks."""
+        return self._link.call("selected", list[PropertyState], Selection(names), timeout_s=CONFIGURE_TIMEOUT_S)
+
+    def region(self) -> Region:
+        """The part of the sensor that is read."""
+        return self._link.call("region", Region)
 
     def property(self, name: str) -> PropertyState:
         """One of them, by our name or by number."""

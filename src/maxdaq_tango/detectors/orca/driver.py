@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.orca.client import OrcaClient
 from maxdaq_tango.detectors.orca.protocol import Configured, Connected, PropertyState, Region, Status
@@ -16,10 +18,15 @@ class OrcaDriver:
     INTERNAL series waits for one `trigger()` after `arm()`. STINS has no series id: `arm` answers None.
     """
 
-    def __init__(self, host: str, port: int, *, stream_host: str = "") -> None:
-        """`stream_host` is the streamer's address as the receiver sees it; "" = the same."""
+    def __init__(
+        self, host: str, port: int, *, stream_host: str = "", settings: Mapping[str, float | str] | None = None
+    ) -> None:
+        """`stream_host` is the streamer's address as the receiver sees it; "" = the same. `settings` are DCAM
+        properties that `connect` sets where the camera has others.
+        """
         self._client = OrcaClient(host, port)
         self._stream_host = stream_host or host
+        self._settings = dict(settings or {})
         self._connected: Connected | None = None
         self._configured: Configured | None = None
         self._burst_frames = 1
@@ -28,6 +35,7 @@ class OrcaDriver:
         """Find out who is there; the streamer opens the camera where it has not. A series under way goes on."""
         try:
             self._connected = self._client.connect()
+            self._set_up()
         except BaseException:
             self._client.close()
             self._connected = None
@@ -39,6 +47,15 @@ class OrcaDriver:
             firmware=identity.camera_version,
             api_version=identity.api_version,
         )
+
+    def _set_up(self) -> None:
+        if self._settings and self._client.status().state is not HardwareState.IDLE:
+            return  # a series under way goes on as it is
+        for name, value in self._settings.items():
+            before = self._client.property(name)
+            same = before.value == value or (isinstance(value, str) and (before.word or "").upper() == value.upper())
+            if not same:
+                self._client.set_property(name, value)
 
     def _known(self, asked: str) -> Connected:
         if self._connected is None:
@@ -128,6 +145,16 @@ class OrcaDriver:
         """All DCAM properties of the camera."""
         self._known("properties")
         return {state.id: state for state in self._client.properties()}
+
+    def selected(self, names: list[str]) -> dict[int, PropertyState]:
+        """Some of them, without those that the camera lacks."""
+        self._known("properties")
+        return {state.id: state for state in self._client.selected(names)}
+
+    def region(self) -> Region:
+        """The part of the sensor that is read."""
+        self._known("region")
+        return self._client.region()
 
     def set_property(self, name: str, value: float | str) -> PropertyState:
         """Write one, by our name or by number; a word is one of the camera's own for a mode."""

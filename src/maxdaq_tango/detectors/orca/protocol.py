@@ -9,19 +9,22 @@
 | `stop`, `abort` | - | null |
 | `status` (GET too) | - | `Status` |
 | `properties` (GET too) | - | list of `PropertyState` |
+| `selected` | `Selection` | list of `PropertyState` |
 | `property` | `Named` | `PropertyState` |
 | `set_property` | `SetProperty` | `PropertyState` |
+| `region` (GET too) | - | `Region` |
 | `set_region` | `Region` | `Region` |
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from maxdaq_tango.detectors.orca.properties import PixelType, Property, row_nbytes
-from maxdaq_tango.errors import DetectorRefused
+from maxdaq_tango.errors import ConfigurationError, DetectorRefused
 from maxdaq_tango.model import Encoding, FrameFormat
 from maxdaq_tango.model.hardware import HardwareState
 
@@ -144,6 +147,12 @@ class SetProperty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return property_number(self.name)
 
 
+class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Some properties; those that the camera lacks are left out of the answer."""
+
+    names: list[str]
+
+
 class Limits(msgspec.Struct, frozen=True):
     """Least and most."""
 
@@ -219,3 +228,23 @@ def property_number(name: str) -> int:
         raise DetectorRefused(
             f"find the DCAM property {name!r}", answer="there is no such name", accepted=f"a number, or one of {known}"
         ) from None
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, float | str]:
+    """Property > value, from texts NAME=VALUE. ConfigurationError for one that is none."""
+    found: dict[str, float | str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not text.strip():
+            continue
+        try:
+            property_number(name)
+        except DetectorRefused as error:
+            raise ConfigurationError(f"set {text!r}", answer=error.answer, accepted=error.accepted) from None
+        if not equals or not value:
+            raise ConfigurationError(f"set {text!r}", answer="it has no value", accepted="NAME=VALUE")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found

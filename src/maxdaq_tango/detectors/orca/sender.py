@@ -45,6 +45,8 @@ class FrameSender:
         self._given_up = 0
         """Series up to this one are not worth waiting for."""
         self._moved = 0
+        self._next_frame = 0
+        """Of the series that is being sent."""
         self.sent = self.not_sent = self.waiting = 0
         """Frames of this series."""
         self._free: list[Buffer] = []
@@ -116,9 +118,12 @@ class FrameSender:
             self._number += 1
             self.sent = self.not_sent = self.waiting = 0
             number = self._number
-        self._put(
-            number, lambda series: self._last_word(lambda enough: self._series.begin("", metadata, enough), series)
-        )
+
+        def header(series: int) -> None:
+            self._next_frame = 0
+            self._last_word(lambda enough: self._series.begin("", metadata, enough), series)
+
+        self._put(number, header)
         return number
 
     def put(self, frame_number: int, format: FrameFormat, buffer: Buffer, exposure_time_s: float) -> None:
@@ -131,11 +136,16 @@ class FrameSender:
             number = self._number
         self._put(number, lambda series: self._frame(frame, buffer, series))
 
-    def end(self) -> None:
-        """The end of the series, after all that was put."""
+    def end(self, frames: int = 0) -> None:
+        """The end of the series, after all that was put; at least so many frames would have been."""
         with self._lock:
             number = self._number
-        self._put(number, lambda series: self._last_word(self._series.end, series))
+
+        def end(series: int) -> None:
+            self._reach(frames)
+            self._last_word(self._series.end, series)
+
+        self._put(number, end)
 
     def give_up(self) -> None:
         """Nothing that waits is to be sent any more; header and end get a short last chance."""
@@ -183,7 +193,9 @@ class FrameSender:
         def enough() -> bool:
             return self._stopping.is_set() or series <= self._given_up
 
+        self._reach(frame.frame_number)
         sent = self._series.frame(frame, enough, track=True)
+        self._next_frame = frame.frame_number + 1
         with self._lock:
             current = series == self._number
             self.waiting -= current
@@ -195,6 +207,12 @@ class FrameSender:
                 self.sent += current
                 if isinstance(sent, zmq.MessageTracker) and buffer.size == self._buffer_nbytes:
                     self._lent.append((sent, buffer))
+
+    def _reach(self, frame_number: int) -> None:
+        """What is absent before this frame was lost; its messages keep their numbers."""
+        if frame_number > self._next_frame:
+            self._series.skip(frame_number - self._next_frame)
+            self._next_frame = frame_number
 
     def _last_word(self, send: Callable[[Callable[[], bool]], bool], series: int) -> None:
         until: list[float] = []

@@ -13,6 +13,8 @@ any, because the rules of access depend on it. A series, for faults and the acco
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -297,6 +299,19 @@ class OrcaSimulator:
             pattern = self._patterns[shape, dtype] = FramePattern(self.options.seed, shape, dtype)
         frame = pattern.frame(number)
         return np.minimum(frame, LARGEST_12_BIT, out=frame) if bits == 12 else frame
+
+
+def pixels_of(settings: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[int], np.ndarray]:
+    """Frame number > the frame as a camera with these settings sends it, in its default depth."""
+    rows, columns = shape
+    pattern = FramePattern(settings.seed, (rows, columns), dtype.name)
+    shallow = MODELS[settings.model].has_high_dynamic_range and dtype.itemsize > 1
+
+    def pixels(number: int) -> np.ndarray:
+        frame = pattern.frame(number)
+        return np.minimum(frame, LARGEST_12_BIT) if shallow else frame
+
+    return pixels
 
 
 def pack_rows(pixels: np.ndarray, pack: object) -> bytes:

@@ -30,8 +30,10 @@ from maxdaq_tango.detectors.orca.protocol import (
     Named,
     PropertyState,
     Region,
+    Selection,
     SetProperty,
     Status,
+    property_number,
 )
 from maxdaq_tango.detectors.orca.sender import FrameSender
 from maxdaq_tango.detectors.serving.program import new_parser, serve
@@ -97,6 +99,8 @@ class OrcaStreamer:
             "abort": Command(self.abort),
             "status": Command(self.status, reads=True),
             "properties": Command(self.properties, reads=True),
+            "selected": Command(self.selected, Selection),
+            "region": Command(self.region, reads=True),
             "property": Command(self.property, Named),
             "set_property": Command(self.set_property, SetProperty),
             "set_region": Command(self.set_region, Region),
@@ -277,6 +281,15 @@ class OrcaStreamer:
     def properties(self) -> list[PropertyState]:
         """All that the camera has."""
         return [self.camera.state_of(number) for number in sorted(self.camera.ids)]
+
+    def selected(self, wanted: Selection) -> list[PropertyState]:
+        """Some of them, without those that the camera lacks."""
+        numbers = [property_number(name) for name in wanted.names]
+        return [self.camera.state_of(number) for number in numbers if self.camera.has(number)]
+
+    def region(self) -> Region:
+        """The part of the sensor that is read."""
+        return self.camera.region()
 
     def property(self, which: Named) -> PropertyState:
         """One of them."""

@@ -310,9 +310,12 @@ def test_lost_frames_are_told_and_the_others_keep_their_numbers(
     with StreamProbe(description) as probe:
         driver.arm()
         driver.trigger()
-        _, frames, _ = probe.series()
+        start, frames, end = probe.series()
     assert [frame.frame_number for frame in frames] == [1, 2, 5, 6, 7, 8]
     assert [frame_number_in(pixels_of(frame)) for frame in frames] == [1, 2, 5, 6, 7, 8]
+    # A receiver knows by these which frame is the first: a lost one keeps its number.
+    assert [frame.msg_number - start.msg_number - 1 for frame in frames] == [1, 2, 5, 6, 7, 8]
+    assert end.msg_number == start.msg_number + 11
     counts = driver.status().counts
     assert (counts.acquired, counts.sent, counts.lost_in_ring) == (6, 6, 0)
     assert counts.lost_in_camera == 4
