@@ -420,6 +420,69 @@ def test_a_camera_that_makes_no_frame_waits_for_somebody_to_end_it(
     assert driver.report().state is HardwareState.IDLE
 
 
+def test_a_camera_that_falls_silent_is_ended_with_what_came(
+    driver: OrcaDriver, set_faults: Callable[..., None]
+) -> None:
+    set_faults(stop_after=3)
+    with StreamProbe(driver.configure(AcquisitionSettings(exposure_time_s=0.005, frames_per_trigger=8))) as probe:
+        driver.arm()
+        thread = threading.Thread(target=driver.trigger, name="trigger")
+        thread.start()
+        wait_for("three frames", lambda: driver.report().frames_acquired == 3)
+        driver.stop()
+        thread.join()
+        _, frames, _ = probe.series()
+    assert [frame.frame_number for frame in frames] == [0, 1, 2]
+
+
+def test_a_camera_that_begins_to_count_anew_does_not_renumber_what_was_sent(
+    driver: OrcaDriver, set_faults: Callable[..., None]
+) -> None:
+    set_faults(restart_at=4)
+    with StreamProbe(driver.configure(AcquisitionSettings(exposure_time_s=0.005, frames_per_trigger=8))) as probe:
+        driver.arm()
+        driver.trigger()
+        _, frames, _ = probe.series()
+    assert [frame.frame_number for frame in frames] == list(range(8))
+    assert [frame_number_in(pixels_of(frame)) for frame in frames] == list(range(8))
+    assert driver.status().counts.odd_stamps == 1
+
+
+def test_a_damaged_pixel_and_a_late_frame_are_passed_on_as_they_are(
+    driver: OrcaDriver, set_faults: Callable[..., None]
+) -> None:
+    set_faults(corrupt_frames=[1], delay_frames=[2], delay_s=0.05)
+    with StreamProbe(driver.configure(AcquisitionSettings(exposure_time_s=0.005, frames_per_trigger=4))) as probe:
+        driver.arm()
+        driver.trigger()
+        _, frames, _ = probe.series()
+    assert [frame.frame_number for frame in frames] == [0, 1, 2, 3]
+    found = pixels_of(frames[1])
+    assert np.count_nonzero(found != np.minimum(expected_frame(1, 1, (64, 96)), 4095)) == 1
+
+
+def test_an_abort_while_the_camera_is_being_armed_takes_the_series_back(
+    streamer: OrcaStreamer, driver: OrcaDriver, set_faults: Callable[..., None]
+) -> None:
+    set_faults(arm_delay_s=0.3)
+    driver.configure(AcquisitionSettings(exposure_time_s=0.01, trigger_mode=TriggerMode.SOFTWARE))
+    errors: list[Exception] = []
+
+    def arm() -> None:
+        try:
+            driver.arm()
+        except DetectorRefused as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=arm, name="arm")
+    thread.start()
+    wait_for("buffers", lambda: streamer.camera.attached)
+    driver.abort()
+    thread.join()
+    assert "ended meanwhile" in str(errors[0])
+    assert driver.report().state is HardwareState.IDLE
+
+
 def test_a_refused_capture_leaves_nothing_behind(driver: OrcaDriver, set_faults: Callable[..., None]) -> None:
     settings = AcquisitionSettings(exposure_time_s=0.002, trigger_mode=TriggerMode.SOFTWARE)
     driver.configure(settings)
