@@ -77,19 +77,16 @@ class OrcaCamera:
         )
 
     def close(self) -> None:
-        """Let go of camera and library. Nobody may be in `wait`. May be called twice."""
+        """Let go of camera and library, once all calls have come back. May be called twice."""
         with self._lock:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self._wait is not None:
-            self._wait.close()
-        if self._camera is not None:
-            self._camera.close()
-        if self._library is not None:
-            self._library.close()
-        self._wait = self._camera = self._library = None
+        library, self._library = self._library, None
+        self._wait = self._camera = None
         self.attached = False
+        if library is not None:
+            library.close()
 
     @property
     def is_open(self) -> bool:

@@ -11,142 +11,40 @@ size, and a call returns 1 for success and a negative number for an error.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, byref, c_char_p, c_double, c_int32, c_uint32, c_void_p
+from ctypes import byref, c_char_p, c_double, c_int32, c_void_p
 
 import msgspec
 
 from maxdaq_tango.detectors.orca.dcam_errors import DcamError, DcamOffline, code_of, failure, unsigned
+from maxdaq_tango.detectors.orca.dcam_structures import (
+    SIGNATURES,
+    AttachStruct,
+    AttrStruct,
+    FrameStruct,
+    InitStruct,
+    OpenStruct,
+    StringStruct,
+    TransferStruct,
+    ValueTextStruct,
+    WaitOpenStruct,
+    WaitStartStruct,
+)
 from maxdaq_tango.detectors.orca.properties import KIND_MASK, Access, Attributes, CaptureStatus, IdString, Kind, name_of
 
 LIBRARY = "libdcamapi.so.4"
 """Where the dynamic loader finds it by itself."""
 TEXT_BYTES = 256
+ERROR_BIT = 0x80000000
+CLOSE_S = 10.0
+"""How long `close` waits for calls under way."""
 SEQUENCE, SNAP = -1, 0
 """Modes of `dcamcap_start`: until stopped, or until every buffer is filled once."""
 FRAME_READY, CYCLE_END, EXPOSURE_END, STOPPED = 2, 4, 8, 16
 """Events of `dcamwait_start`."""
 NEWEST = -1
 """Frame index of `dcambuf_lockframe`."""
-
-
-class _Init(ctypes.Structure):
-    _fields_ = (
-        ("size", c_int32),
-        ("device_count", c_int32),
-        ("reserved", c_int32),
-        ("option_bytes", c_int32),
-        ("options", c_void_p),
-        ("guid", c_void_p),
-    )
-
-
-class _Open(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("index", c_int32), ("camera", c_void_p))
-
-
-class _String(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("string", c_int32), ("text", c_char_p), ("text_bytes", c_int32))
-
-
-class _Attr(ctypes.Structure):
-    _fields_ = (
-        ("size", c_int32),
-        ("property", c_int32),
-        ("option", c_int32),
-        ("reserved1", c_int32),
-        ("attribute", c_uint32),
-        ("group", c_int32),
-        ("unit", c_int32),
-        ("attribute2", c_int32),
-        ("minimum", c_double),
-        ("maximum", c_double),
-        ("step", c_double),
-        ("default", c_double),
-        ("channels", c_int32),
-        ("reserved3", c_int32),
-        ("views", c_int32),
-        ("elements", c_int32),
-        ("array_base", c_int32),
-        ("element_step", c_int32),
-    )
-
-
-class _ValueText(ctypes.Structure):
-    _fields_ = (
-        ("size", c_int32),
-        ("property", c_int32),
-        ("value", c_double),
-        ("text", c_char_p),
-        ("text_bytes", c_int32),
-    )
-
-
-class _Attach(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("kind", c_int32), ("buffers", POINTER(c_void_p)), ("count", c_int32))
-
-
-class _Transfer(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("kind", c_int32), ("newest", c_int32), ("count", c_int32))
-
-
-class _Frame(ctypes.Structure):
-    _fields_ = (
-        ("size", c_int32),
-        ("kind", c_int32),
-        ("option", c_int32),
-        ("index", c_int32),
-        ("buffer", c_void_p),
-        ("row_bytes", c_int32),
-        ("type", c_int32),
-        ("width", c_int32),
-        ("height", c_int32),
-        ("left", c_int32),
-        ("top", c_int32),
-        ("seconds", c_uint32),
-        ("microseconds", c_int32),
-        ("frame_stamp", c_int32),
-        ("camera_stamp", c_int32),
-    )
-
-
-class _WaitOpen(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("events", c_int32), ("wait", c_void_p), ("camera", c_void_p))
-
-
-class _WaitStart(ctypes.Structure):
-    _fields_ = (("size", c_int32), ("happened", c_int32), ("mask", c_int32), ("timeout_ms", c_int32))
-
-
-_SIGNATURES: dict[str, tuple[object, ...]] = {
-    "dcamapi_init": (POINTER(_Init),),
-    "dcamapi_uninit": (),
-    "dcamdev_open": (POINTER(_Open),),
-    "dcamdev_close": (c_void_p,),
-    "dcamdev_getstring": (c_void_p, POINTER(_String)),
-    "dcamprop_getattr": (c_void_p, POINTER(_Attr)),
-    "dcamprop_getvalue": (c_void_p, c_int32, POINTER(c_double)),
-    "dcamprop_setvalue": (c_void_p, c_int32, c_double),
-    "dcamprop_setgetvalue": (c_void_p, c_int32, POINTER(c_double), c_int32),
-    "dcamprop_queryvalue": (c_void_p, c_int32, POINTER(c_double), c_int32),
-    "dcamprop_getnextid": (c_void_p, POINTER(c_int32), c_int32),
-    "dcamprop_getname": (c_void_p, c_int32, c_char_p, c_int32),
-    "dcamprop_getvaluetext": (c_void_p, POINTER(_ValueText)),
-    "dcambuf_alloc": (c_void_p, c_int32),
-    "dcambuf_attach": (c_void_p, POINTER(_Attach)),
-    "dcambuf_release": (c_void_p, c_int32),
-    "dcambuf_lockframe": (c_void_p, POINTER(_Frame)),
-    "dcambuf_copyframe": (c_void_p, POINTER(_Frame)),
-    "dcamcap_start": (c_void_p, c_int32),
-    "dcamcap_stop": (c_void_p,),
-    "dcamcap_status": (c_void_p, POINTER(c_int32)),
-    "dcamcap_transferinfo": (c_void_p, POINTER(_Transfer)),
-    "dcamcap_firetrigger": (c_void_p, c_int32),
-    "dcamwait_open": (POINTER(_WaitOpen),),
-    "dcamwait_close": (c_void_p,),
-    "dcamwait_start": (c_void_p, POINTER(_WaitStart)),
-    "dcamwait_abort": (c_void_p,),
-}
 
 
 class FrameStamp(msgspec.Struct, frozen=True):
@@ -170,9 +68,14 @@ class DcamLibrary:
         """
         self.path = path or LIBRARY
         self._open = False
+        self._inside = 0
+        """Calls under way. Nothing may be closed while there are any: the library frees what they use."""
+        self._gate = threading.Condition()
+        self._waits: list[c_void_p] = []
+        self._cameras: list[c_void_p] = []
         try:
             self._library = ctypes.CDLL(self.path)
-            for name, arguments in _SIGNATURES.items():
+            for name, arguments in SIGNATURES.items():
                 function = getattr(self._library, name)
                 function.argtypes, function.restype = arguments, c_int32
         except (OSError, AttributeError) as error:
@@ -182,7 +85,7 @@ class DcamLibrary:
                 answer=str(error),
                 accepted=f"the path of Hamamatsu's {LIBRARY} (DCAM-API for Linux), or of a simulated one",
             ) from None
-        init = _Init(size=ctypes.sizeof(_Init))
+        init = InitStruct(size=ctypes.sizeof(InitStruct))
         code = self._library.dcamapi_init(byref(init))
         if code < 0:
             raise failure("initialise DCAM", code, of=self.path, accepted="a camera that is connected and switched on")
@@ -191,31 +94,55 @@ class DcamLibrary:
 
     def call(self, name: str, asked: str, *arguments: object, accepted: str = "") -> int:
         """One call; a negative answer becomes an error that says what was asked."""
-        if not self._open:
-            raise failure(asked, DcamError.UNLOADED, of=self.path)
-        code = int(getattr(self._library, name)(*arguments))
-        if code < 0:
+        code = self.raw(name, *arguments)
+        if code & ERROR_BIT:
             raise failure(asked, code, of=self.path, accepted=accepted)
         return code
 
     def raw(self, name: str, *arguments: object) -> int:
         """One call whose errors are ordinary: the code as an unsigned number, 1 for success."""
-        if not self._open:
-            return DcamError.UNLOADED
-        return unsigned(int(getattr(self._library, name)(*arguments)))
+        with self._gate:
+            if not self._open:
+                return DcamError.UNLOADED
+            self._inside += 1
+        try:
+            return unsigned(int(getattr(self._library, name)(*arguments)))
+        finally:
+            with self._gate:
+                self._inside -= 1
+                self._gate.notify_all()
 
     def open(self, index: int) -> DcamCamera:
         """Camera `index`, counted from 0."""
-        given = _Open(size=ctypes.sizeof(_Open), index=index)
+        given = OpenStruct(size=ctypes.sizeof(OpenStruct), index=index)
         accepted = f"0 to {self.camera_count - 1}" if self.camera_count else "a camera that is there"
         self.call("dcamdev_open", f"open camera {index}", byref(given), accepted=accepted)
-        return DcamCamera(self, c_void_p(given.camera))
+        self._cameras.append(c_void_p(given.camera))
+        return DcamCamera(self, self._cameras[-1])
+
+    def open_wait(self, camera: c_void_p) -> DcamWait:
+        """Something to wait for the events of a camera with."""
+        given = WaitOpenStruct(size=ctypes.sizeof(WaitOpenStruct), camera=camera)
+        self.call("dcamwait_open", "open a wait", byref(given))
+        self._waits.append(c_void_p(given.wait))
+        return DcamWait(self, self._waits[-1])
 
     def close(self) -> None:
-        """Let go of every camera. May be called twice."""
-        if self._open:
-            self._library.dcamapi_uninit()
+        """Let go of every camera, once all calls have come back; new ones are refused. May be called twice.
+
+        DetectorTimeout when one does not come back.
+        """
+        with self._gate:
+            if not self._open:
+                return
             self._open = False
+            if not self._gate.wait_for(lambda: not self._inside, CLOSE_S):
+                raise failure("close the DCAM library", DcamError.TIMEOUT, of=self.path)
+        for wait in self._waits:
+            self._library.dcamwait_close(wait)
+        for camera in self._cameras:
+            self._library.dcamdev_close(camera)
+        self._library.dcamapi_uninit()
 
 
 class DcamCamera:
@@ -225,21 +152,17 @@ class DcamCamera:
         self.library = library
         self.handle = handle
 
-    def close(self) -> None:
-        """Let go of it; a capture that runs is ended."""
-        self.library.raw("dcamdev_close", self.handle)
-
     def string(self, which: IdString) -> str:
         """A text about the camera, "" where it has none of that kind."""
         text = ctypes.create_string_buffer(TEXT_BYTES)
-        given = _String(ctypes.sizeof(_String), which, ctypes.cast(text, c_char_p), TEXT_BYTES)
+        given = StringStruct(ctypes.sizeof(StringStruct), which, ctypes.cast(text, c_char_p), TEXT_BYTES)
         return text.value.decode(errors="replace") if self._raw("dcamdev_getstring", byref(given)) == 1 else ""
 
     # --- properties --------------------------------------------------------------------------------------------------
 
     def attributes(self, number: int) -> Attributes:
         """Limits and access of a property, as they are now."""
-        found = _Attr(size=ctypes.sizeof(_Attr), property=number)
+        found = AttrStruct(size=ctypes.sizeof(AttrStruct), property=number)
         self._call("dcamprop_getattr", f"describe property {name_of(number)}", byref(found))
         kind = found.attribute & KIND_MASK
         return Attributes(
@@ -300,7 +223,7 @@ class DcamCamera:
     def value_text(self, number: int, value: float) -> str | None:
         """The camera's own word for a value of a mode, None where there is no such value."""
         text = ctypes.create_string_buffer(TEXT_BYTES)
-        given = _ValueText(ctypes.sizeof(_ValueText), number, value, ctypes.cast(text, c_char_p), TEXT_BYTES)
+        given = ValueTextStruct(ctypes.sizeof(ValueTextStruct), number, value, ctypes.cast(text, c_char_p), TEXT_BYTES)
         if self._raw("dcamprop_getvaluetext", byref(given)) != 1:
             return None
         return text.value.decode(errors="replace")
@@ -314,7 +237,7 @@ class DcamCamera:
     def attach(self, addresses: Sequence[int]) -> None:
         """Our own buffers, each of BUFFER_FRAME_BYTES; they must live until `release`."""
         buffers = (c_void_p * len(addresses))(*addresses)
-        given = _Attach(ctypes.sizeof(_Attach), 0, buffers, len(addresses))
+        given = AttachStruct(ctypes.sizeof(AttachStruct), 0, buffers, len(addresses))
         self._call("dcambuf_attach", f"attach {len(addresses)} buffers", byref(given))
 
     def release(self) -> None:
@@ -339,7 +262,7 @@ class DcamCamera:
 
     def transferred(self) -> tuple[int, int]:
         """(index of the newest filled buffer, frames transferred since the start)."""
-        found = _Transfer(size=ctypes.sizeof(_Transfer))
+        found = TransferStruct(size=ctypes.sizeof(TransferStruct))
         self._call("dcamcap_transferinfo", "read the transfer count", byref(found))
         return found.newest, found.count
 
@@ -349,16 +272,14 @@ class DcamCamera:
 
     def frame(self, index: int) -> FrameStamp:
         """What is known of the frame in a buffer. BUSY where it has not been filled."""
-        found = _Frame(size=ctypes.sizeof(_Frame), index=index)
+        found = FrameStruct(size=ctypes.sizeof(FrameStruct), index=index)
         self._call("dcambuf_lockframe", f"look at buffer {index}", byref(found))
         time_s = found.seconds + found.microseconds * 1e-6
         return FrameStamp(found.index, found.buffer or 0, found.row_bytes, found.frame_stamp, time_s)
 
     def wait(self) -> DcamWait:
         """Something to wait with."""
-        given = _WaitOpen(size=ctypes.sizeof(_WaitOpen), camera=self.handle)
-        self.library.call("dcamwait_open", "open a wait", byref(given))
-        return DcamWait(self.library, c_void_p(given.wait))
+        return self.library.open_wait(self.handle)
 
     def _call(self, name: str, asked: str, *arguments: object, accepted: str = "") -> int:
         return self.library.call(name, asked, self.handle, *arguments, accepted=accepted)
@@ -375,16 +296,12 @@ class DcamWait:
 
     def start(self, events: int, timeout_ms: int) -> tuple[int, int]:
         """(answer, events that happened). The answer is 1, TIMEOUT, ABORT, LOSTFRAME, or worse."""
-        given = _WaitStart(ctypes.sizeof(_WaitStart), 0, events, timeout_ms)
+        given = WaitStartStruct(ctypes.sizeof(WaitStartStruct), 0, events, timeout_ms)
         return self._library.raw("dcamwait_start", self._handle, byref(given)), int(given.happened)
 
     def abort(self) -> None:
-        """Whoever waits comes back with ABORT; when nobody does, the next one."""
+        """Whoever waits comes back with ABORT."""
         self._library.raw("dcamwait_abort", self._handle)
-
-    def close(self) -> None:
-        """Nobody may be waiting."""
-        self._library.raw("dcamwait_close", self._handle)
 
 
 __all__ = ["DcamCamera", "DcamLibrary", "DcamWait", "FrameStamp", "code_of"]

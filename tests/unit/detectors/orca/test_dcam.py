@@ -115,8 +115,10 @@ def test_a_camera_that_is_not_there_is_refused_with_those_that_are(library: Dcam
 
 def test_a_camera_is_opened_once(library: DcamLibrary, camera: DcamCamera) -> None:
     assert refusal(lambda: library.open(0)) == DcamError.BUSY
-    camera.close()
-    library.open(0)
+    library.close()
+    again = DcamLibrary(library.path)
+    assert again.open(0).status() is CaptureStatus.STABLE
+    again.close()
 
 
 def test_a_closed_library_is_used_no_more(library: DcamLibrary, camera: DcamCamera) -> None:
@@ -124,6 +126,30 @@ def test_a_closed_library_is_used_no_more(library: DcamLibrary, camera: DcamCame
     library.close()
     with pytest.raises(DetectorOffline, match="UNLOADED"):
         camera.value(P.EXPOSURE_TIME)
+
+
+def test_a_library_is_closed_when_all_calls_have_come_back(library: DcamLibrary, camera: DcamCamera) -> None:
+    """Looks from many threads and a wait, while it is closed: each gets an answer or is refused."""
+    wait, kinds, waiting = camera.wait(), set(), threading.Event()
+
+    def look() -> None:
+        try:
+            while True:
+                camera.value(P.EXPOSURE_TIME)
+                camera.status()
+                waiting.set()
+        except DetectorOffline as error:
+            kinds.add(code_of(error))
+
+    threads = [threading.Thread(target=look, name="look") for _ in range(4)]
+    threads.append(threading.Thread(target=lambda: wait.start(FRAME_READY, 200), name="waiting"))
+    for thread in threads:
+        thread.start()
+    assert waiting.wait(10)
+    library.close()
+    for thread in threads:
+        thread.join()
+    assert kinds == {DcamError.UNLOADED}
 
 
 def test_a_camera_that_goes_away_is_offline_everywhere(server: OrcaSimulatorServer, camera: DcamCamera) -> None:
