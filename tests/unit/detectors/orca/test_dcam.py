@@ -21,6 +21,7 @@ from maxdaq_tango.detectors.orca.dcam import (
 )
 from maxdaq_tango.detectors.orca.dcam_errors import DcamError, code_of, failure, name_of_error
 from maxdaq_tango.detectors.orca.properties import NEXT, PRIOR, CaptureStatus, IdString, Kind, PixelType, Property
+from maxdaq_tango.detectors.orca.simulated_library import ADDRESS_NAME, LIBRARY_NAME, place_library
 from maxdaq_tango.detectors.orca.simulator_server import OrcaSimulatorServer
 from maxdaq_tango.detectors.simulation.pattern import expected_frame
 from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
@@ -87,15 +88,14 @@ def test_another_library_is_none(library: DcamLibrary) -> None:
         DcamLibrary("libc.so.6")
 
 
-def test_a_library_without_a_camera_is_offline(server: OrcaSimulatorServer) -> None:
-    path = str(server.library)
+def test_a_library_without_a_camera_is_offline(server: OrcaSimulatorServer, tmp_path: Path) -> None:
+    path = place_library(tmp_path / LIBRARY_NAME, f"127.0.0.1:{server.port}")
     server.close()
-    # The server took its folder along; a library whose camera is away is what is tested.
-    from maxdaq_tango.detectors.orca.simulated_library import place_library
-
-    place_library(Path(path), f"127.0.0.1:{server.port}")
     with pytest.raises(DetectorOffline, match="NOCAMERA"):
-        DcamLibrary(path)
+        DcamLibrary(str(path))
+    (tmp_path / ADDRESS_NAME).unlink()
+    with pytest.raises(DetectorOffline, match="NOCAMERA"):
+        DcamLibrary(str(path))
 
 
 def test_the_environment_says_where_the_camera_is(
