@@ -24,6 +24,7 @@ STANDARD_DETECTOR = [
 CLASSES = {
     "EigerDetector": "maxdaq_tango.detectors.eiger.device",
     "JungfrauDetector": "maxdaq_tango.detectors.jungfrau.device",
+    "OrcaDetector": "maxdaq_tango.detectors.orca.device",
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
 }
@@ -50,8 +51,8 @@ def devices(site, connect, wait_on, jungfrau):
     controller = site.controller("main", detector)
     made = dict(
         zip(
-            ("StreamReceiver", "EigerDetector", "DAQController", "JungfrauDetector"),
-            map(connect, (receiver, detector, controller, jungfrau)),
+            ("StreamReceiver", "EigerDetector", "DAQController", "JungfrauDetector", "OrcaDetector"),
+            map(connect, (receiver, detector, controller, jungfrau, site.orca("orca", receiver)[0])),
             strict=True,
         )
     )

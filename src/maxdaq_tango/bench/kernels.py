@@ -20,7 +20,14 @@ from maxdaq_tango.kernels import jungfrau, time_over_threshold
 from maxdaq_tango.kernels.byte_offset import pack_byte_offset, unpack_byte_offset, unpack_in_python
 from maxdaq_tango.kernels.compression import decode_pixels, encode_pixels
 from maxdaq_tango.kernels.framing import compile_kernels
-from maxdaq_tango.kernels.mono12p import pack_mono12p, unpack_mono12p, unpack_with_numpy
+from maxdaq_tango.kernels.mono12p import (
+    pack_mono12,
+    pack_mono12p,
+    unpack_mono12,
+    unpack_mono12_with_numpy,
+    unpack_mono12p,
+    unpack_with_numpy,
+)
 from maxdaq_tango.kernels.packing import pack_into, packed_room
 from maxdaq_tango.kernels.preview import reduced
 from maxdaq_tango.kernels.stitching import place_module, place_with_numpy
@@ -87,6 +94,13 @@ def cases() -> Iterator[Case]:
         counts.nbytes,
         lambda: _call(unpack_mono12p, twelve, np.empty(counts.size, np.uint16)),
         _call(unpack_with_numpy, twelve, into),
+    )
+    other = np.frombuffer(pack_mono12(counts), np.uint8)
+    yield Case(
+        "Mono12, unpack",
+        counts.nbytes,
+        lambda: _call(unpack_mono12, other, np.empty(counts.size, np.uint16)),
+        _call(unpack_mono12_with_numpy, other, into),
     )
     for encoding in (Encoding.BSLZ4, Encoding.BSZSTD):
         format = FrameFormat(SHAPE, "uint16", encoding)

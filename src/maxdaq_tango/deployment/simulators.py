@@ -11,6 +11,7 @@ from maxdaq_tango.deployment.typed_yaml import Described
 from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.jungfrau.simulator_stream import JungfrauOptions, parse_faults
+from maxdaq_tango.detectors.orca.simulator import OrcaOptions
 from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
 from maxdaq_tango.detectors.pilatus.simulator_work import SimulatorOptions as PilatusOptions
 from maxdaq_tango.detectors.simulation.faults import Faults
@@ -124,7 +125,28 @@ class LambdaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="fami
         check_faults(Faults.parse(self.fault))
 
 
-Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator | LambdaSimulator | PilatusSimulator
+class OrcaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="orca"):
+    """A simulated Hamamatsu ORCA, and a DCAM library that has it."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 0
+    """HTTP: faults, signals on the trigger input, the account."""
+    camera_port: Port = 0
+    """For the library."""
+    library: str = ""
+    """Where to put the library; empty = in a folder that goes with the simulator."""
+    model: Text = "lightning"
+    rows: Pixels = 2592
+    columns: Pixels = 4608
+    seed: Seed = 1
+    fault: Faulty = ()
+
+    def __post_init__(self) -> None:
+        Faults.parse(self.fault)
+        OrcaOptions(model=self.model, rows=self.rows, columns=self.columns)
+
+
+Simulator = EigerSimulator | StinsSimulator | JungfrauSimulator | LambdaSimulator | OrcaSimulator | PilatusSimulator
 """All that can be simulated, told apart by `family`."""
 
 SIMULATOR_ANSWERS = {
@@ -133,5 +155,6 @@ SIMULATOR_ANSWERS = {
     "stins": {"host": "host", "port": "http", "stream_port": "stream"},
     "pilatus": {"host": "host", "port": "http", "camserver_port": "camserver", "folder": "folder"},
     "lambda": {"host": "host", "port": "http"},
+    "orca": {"host": "host", "port": "http", "camera_port": "camera", "library": "library"},
 }
 """Family > what `${simulator.…}` may name > what the simulator itself calls it."""

@@ -15,6 +15,9 @@ from maxdaq_tango.deployment.typed_yaml import Described
 ModulePorts = Annotated[tuple[Port, ...], Described("a list of ports, one for each module; 0 = any free one")]
 
 
+Mebibytes = Annotated[int, msgspec.Meta(ge=1), Described("a whole number of MiB from 1")]
+
+
 class PilatusStreamer(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="pilatus"):
     """Watches the folder of images of a camserver."""
 
@@ -55,6 +58,10 @@ class OrcaStreamer(msgspec.Struct, frozen=True, kw_only=True, tag_field="family"
     """Path of the vendor's library, or of the simulator's."""
     camera: Annotated[int, msgspec.Meta(ge=0), Described("a whole number from 0")] = 0
     """Which one of those that the library finds."""
+    ring_mib: Mebibytes = 512
+    """Memory that the camera writes into."""
+    pool_mib: Mebibytes = 512
+    """Memory for frames that wait for the receiver."""
     curve_key: KeyFile = ""
 
 

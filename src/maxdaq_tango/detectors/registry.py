@@ -53,6 +53,14 @@ FAMILIES: dict[str, Family] = {
         simulated_pixels="maxdaq_tango.detectors.xspectrum_lambda.simulator:simulated_pixels",
         streamer_module="maxdaq_tango.detectors.xspectrum_lambda.streamer",
     ),
+    "orca": Family(
+        device_class="OrcaDetector",
+        device_module="maxdaq_tango.detectors.orca.device",
+        driver="maxdaq_tango.detectors.orca.driver:OrcaDriver",
+        simulator_module="maxdaq_tango.detectors.orca.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.orca.simulator:pixels_of",
+        streamer_module="maxdaq_tango.detectors.orca.streamer",
+    ),
 }
 
 

@@ -115,6 +115,14 @@ class StinsSeries:
             self.frames_sent += 1
         return sent
 
+    def skip(self, count: int) -> None:
+        """So many frames were lost before they could become messages. Their numbers stay free, because a receiver knows
+        by them which frame is the first.
+        """
+        with self._lock:
+            self._msg_number += count
+        self.frames_lost += count
+
     def end(self, enough: Callable[[], bool]) -> bool:
         """The end message. May be called twice; the second time nothing is sent."""
         if not self.is_open:

@@ -114,6 +114,18 @@ def test_numbers_in_step_with_frames_tell_what_never_came(outlet: StreamOutlet, 
         assert [listener.event().msg_number for _ in expected] == expected
 
 
+def test_frames_that_never_became_messages_leave_their_numbers_free(outlet: StreamOutlet, listener: Listener) -> None:
+    series, pixels = StinsSeries(outlet), np.zeros((2, 2), np.uint8)
+    series.begin("", {}, never)
+    series.skip(3)
+    assert series.frame(frame(3, pixels), never)
+    start, image = listener.event(), listener.event()
+    assert isinstance(start, SeriesStart)
+    assert isinstance(image, Frame)
+    assert image.msg_number == start.msg_number + 1 + image.frame_number
+    assert (series.frames_sent, series.frames_lost) == (1, 3)
+
+
 def test_memory_that_is_not_copied_is_free_when_its_tracker_says_so(outlet: StreamOutlet, listener: Listener) -> None:
     series, pixels = StinsSeries(outlet), np.arange(NOT_COPIED_FROM, dtype=np.uint16).reshape(256, -1)
     series.begin("", {}, never)
