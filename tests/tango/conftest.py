@@ -104,7 +104,7 @@ class Program(Process):
     """A simulator or streamer of any family."""
 
     def __init__(self, name: str, module: str, folder: Path, *options: str) -> None:
-        super().__init__(name, [sys.executable, "-m", f"maxdaq_tango.detectors.{module}", *options], folder, {})
+        super().__init__(name, [sys.executable, "-m", module, "--host", "127.0.0.1", *options], folder, {})
         assert self.first_line.wait(START_S), self.log.read_text()
         self.answers = json.loads(self.lines[0])
 
@@ -140,12 +140,11 @@ class Site:
         self.simulators[member] = simulator
         return simulator
 
-    def run(self, name: str, module: str, *options: str) -> tuple[Process, dict[str, object]]:
-        """A simulator or a streamer of any family, and what it told of itself; it ends with the site."""
-        program = Process(name, [sys.executable, "-m", module, "--host", "127.0.0.1", *options], self.folder, {})
+    def run(self, name: str, module: str, *options: str) -> Program:
+        """A simulator or a streamer of any family; it ends with the site."""
+        program = Program(name, module, self.folder, *options)
         self._ending.callback(program.end)
-        assert program.first_line.wait(START_S), program.log.read_text()
-        return program, json.loads(program.lines[0])
+        return program
 
     def serve(self, module: str, device_class: str, devices: dict[str, dict[str, object]]) -> Process:
         """Register the devices with their properties and start their server."""
@@ -176,16 +175,13 @@ class Site:
         self.serve("maxdaq_tango.detectors.eiger.device", "EigerDetector", {name: {**known, **properties}})
         return name
 
-    def run(self, name: str, module: str, *options: str) -> Program:
-        program = Program(name, module, self.folder, *options)
-        self._ending.callback(program.end)
-        return program
-
     def orca(self, member: str, receiver: str, *options: str, **properties: object) -> tuple[str, Program, Program]:
         """A detector, its simulated camera and its streamer."""
         size = ("--rows", "64", "--columns", "96")
-        camera = self.run(f"sim-{member}", "orca.simulator_server", *size, *options)
-        streamer = self.run(f"streamer-{member}", "orca.streamer", "--library", camera.answers["library"])
+        camera = self.run(f"sim-{member}", "maxdaq_tango.detectors.orca.simulator_server", *size, *options)
+        streamer = self.run(
+            f"streamer-{member}", "maxdaq_tango.detectors.orca.streamer", "--library", camera.answers["library"]
+        )
         name = self.device_name("detector", member)
         known = {"Host": "127.0.0.1", "Port": streamer.answers["http"], "Receiver": receiver}
         self.serve("maxdaq_tango.detectors.orca.device", "OrcaDetector", {name: {**known, **properties}})

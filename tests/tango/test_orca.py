@@ -174,7 +174,11 @@ def test_a_streamer_that_dies_in_mid_run_is_told_and_its_successor_is_found(daq,
     ports = clients.streamer.answers
     options = ("--port", str(ports["http"]), "--stream-port", str(ports["stream"]))
     clients.streamer = clients.site.run(
-        "streamer-again", "orca.streamer", "--library", clients.camera.answers["library"], *options
+        "streamer-again",
+        "maxdaq_tango.detectors.orca.streamer",
+        "--library",
+        clients.camera.answers["library"],
+        *options,
     )
     wait_on(clients.detector, clients.receiver, daq)
     daq.ScanNumber, daq.nFramesPerTrigger = next(NAMES), 20

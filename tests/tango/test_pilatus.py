@@ -42,10 +42,10 @@ class Camserver:
 def clients(site, make_clients, wait_on):
     folder = site.folder / "images"
     size = ("--rows", str(ROWS), "--columns", str(COLUMNS), "--seed", str(SEED))
-    _, camserver = site.run(
+    camserver = site.run(
         "camserver", "maxdaq_tango.detectors.pilatus.simulator_server", "--folder", str(folder), *size
-    )
-    _, streamer = site.run("streamer", "maxdaq_tango.detectors.pilatus.streamer", "--folder", str(folder))
+    ).answers
+    streamer = site.run("streamer", "maxdaq_tango.detectors.pilatus.streamer", "--folder", str(folder)).answers
     receiver = site.receiver("pilatus")
     detector = site.device_name("detector", "pilatus")
     properties = {"Host": "127.0.0.1", "Port": camserver["camserver"], "StreamerPort": streamer["http"]}
