@@ -370,7 +370,7 @@ def test_a_running_series_ends_and_what_was_sent_is_whole(stand: Any, ending: st
         stand.client.arm()
         triggering = threading.Thread(target=stand.client.trigger, args=(500.0,), name="triggers")
         triggering.start()
-        wait_for("frames", lambda: stand.status().frames_acquired > 3)
+        wait_for("frames", lambda: min(module.sent for module in stand.status().modules) > 3)
         getattr(stand.client, ending)()
         triggering.join(10)
         assert not triggering.is_alive()
@@ -452,7 +452,7 @@ def test_an_error_in_mid_run_ends_the_series(stand: Any) -> None:
 
         triggering = threading.Thread(target=trigger, name="triggers")
         triggering.start()
-        wait_for("frames", lambda: stand.status().frames_acquired > 3)
+        wait_for("frames", lambda: min(module.sent for module in stand.status().modules) > 3)
         stand.server.simulator.faults = Faults(error_state="cooling failed")
         stand.client.abort()
         triggering.join(15)
