@@ -233,7 +233,7 @@ def test_family_attributes_tell(clients, wait):
     assert detector.HeaderString == "lysozyme"
     assert detector.ImagePath == str(clients.camserver.folder)
     assert detector.SimulatedHardware
-    wait(lambda: detector.read_attribute("Temperature").quality == tango.AttrQuality.ATTR_VALID, 12, "a temperature")
+    wait(lambda: detector.read_attribute("Temperature").quality == tango.AttrQuality.ATTR_VALID, 20, "a temperature")
     assert (detector.Temperature, detector.Humidity) == (31.4, 22.1)
     assert detector.StreamerTrouble == ""
 
