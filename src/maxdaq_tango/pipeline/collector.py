@@ -26,7 +26,8 @@ from maxdaq_tango.pipeline.listeners import unfailing, warn
 from maxdaq_tango.pipeline.module_taking import ModuleTaking
 from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.phase import Phase
+from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
 from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking

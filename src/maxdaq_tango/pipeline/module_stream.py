@@ -123,6 +123,13 @@ class ModuleStream:
             given += self._finish()
         return given
 
+    def cut(self) -> list[Given]:
+        """There is no more room for what is ahead: this series is over, whoever has not ended it."""
+        if self._finished:
+            return []
+        begun = [] if self._start is not None else [self._begin()]
+        return [*begun, *self._finish()]
+
     def flush(self) -> list[Made]:
         """What has come of frames that are not complete: the series is over."""
         self.out_of_series += sum(link.doubtful is not None for link in self._links)

@@ -141,7 +141,7 @@ class ModuleTaking(Taking):
                 self._hint()
                 self._take_frame(one, now, received_at)
             elif one is NEXT_SERIES:
-                self._interrupt(now)
+                run.end_early("the next header came before the end of this series", now)
             elif isinstance(one, SeriesStart):
                 self._blackbox.note("header", modules=one.metadata.get("modules"), msg_number=one.msg_number)
                 if run.on_start(one, now):
@@ -166,19 +166,13 @@ class ModuleTaking(Taking):
 
     def _keep_ahead(self, message: Message, now: float) -> None:
         """Until this series is over; when there is no room for more it is."""
+        run = self.run
         self.ahead.append(message)
         self._ahead_bytes += sum(map(len, message)) + MESSAGE_COST
-        if self._ahead_bytes > self._ahead_limit_bytes:
-            self._interrupt(now)
-
-    def _interrupt(self, now: float) -> None:
-        run = self.run
-        if run.is_over:
-            return
-        if not run.ledger.seen:
-            run.abort("the next series began before anything came of this one")
-        elif run.on_start(NEXT_SERIES, now) or run.interrupted:
-            run.out_of_series -= 1  # it is no message of its own
+        if self._ahead_bytes > self._ahead_limit_bytes and not run.is_over:
+            self._take_all(self._stream.cut(), now, time.time())
+            if not run.ledger.all_seen:
+                run.end_early("not all modules had ended it when there was no more room for the next series", now)
 
     def _completed(self, account: Account, receipt: Receipt) -> Receipt:
         assembler = self._stream.assembler

@@ -31,8 +31,9 @@ from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.ingest import Message
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.newest import NewestFrame
+from maxdaq_tango.pipeline.phase import Phase
 from maxdaq_tango.pipeline.pool import worker_count
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.stages import Stages
 from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.pipeline.writers import Writer
