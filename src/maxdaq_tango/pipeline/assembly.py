@@ -9,7 +9,8 @@ modules is stored as n chunks. A frame goes out as soon as all its modules are h
 - A module that was silent for the whole wait of a frame is not waited for any more until it sends something: a dead one
   costs its own pixels, and one wait.
 
-A part that comes after its frame has gone out is counted and dropped.
+A part that comes after its frame has gone out is counted and dropped; where its module was there already the two are
+compared by checksum: other pixels are of another life of the sender, or of another acquisition.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy as np
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import Buffer, DamagedFrame, Frame, FrameFormat, ModuleFrame
-from maxdaq_tango.pipeline.numbers import NumberRuns
+from maxdaq_tango.pipeline.numbers import NumberRuns, Numbers
+from maxdaq_tango.pipeline.part_sums import PartSums, differ
 from maxdaq_tango.pipeline.transforms import fill_value
 
 MOST_FRAMES = 4096
@@ -78,6 +80,8 @@ class Assembler:
         """Parts whose frame had gone out."""
         self.duplicates = 0
         """Parts that came twice before their frame had gone out; the first is kept."""
+        self.conflicting = Numbers()
+        """Frames of which a part came again with other pixels."""
         self.partial = NumberRuns()
         """Frames that went out without all pixels of all modules."""
         self.missing = [0] * modules
@@ -94,6 +98,7 @@ class Assembler:
         self._format: FrameFormat | None = None
         self._whole: FrameFormat | None = None
         self._blank: bytes | None = None
+        self._sums = PartSums(modules)
 
     def __len__(self) -> int:
         """Frames that wait."""
@@ -113,7 +118,7 @@ class Assembler:
         waiting = self._waiting.get(part.frame_number)
         if waiting is None:
             if self._holds(part.frame_number):
-                self.late += 1
+                self.note_late(part)
                 return made
             waiting = self._waiting[part.frame_number] = _Waiting(part.frame_number, now, self.modules)
         if not self._place(waiting, part, intact=trouble is None):
@@ -147,6 +152,13 @@ class Assembler:
         oldest = next(iter(self._waiting.values()))
         return frozenset(part.source for part in oldest.parts if part is not None)
 
+    def note_late(self, part: ModuleFrame) -> None:
+        """Its frame has gone out."""
+        self.late += 1
+        usable = part.blob is not None and part.format == self._format
+        if usable and self._sums.contradict(part.frame_number, part.module, part.blob):
+            self.conflicting.add(part.frame_number)
+
     def flush(self) -> list[Made]:
         """All that wait: nothing more can come."""
         return [self._make(waiting) for waiting in list(self._waiting.values())]
@@ -173,6 +185,8 @@ class Assembler:
         before = waiting.parts[part.module]
         if before is not None and not (before.blob is None and intact):  # an intact copy of a damaged one is welcome
             self.duplicates += 1
+            if intact and differ(before.blob, part.blob):
+                self.conflicting.add(part.frame_number)
             return False
         if not intact:
             part = ModuleFrame(
@@ -225,6 +239,7 @@ class Assembler:
             mask |= part.is_whole << part.module
         if mask != (1 << self.modules) - 1:
             self._count(waiting)
+        self._sums.keep(waiting.number, [part.blob if part is not None else None for part in waiting.parts])
         first = there[0]
         return Frame(
             series="",

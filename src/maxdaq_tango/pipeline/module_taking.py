@@ -28,7 +28,7 @@ from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message
 from maxdaq_tango.pipeline.ledger import Account, Entry
 from maxdaq_tango.pipeline.module_stream import NEXT_SERIES, Given, ModuleStream
-from maxdaq_tango.pipeline.numbers import ranges_where
+from maxdaq_tango.pipeline.numbers import Ranges, ranges_where
 from maxdaq_tango.pipeline.series_run import SOCKET_SLACK
 from maxdaq_tango.pipeline.taking import Taking
 from maxdaq_tango.wire import module_decoder_for
@@ -89,7 +89,7 @@ class ModuleTaking(Taking):
         elif not run.ledger.holds(event.frame_number):
             run.on_left_over(Frame(series="", frame_number=event.frame_number, format=event.format, blobs=()))
         elif stream.assembler is not None:
-            stream.assembler.late += 1
+            stream.assembler.note_late(event)
 
     def decisions(self) -> dict[str, str]:
         """As `Taking.decisions`."""
@@ -178,9 +178,10 @@ class ModuleTaking(Taking):
         assembler = self._stream.assembler
         if assembler is None:
             return receipt
-        partial = np.zeros(len(account.fates), bool)
-        for low, high in assembler.partial.ranges():
-            partial[max(0, low - account.first) : max(0, high + 1 - account.first)] = True
+        conflicting = _flags(assembler.conflicting.ranges(), account) & (account.fates == Fate.WRITTEN)
+        if conflicting.any():
+            receipt = receipt.with_conflicts(ranges_where(conflicting, account.first))
+        partial = _flags(assembler.partial.ranges(), account)
         partial &= np.isin(account.fates, (Fate.WRITTEN, Fate.DISCARDED))
         return receipt.with_modules(
             assembler.modules,
@@ -190,3 +191,11 @@ class ModuleTaking(Taking):
             late=assembler.late,
             duplicate=assembler.duplicates,
         )
+
+
+def _flags(numbers: Ranges, account: Account) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """True where the account has one of the numbers."""
+    flags = np.zeros(len(account.fates), bool)
+    for low, high in numbers:
+        flags[max(0, low - account.first) : max(0, high + 1 - account.first)] = True
+    return flags
