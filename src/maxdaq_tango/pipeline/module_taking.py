@@ -146,6 +146,7 @@ class ModuleTaking(Taking):
                 self._blackbox.note("header", modules=one.metadata.get("modules"), msg_number=one.msg_number)
                 if run.on_start(one, now):
                     self.sink.on_start(one)
+                    self._newest.begin(self.number, self.sink.orientation)
             elif isinstance(one, DamagedFrame):
                 self._take_damaged(one, now)
             elif isinstance(one, WireError):
