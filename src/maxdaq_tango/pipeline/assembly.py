@@ -104,6 +104,11 @@ class Assembler:
         """Frames that wait."""
         return len(self._waiting)
 
+    @property
+    def parts(self) -> int:
+        """Parts that wait."""
+        return sum(waiting.came for waiting in self._waiting.values())
+
     def put(self, part: ModuleFrame, now: float) -> list[Made]:
         """One part; returns what has become of it and others."""
         made: list[Made] = []

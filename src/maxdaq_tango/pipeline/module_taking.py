@@ -24,12 +24,14 @@ from maxdaq_tango.model import (
     SeriesStart,
     StreamFormat,
 )
+from maxdaq_tango.pipeline.assembly import Made
 from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message
 from maxdaq_tango.pipeline.ledger import Account, Entry
 from maxdaq_tango.pipeline.module_stream import NEXT_SERIES, Given, ModuleStream
 from maxdaq_tango.pipeline.numbers import Ranges, ranges_where
 from maxdaq_tango.pipeline.series_run import SOCKET_SLACK
+from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking
 from maxdaq_tango.wire import module_decoder_for
 
@@ -110,26 +112,19 @@ class ModuleTaking(Taking):
 
     def drain(self) -> None:
         """As `Taking.drain`. Frames that wait for modules are stored as they are, unless the run was cut short."""
-        run = self.run
-        if run.start is None and self._stream.assembler is not None:  # no header came in time
-            run.out_of_series += len(self._stream.assembler)
+        run, assembler = self.run, self._stream.assembler
+        waited = assembler.parts if assembler is not None else 0
+        try:
+            left = self._stream.flush()
+        except Exception as error:  # nobody would hear of the end of the run if this thread died here
+            run.fail(told(error))
+            left = []
         self._count_strangers()
-        for made in self._stream.flush() if run.start is not None else ():
-            frame = made.frame if isinstance(made, DamagedFrame) else made
-            if not isinstance(frame, Frame):
-                run.on_corrupt(str(made), time.monotonic())
-                continue
-            self._hint()
-            entry, row = run.ledger.enter(frame.frame_number, SOCKET_SLACK)
-            if entry is not Entry.NEW:
-                continue
-            if isinstance(made, DamagedFrame):
-                run.settle(row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {made}")
-            elif run.verdict is None:
-                self.storing.store(row, frame, time.time())
-            else:
-                run.settle(row, frame, Fate.LOST_ASSEMBLY)
-        self._count_strangers()
+        if run.start is None:  # no header came in time
+            run.out_of_series += waited
+        else:
+            for made in left:
+                self._end(made)
         super().drain()
 
     # ---- inside ----
@@ -137,25 +132,56 @@ class ModuleTaking(Taking):
     def _take_all(self, given: list[Given], now: float, received_at: float) -> None:
         run = self.run
         for one in given:
-            if isinstance(one, Frame):
-                self._hint()
-                self._take_frame(one, now, received_at)
-            elif one is NEXT_SERIES:
-                run.end_early("the next header came before the end of this series", now)
-            elif isinstance(one, SeriesStart):
-                self._blackbox.note("header", modules=one.metadata.get("modules"), msg_number=one.msg_number)
-                if run.on_start(one, now):
-                    self.sink.on_start(one)
-                    self._newest.begin(self.number, self.sink.orientation)
-            elif isinstance(one, DamagedFrame):
-                self._take_damaged(one, now)
-            elif isinstance(one, WireError):
-                self._blackbox.note("corrupt", reason=str(one))
-                run.on_corrupt(str(one), now)
-            else:
-                self._blackbox.note("end", series="")
-                run.on_end(one, now)
+            if run.verdict is not None and isinstance(one, (Frame, WireError)):
+                self._end(one)
+                continue
+            try:
+                self._take_one(one, now, received_at)
+            except Exception as error:  # of what else has arrived an account is given all the same
+                run.fail(told(error))
         self._count_strangers()
+
+    def _take_one(self, one: Given, now: float, received_at: float) -> None:
+        run = self.run
+        if isinstance(one, Frame):
+            self._hint()
+            self._take_frame(one, now, received_at)
+        elif one is NEXT_SERIES:
+            run.end_early("the next header came before the end of this series", now)
+        elif isinstance(one, SeriesStart):
+            self._blackbox.note("header", modules=one.metadata.get("modules"), msg_number=one.msg_number)
+            if run.on_start(one, now):
+                self.sink.on_start(one)
+                self._newest.begin(self.number, self.sink.orientation)
+        elif isinstance(one, DamagedFrame):
+            self._take_damaged(one, now)
+        elif isinstance(one, WireError):
+            self._blackbox.note("corrupt", reason=str(one))
+            run.on_corrupt(str(one), now)
+        else:
+            self._blackbox.note("end", series="")
+            run.on_end(one, now)
+
+    def _end(self, made: Made) -> None:
+        """What had arrived when the series was over: it is stored, or lost between modules where that was cut short."""
+        run = self.run
+        frame = made.frame if isinstance(made, DamagedFrame) else made
+        if not isinstance(frame, Frame):
+            run.on_corrupt(str(made), time.monotonic())
+            return
+        self._hint()
+        entry, row = run.ledger.enter(frame.frame_number, SOCKET_SLACK)
+        if entry is not Entry.NEW:
+            return
+        if isinstance(made, DamagedFrame):
+            run.settle(row, frame, Fate.CORRUPT, f"frame {frame.frame_number}: {made}")
+        elif run.verdict is not None:
+            run.settle(row, frame, Fate.LOST_ASSEMBLY)
+        else:
+            try:
+                self.storing.store(row, frame, time.time())
+            except Exception as error:  # it counts as lost when the ledger is closed
+                run.fail(told(error))
 
     def _hint(self) -> None:
         if self._stream.first_number is not None:
