@@ -123,8 +123,13 @@ class ModuleStream:
             given += self._finish()
         return given
 
+    @property
+    def all_over(self) -> bool:
+        """Every connection has ended the series, or is at the next one."""
+        return all(link.is_over for link in self._links)
+
     def cut(self) -> list[Given]:
-        """There is no more room for what is ahead: this series is over, whoever has not ended it."""
+        """This series is over, whoever has not ended it."""
         if self._finished:
             return []
         begun = [] if self._start is not None else [self._begin()]
@@ -177,7 +182,7 @@ class ModuleStream:
         if part.first_number is None:
             return False
         if link.first_number is not None:
-            return part.first_number > link.first_number
+            return part.first_number != link.first_number
         # Silent until now: it may have lost the first frames, but not all that a connection that is over has brought.
         return self._over_since is not None and part.first_number > self._newest
 
@@ -231,7 +236,7 @@ class ModuleStream:
         link.ended, link.end_number = True, event.msg_number
         if self._over_since is None:
             self._over_since = now
-        if self._finished or not all(one.is_over for one in self._links):
+        if self._finished or not self.all_over:
             return []
         if self._start is None:
             return [self._begin(), *self._finish()]

@@ -161,6 +161,7 @@ class ModuleTaking(Taking):
         else:
             self._blackbox.note("end", series="")
             run.on_end(one, now)
+            run.on_last_end()
 
     def _end(self, made: Made) -> None:
         """What had arrived when the series was over: it is stored, or lost between modules where that was cut short."""
@@ -192,13 +193,14 @@ class ModuleTaking(Taking):
         self._stream.out_of_series = 0
 
     def _keep_ahead(self, message: Message, now: float) -> None:
-        """Until this series is over; when there is no room for more it is."""
+        """Until this series is over; when all modules are at the next one, or there is no room for more, it is."""
         run = self.run
         self.ahead.append(message)
         self._ahead_bytes += sum(map(len, message)) + MESSAGE_COST
-        if self._ahead_bytes > self._ahead_limit_bytes and not run.is_over:
+        all_over = self._stream.all_over
+        if (all_over or self._ahead_bytes > self._ahead_limit_bytes) and not run.is_over:
             self._take_all(self._stream.cut(), now, time.time())
-            if not run.ledger.all_seen:
+            if not (all_over or run.ledger.all_seen):
                 run.end_early("not all modules had ended it when there was no more room for the next series", now)
 
     def _completed(self, account: Account, receipt: Receipt) -> Receipt:

@@ -156,6 +156,11 @@ class SeriesRun:
             self.ledger.expected = end.msg_number - self.start.msg_number - 1
         self._begin_ending(now)
 
+    def on_last_end(self) -> None:
+        """The end has come, or was waited for, of every connection, each of which keeps order: nothing can follow."""
+        if self.phase is Phase.ENDING:
+            self.phase = Phase.OVER
+
     def on_corrupt(self, reason: str, now: float) -> None:
         """A message that no decoder could make sense of."""
         self._last_message_at = now

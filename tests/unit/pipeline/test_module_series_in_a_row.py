@@ -81,3 +81,39 @@ def test_a_port_that_is_dead_and_a_next_series_without_room_cost_its_pixels_and_
     harness.receiver.stop()
     second = harness.wait_receipts(2)[1]
     assert (second.frames_written, second.frames_partial, second.frames_missing_count) == (60, 60, 0)
+
+
+def test_a_next_series_that_never_pauses_ends_no_run_whose_ends_have_come(harness: Harness, detector: Jungfrau) -> None:
+    prepare(harness, detector, grace_s=0.2)
+    send(detector, 101, range(3))
+    detector.begin(104)
+    frames = 0
+    while not any(report.receipt for report in harness.reports):  # with a grace time it would be the last one
+        detector.image(frames)
+        frames += 1
+    detector.end()
+    harness.wait_state(AcquisitionState.IDLE)
+    first, second = harness.wait_receipts(2)
+    assert (first.verdict, first.frames_written, second.verdict) == (Verdict.COMPLETE, 3, Verdict.COMPLETE)
+    assert (second.frames_written, second.first_frame_number) == (frames, 104)
+
+
+@pytest.mark.parametrize("first", [1, 50], ids=["lower", "higher"])
+def test_a_next_series_that_never_pauses_ends_one_whose_ends_were_lost(
+    harness: Harness, detector: Jungfrau, first: int
+) -> None:
+    prepare(harness, detector, grace_s=0.2, expected_frames=3, module_wait_s=5.0)
+    send(detector, 11, range(3), end=False)
+    detector.begin(first)
+    frames = 0
+    while not any(report.receipt for report in harness.reports):
+        detector.image(frames)
+        frames += 1
+    for number in range(frames, 3):
+        detector.image(number)
+    detector.end()
+    one, two = harness.wait_receipts(2)
+    assert (one.frames_written, one.first_frame_number, one.frames_unexpected) == (3, 11, 0)
+    assert (two.frames_written, two.first_frame_number) == (3, first)
+    for receipt in (one, two):
+        np.testing.assert_array_equal(stored(receipt), [whole(n, 2) for n in range(3)])

@@ -162,10 +162,11 @@ class TestNoHeaders:
         assert bench.ahead == []
         assert bench.stream.first_number == 101
 
-    def test_a_higher_first_number_is_of_the_next_series_and_so_is_all_that_follows(self) -> None:
+    @pytest.mark.parametrize("first", [1, 20], ids=["lower", "higher"])
+    def test_another_first_number_is_of_the_next_series_and_so_is_all_that_follows(self, first: int) -> None:
         bench = Bench(2, headed=False)
-        late = [shot(4, 0, 4), ModuleEnd(0), shot(9, 0, 9)]
-        bench.feed(shot(0, 0), shot(0, 1), *late, shot(1, 1))
+        late = [shot(first, 0, first), ModuleEnd(0), shot(first + 9, 0, first + 9)]
+        bench.feed(shot(10, 0, 10), shot(10, 1, 10), *late, shot(11, 1, 10))
         assert bench.ahead == late
         assert bench.stream.assembler is not None
         assert len(bench.stream.assembler) == 1
