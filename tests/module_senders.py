@@ -19,6 +19,8 @@ class ModuleSenders:
 
     def __init__(self, context: zmq.Context[Any], kind: int, modules: int) -> None:
         self.sockets = []
+        self.nbytes = 0
+        """Sent so far, over all sockets."""
         for _ in range(modules):
             socket = context.socket(kind)
             socket.linger = 0
@@ -29,6 +31,7 @@ class ModuleSenders:
 
     def send(self, module: int, parts: list[Any]) -> None:
         self.sockets[module].send_multipart(parts)
+        self.nbytes += sum(map(len, parts))
 
 
 class Lambda(ModuleSenders):

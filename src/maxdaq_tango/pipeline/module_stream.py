@@ -124,6 +124,11 @@ class ModuleStream:
         return given
 
     @property
+    def is_untouched(self) -> bool:
+        """Nothing of this series has come: no part, and no header."""
+        return self.assembler is None and all(link.header is None for link in self._links)
+
+    @property
     def all_over(self) -> bool:
         """Every connection has ended the series, or is at the next one."""
         return all(link.is_over for link in self._links)

@@ -55,6 +55,11 @@ class ModuleTaking(Taking):
         self._ahead_bytes = 0
         self._ahead_limit_bytes = shares.held // 4
 
+    @property
+    def is_untouched(self) -> bool:
+        """As `Taking.is_untouched`."""
+        return super().is_untouched and self._stream.is_untouched
+
     def take(self, message: Message, now: float, received_at: float) -> None:
         """As `Taking.take`."""
         try:

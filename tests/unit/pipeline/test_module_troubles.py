@@ -11,8 +11,6 @@ from maxdaq_tango.model import AcquisitionState, Compression, StreamFormat, Verd
 from maxdaq_tango.pipeline.file_sink import FileSink
 from maxdaq_tango.pipeline.module_stream import ModuleStream
 from maxdaq_tango.pipeline.storing import Storing
-from maxdaq_tango.wire import sls_json
-from module_parts import part
 from module_senders import Jungfrau
 from receiving import Harness, wait_for_bytes
 
@@ -28,11 +26,6 @@ def prepare(harness: Harness, detector: Jungfrau, **changes: Any) -> None:
     detector.wait_subscribed()
 
 
-def nbytes_of_a_part() -> int:
-    how: dict[str, Any] = {"place": (0, 0), "modules": (2, 1), "first_number": 0, "packets": 64}
-    return sum(map(len, sls_json.encode_image(0, part(0, 0).format, bytes(30), **how)))
-
-
 @pytest.mark.parametrize("place", [(Storing, "store"), (ModuleStream, "flush")], ids=["store", "flush"])
 def test_a_bug_while_what_waits_is_stored_ends_the_run_and_not_the_receiver(
     harness: Harness, detector: Jungfrau, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
@@ -40,7 +33,7 @@ def test_a_bug_while_what_waits_is_stored_ends_the_run_and_not_the_receiver(
     prepare(harness, detector, module_wait_s=60.0, expected_frames=3)
     for number in range(3):
         detector.image(number, 0)
-    wait_for_bytes(harness, 3 * nbytes_of_a_part())
+    wait_for_bytes(harness, detector.nbytes)
 
     def provoked(*_: Any) -> None:
         raise MemoryError("provoked")
