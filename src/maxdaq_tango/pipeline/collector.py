@@ -360,7 +360,8 @@ class Collector:
         """The next series, on the same sockets."""
         self._series_taken += 1
         self._bytes_before, self._full_before = self._sources.bytes_received, self._sources.full_count
-        self._taking = self._next_taking()
+        earlier, self._taking = self._taking, self._next_taking()
+        self._taking.follow(earlier)
         self._phase, self._laid_out, self._spilling = Phase.WAITING, False, ""
         try:
             self._taking.reserve()

@@ -46,6 +46,8 @@ class _Link:
         self.numbering = Numbering()
         self.doubtful: ModuleFrame | None = None
         self.first_number: int | None = None
+        self.before: tuple[int, int] | None = None
+        """First and newest number of an earlier series that has not ended here: the rest of it may still come."""
         self.heard = False
         """It has brought a part."""
         self.newest = -1
@@ -70,7 +72,7 @@ class ModuleStream:
         self.first_number: int | None = None
         """Number of the first frame of the series, as far as any module has told."""
         self.out_of_series = 0
-        """Messages from before the header of their module, or of an earlier life of its sender."""
+        """Messages of the series before, older than the header of their module, or of an earlier life of its sender."""
         self.wait_s = wait_s
         self._headed = headed
         self._limit_bytes = limit_bytes
@@ -89,17 +91,18 @@ class ModuleStream:
         if not link.ahead:
             if isinstance(event, ModuleStart):
                 link.ahead = self._is_next_header(link, event.start)
-            elif isinstance(event, ModuleFrame) and not self._headed:
+            elif isinstance(event, ModuleFrame) and not self._headed and not self._is_left_over(link, event):
                 link.ahead = self._is_next_part(link, event)
             if link.ahead and self._over_since is None:
                 self._over_since = now
         return link.ahead
 
     def is_stranger(self, part: ModuleFrame) -> bool:
-        """It is older than the header of its module, or there was none."""
+        """It is of an earlier series, or older than the header of its module, or there was none."""
+        link = self._links[part.source]
         if not self._headed:
-            return False
-        header = self._links[part.source].header
+            return self._is_left_over(link, part)
+        header = link.header
         if header is None:
             return True
         return header.msg_number is not None and part.msg_number is not None and part.msg_number <= header.msg_number
@@ -122,6 +125,12 @@ class ModuleStream:
         if waits and now - max(self._over_since or 0.0, self._last_at) >= self.wait_s:
             given += self._finish()
         return given
+
+    def follow(self, earlier: ModuleStream) -> None:
+        """The series before this one: where it has not ended the rest of it may still come."""
+        for link, old in zip(self._links, earlier._links, strict=True):
+            if not old.is_over:
+                link.before = old.before if old.first_number is None else (old.first_number, old.newest)
 
     @property
     def is_untouched(self) -> bool:
@@ -180,6 +189,15 @@ class ModuleStream:
         return self._start
 
     # ---- parts ----
+
+    def _is_left_over(self, link: _Link, part: ModuleFrame) -> bool:
+        """Of the series before, as far as its first number tells; a publisher keeps the order."""
+        return (
+            link.before is not None
+            and link.first_number is None
+            and part.first_number == link.before[0]
+            and part.frame_number > link.before[1]
+        )
 
     def _is_next_part(self, link: _Link, part: ModuleFrame) -> bool:
         if link.ended or self._finished:
@@ -250,6 +268,7 @@ class ModuleStream:
     def _is_end_of_this(self, link: _Link, event: ModuleEnd) -> bool:
         """Not a left-over of the series before."""
         if not self._headed:
+            link.before = None
             return link.heard  # an end that is all a connection brings may be of this series or not: nobody can tell
         header = link.header
         if header is None:

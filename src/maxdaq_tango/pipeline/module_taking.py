@@ -44,7 +44,7 @@ class ModuleTaking(Taking):
         super().__init__(request, number, shares=shares, **rest)
         stall_s = self.run.stall_timeout_s
         self._decode_module = module_decoder_for(request.stream_format).decode
-        self._stream = ModuleStream(
+        self.stream = ModuleStream(
             len(request.sources),
             headed=request.stream_format is StreamFormat.LAMBDA_MODULES,
             # Before the first frame is out nothing else tells that the stream flows.
@@ -58,7 +58,12 @@ class ModuleTaking(Taking):
     @property
     def is_untouched(self) -> bool:
         """As `Taking.is_untouched`."""
-        return super().is_untouched and self._stream.is_untouched
+        return super().is_untouched and self.stream.is_untouched
+
+    def follow(self, earlier: Taking) -> None:
+        """As `Taking.follow`."""
+        assert isinstance(earlier, ModuleTaking)
+        self.stream.follow(earlier.stream)
 
     def take(self, message: Message, now: float, received_at: float) -> None:
         """As `Taking.take`."""
@@ -68,22 +73,22 @@ class ModuleTaking(Taking):
             self._blackbox.note_corrupt(message, str(error))
             self.run.on_corrupt(str(error), now)
             return
-        if self._stream.is_ahead(event, now):
+        if self.stream.is_ahead(event, now):
             self._keep_ahead(message, now)
             return
-        self._take_all(self._stream.feed(event, now), now, received_at)
+        self._take_all(self.stream.feed(event, now), now, received_at)
 
     def look_again(self, now: float, *, drained: bool) -> None:
         """As `Taking.look_again`; frames have waited long enough only if all that had arrived was looked at."""
         if drained and not self.run.is_over:
-            self._take_all(self._stream.tick(now), now, time.time())
-        assembler = self._stream.assembler
+            self._take_all(self.stream.tick(now), now, time.time())
+        assembler = self.stream.assembler
         if assembler is not None and not self._request.stream_format.is_published:  # what is not read there is dropped
             self.leaders = assembler.leaders()
 
     def leave(self, message: Message) -> None:
         """As `Taking.leave`."""
-        run, stream = self.run, self._stream
+        run, stream = self.run, self.stream
         try:
             event = self._decode_module(message)
         except WireError:
@@ -100,14 +105,14 @@ class ModuleTaking(Taking):
 
     def decisions(self) -> dict[str, str]:
         """As `Taking.decisions`."""
-        assembler = self._stream.assembler
+        assembler = self.stream.assembler
         if assembler is not None:
-            self._decided["modules"] = f"{assembler.modules}, each waited for {self._stream.wait_s:g} s"
+            self._decided["modules"] = f"{assembler.modules}, each waited for {self.stream.wait_s:g} s"
         return super().decisions()
 
     def counters(self) -> Counters:
         """As `Taking.counters`."""
-        counters, assembler = super().counters(), self._stream.assembler
+        counters, assembler = super().counters(), self.stream.assembler
         waiting = self._ahead_bytes + (assembler.nbytes if assembler is not None else 0)
         return msgspec.structs.replace(
             counters,
@@ -117,10 +122,10 @@ class ModuleTaking(Taking):
 
     def drain(self) -> None:
         """As `Taking.drain`. Frames that wait for modules are stored as they are, unless the run was cut short."""
-        run, assembler = self.run, self._stream.assembler
+        run, assembler = self.run, self.stream.assembler
         waited = assembler.parts if assembler is not None else 0
         try:
-            left = self._stream.flush()
+            left = self.stream.flush()
         except Exception as error:  # nobody would hear of the end of the run if this thread died here
             run.fail(told(error))
             left = []
@@ -190,26 +195,26 @@ class ModuleTaking(Taking):
                 run.fail(told(error))
 
     def _hint(self) -> None:
-        if self._stream.first_number is not None:
-            self.run.ledger.hint_first(self._stream.first_number)
+        if self.stream.first_number is not None:
+            self.run.ledger.hint_first(self.stream.first_number)
 
     def _count_strangers(self) -> None:
-        self.run.out_of_series += self._stream.out_of_series
-        self._stream.out_of_series = 0
+        self.run.out_of_series += self.stream.out_of_series
+        self.stream.out_of_series = 0
 
     def _keep_ahead(self, message: Message, now: float) -> None:
         """Until this series is over; when all modules are at the next one, or there is no room for more, it is."""
         run = self.run
         self.ahead.append(message)
         self._ahead_bytes += sum(map(len, message)) + MESSAGE_COST
-        all_over = self._stream.all_over
+        all_over = self.stream.all_over
         if (all_over or self._ahead_bytes > self._ahead_limit_bytes) and not run.is_over:
-            self._take_all(self._stream.cut(), now, time.time())
+            self._take_all(self.stream.cut(), now, time.time())
             if not (all_over or run.ledger.all_seen):
                 run.end_early("not all modules had ended it when there was no more room for the next series", now)
 
     def _completed(self, account: Account, receipt: Receipt) -> Receipt:
-        assembler = self._stream.assembler
+        assembler = self.stream.assembler
         if assembler is None:
             return receipt
         conflicting = _flags(assembler.conflicting.ranges(), account) & (account.fates == Fate.WRITTEN)

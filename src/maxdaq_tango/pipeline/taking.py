@@ -111,6 +111,9 @@ class Taking:
             return False
         return run.start is None and not run.corrupt and not run.out_of_series and run.verdict is not Verdict.FAILED
 
+    def follow(self, earlier: Taking) -> None:
+        """The series before this one on the same sockets; formats with fences of their own need not know of it."""
+
     def take(self, message: Message, now: float, received_at: float) -> None:
         """One message: `now` monotonic, `received_at` UNIX time."""
         run = self.run

@@ -10,7 +10,7 @@ import pytest
 from maxdaq_tango.model import AcquisitionState, StreamFormat, Verdict
 from module_parts import whole
 from module_senders import Jungfrau
-from receiving import Harness, stored
+from receiving import Harness, stored, wait_for_bytes
 
 
 @pytest.fixture
@@ -117,3 +117,27 @@ def test_a_next_series_that_never_pauses_ends_one_whose_ends_were_lost(
     assert (two.frames_written, two.first_frame_number) == (3, first)
     for receipt in (one, two):
         np.testing.assert_array_equal(stored(receipt), [whole(n, 2) for n in range(3)])
+
+
+@pytest.mark.lesson(2)
+@pytest.mark.parametrize("expected", [None, 5], ids=["unknown", "expected"])
+@pytest.mark.parametrize("other_first", [False, True], ids=["before the next series", "inside it"])
+def test_what_a_slow_port_still_brings_of_the_series_before_is_out_of_series(
+    harness: Harness, detector: Jungfrau, other_first: bool, expected: int | None
+) -> None:
+    prepare(harness, detector, expected_frames=expected, module_wait_s=0.5)
+    send(detector, 101, range(5), 0)
+    send(detector, 101, range(2), 1, end=False)
+    harness.wait_receipts(1)  # the other port was silent for longer than the wait
+    if other_first:
+        send(detector, 106, range(3), 0, end=False)
+    before = detector.nbytes
+    send(detector, 101, range(2, 5), 1, end=False)
+    wait_for_bytes(harness, detector.nbytes - before)
+    send(detector, 106, range(5), 1)
+    send(detector, 106, range(3 if other_first else 0, 5), 0)
+    harness.wait_state(AcquisitionState.IDLE)
+    first, second = harness.wait_receipts(2)
+    assert (first.frames_written, first.frames_partial_ranges) == (5, ((103, 105),))
+    assert (second.verdict, second.frames_out_of_series, second.first_frame_number) == (Verdict.COMPLETE, 3, 106)
+    np.testing.assert_array_equal(stored(second), [whole(n, 2) for n in range(5)])

@@ -257,3 +257,32 @@ def test_whatever_the_order_of_the_connections_it_is_the_same_series(came: tuple
     assert frames == max(event.frame_number for event in events if isinstance(event, ModuleFrame)) + 1
     for number, frame in bench.frames.items():
         np.testing.assert_array_equal(seen(frame), whole(number, sources))
+
+
+class TestAfterAnotherSeries:
+    def bench(self) -> Bench:
+        """A bench whose second connection had brought frames 10 and 11 of a series that the first one ended."""
+        one, two = Bench(2, headed=False), Bench(2, headed=False)
+        one.feed(shot(10, 0, 10), shot(10, 1, 10), shot(11, 1, 10), ModuleEnd(0))
+        two.stream.follow(one.stream)
+        return two
+
+    def test_what_is_left_of_it_begins_nothing(self) -> None:
+        bench = self.bench()
+        bench.feed(shot(12, 1, 10), shot(13, 1, 10), ModuleEnd(1))
+        assert (bench.kinds, bench.ahead, bench.stream.out_of_series) == ("", [], 3)
+        bench.feed(shot(20, 1, 20), shot(20, 0, 20))
+        assert (bench.kinds, bench.stream.first_number) == ("Sf", 20)
+
+    def test_the_connection_that_had_ended_may_count_from_the_same_number_again(self) -> None:
+        bench = self.bench()
+        bench.feed(shot(12, 0, 10), shot(10, 1, 10), shot(12, 1, 10))
+        assert (bench.kinds, bench.stream.out_of_series) == ("Sf", 0)
+
+    def test_it_is_known_of_a_connection_that_is_silent_for_a_series(self) -> None:
+        silent = self.bench()
+        silent.feed(shot(20, 0, 20), ModuleEnd(0))
+        third = Bench(2, headed=False)
+        third.stream.follow(silent.stream)
+        third.feed(shot(12, 1, 10), shot(30, 1, 30))
+        assert (third.stream.out_of_series, third.stream.first_number) == (1, 30)
