@@ -24,6 +24,7 @@ import numpy as np
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import Buffer, DamagedFrame, Frame, FrameFormat, ModuleFrame
+from maxdaq_tango.pipeline.budget import head_cost
 from maxdaq_tango.pipeline.numbers import NumberRuns, Numbers
 from maxdaq_tango.pipeline.part_sums import PartSums, differ
 from maxdaq_tango.pipeline.transforms import fill_value
@@ -202,7 +203,7 @@ class Assembler:
                 format=part.format,
                 blob=None,
             )
-        nbytes = PART_COST + (len(part.blob) if part.blob is not None else 0)
+        nbytes = PART_COST + (len(part.blob) + head_cost(part.head_nbytes) if part.blob is not None else 0)
         waiting.parts[part.module] = part
         waiting.came += before is None
         waiting.nbytes += nbytes

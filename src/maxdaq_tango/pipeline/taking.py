@@ -26,9 +26,9 @@ from maxdaq_tango.model import (
     WireEvent,
 )
 from maxdaq_tango.pipeline.blackbox import BlackBox
-from maxdaq_tango.pipeline.budget import Shares
+from maxdaq_tango.pipeline.budget import Shares, head_cost
 from maxdaq_tango.pipeline.file_sink import FileSink
-from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.phase import Phase
@@ -127,7 +127,7 @@ class Taking:
                 run.on_corrupt(str(error), now)
             return
         if isinstance(event, Frame):
-            if run.phase is not Phase.WAITING or not self._hold(event):
+            if run.phase is not Phase.WAITING or not self._hold(event, message):
                 self._take_frame(event, now, received_at)
         elif isinstance(event, SeriesStart):
             self._blackbox.note_message("header", message, series=event.series, frames=event.frame_count)
@@ -137,7 +137,7 @@ class Taking:
                 self._release(now, received_at)
         else:
             self._blackbox.note("end", series=event.series)
-            if not (run.phase is Phase.WAITING and self._hold(event)):
+            if not (run.phase is Phase.WAITING and self._hold(event, message)):
                 run.on_end(event, now)
 
     def look_again(self, now: float, *, drained: bool) -> None:
@@ -303,9 +303,10 @@ class Taking:
             run.doubtful = None
             run.on_corrupt(str(error), now)
 
-    def _hold(self, event: Frame | SeriesEnd) -> bool:
+    def _hold(self, event: Frame | SeriesEnd, message: Message) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""
-        nbytes = sum(map(len, event.blobs)) if isinstance(event, Frame) else 0
+        nbytes, pixel_nbytes = sum(map(len, message)), sum(map(len, event.blobs)) if isinstance(event, Frame) else 0
+        nbytes += MESSAGE_COST + head_cost(nbytes - pixel_nbytes)
         if self._held_bytes + nbytes > self._held_limit_bytes or not self._held_limit_bytes:
             return False
         self._held.append(event)
