@@ -31,6 +31,7 @@ from maxdaq_tango.pipeline.transforms import fill_value
 
 MOST_FRAMES = 4096
 """That wait for modules at a time, however small they are."""
+MOST_BLANK_BYTES = 512 << 20
 PART_COST = 1024
 """Bytes that a part costs beyond its pixels."""
 NOBODY: frozenset[int] = frozenset()
@@ -69,10 +70,12 @@ class Assembler:
         limit_bytes: int,
         holds: Callable[[int], bool],
         most_frames: int = MOST_FRAMES,
+        most_blank_bytes: int = MOST_BLANK_BYTES,
     ) -> None:
         """`holds` tells of a frame number whether its frame has gone out: the ledger knows.
 
-        More than `limit_bytes` wait only where a single frame has as many.
+        More than `limit_bytes` wait only where a single frame has as many. A packed part may state any size: what is
+        put in the place of a missing one has `most_blank_bytes` at most, unpacked.
         """
         self.modules = modules
         self.nbytes = 0
@@ -93,6 +96,7 @@ class Assembler:
         self._limit_bytes = limit_bytes
         self._holds = holds
         self._most_frames = most_frames
+        self._most_blank_bytes = most_blank_bytes
         self._waiting: dict[int, _Waiting] = {}  # in the order in which they began
         self._came_at = [-math.inf] * modules
         self._silent: set[int] = set()
@@ -276,6 +280,9 @@ class Assembler:
         if self._blank is None:
             assert self._format is not None
             shape, dtype = self._format.shape, self._format.dtype
+            if self._format.nbytes > self._most_blank_bytes:
+                stated = f"its pixels are {self._format.nbytes} bytes"
+                raise WireError("make a blank module", answer=stated, accepted=f"at most {self._most_blank_bytes}")
             self._blank = encode_pixels(np.full(shape, fill_value(dtype), dtype), self._format.encoding)
         return self._blank
 

@@ -28,7 +28,7 @@ from maxdaq_tango.model import (
     SeriesEnd,
     SeriesStart,
 )
-from maxdaq_tango.pipeline.assembly import Assembler, Made
+from maxdaq_tango.pipeline.assembly import MOST_BLANK_BYTES, Assembler, Made
 from maxdaq_tango.pipeline.numbering import Numbering
 from maxdaq_tango.wire.lambda_modules import GEOMETRY
 
@@ -64,7 +64,14 @@ class ModuleStream:
     """One series. One thread."""
 
     def __init__(
-        self, sources: int, *, headed: bool, wait_s: float, limit_bytes: int, holds: Callable[[int], bool]
+        self,
+        sources: int,
+        *,
+        headed: bool,
+        wait_s: float,
+        limit_bytes: int,
+        holds: Callable[[int], bool],
+        most_blank_bytes: int = MOST_BLANK_BYTES,
     ) -> None:
         """`headed`: every module sends a header of its own (STINS). The others as `Assembler` takes them."""
         self.assembler: Assembler | None = None
@@ -75,7 +82,7 @@ class ModuleStream:
         """Messages of the series before, older than the header of their module, or of an earlier life of its sender."""
         self.wait_s = wait_s
         self._headed = headed
-        self._limit_bytes = limit_bytes
+        self._limits = {"limit_bytes": limit_bytes, "most_blank_bytes": most_blank_bytes}
         self._holds = holds
         self._links = [_Link() for _ in range(sources)]
         self._start: SeriesStart | None = None
@@ -226,9 +233,7 @@ class ModuleStream:
         for one in parts:
             if self.assembler is None:
                 modules = len(self._links) if one.module_count is None else one.module_count
-                self.assembler = Assembler(
-                    modules, wait_s=self.wait_s, limit_bytes=self._limit_bytes, holds=self._holds
-                )
+                self.assembler = Assembler(modules, wait_s=self.wait_s, holds=self._holds, **self._limits)
             link.newest = max(link.newest, one.frame_number)
             self._newest = max(self._newest, one.frame_number)
             given += self.assembler.put(one, now)

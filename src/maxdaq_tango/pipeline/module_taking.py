@@ -50,6 +50,7 @@ class ModuleTaking(Taking):
             # Before the first frame is out nothing else tells that the stream flows.
             wait_s=min(request.module_wait_s, stall_s / 2) if stall_s else request.module_wait_s,
             limit_bytes=shares.held * 3 // 4,
+            most_blank_bytes=request.memory_bytes // 2,
             holds=self.run.ledger.holds,
         )
         self._ahead_bytes = 0

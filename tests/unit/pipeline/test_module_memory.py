@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 
-from maxdaq_tango.model import Encoding, FrameFormat
+import numpy as np
+
+from maxdaq_tango.model import DamagedFrame, Encoding, FrameFormat
 from maxdaq_tango.pipeline.assembly import Assembler
 from maxdaq_tango.pipeline.budget import PLAIN_HEAD_BYTES, head_cost
 from maxdaq_tango.wire import sls_json
 from maxdaq_tango.wire.marked import mark
 from maxdaq_tango.wire.sls_json import SlsJsonDecoder
-from module_parts import part
+from module_parts import part, seen, whole
 from receiving import Harness, wait_for_bytes
 
 LIMIT = 8 << 20
@@ -37,6 +39,27 @@ def test_an_ordinary_head_costs_nothing_beyond_its_part() -> None:
     plain.put(part(0, 0, head_nbytes=PLAIN_HEAD_BYTES), 0.0)
     long.put(part(0, 0, head_nbytes=PLAIN_HEAD_BYTES + 1000), 0.0)
     assert long.nbytes - plain.nbytes == head_cost(PLAIN_HEAD_BYTES + 1000) > 30_000
+
+
+def test_no_blank_module_is_made_of_whatever_size_a_packed_part_states() -> None:
+    huge = FrameFormat((1 << 15, 1 << 15), "uint32", Encoding.BSLZ4)
+    made = Assembler(2, wait_s=1.0, limit_bytes=LIMIT, holds=lambda number: False, most_blank_bytes=LIMIT)
+    made.put(part(0, 0, format=huge, blob=b"packed"), 0.0)
+    tracemalloc.start()
+    try:
+        (damaged,) = made.flush()
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(damaged, DamagedFrame)
+    assert (damaged.frame.frame_number, str(LIMIT) in str(damaged)) == (0, True)
+    assert most < 1 << 20
+
+
+def test_a_frame_whose_modules_are_all_there_needs_no_blank_and_may_be_larger() -> None:
+    made = Assembler(2, wait_s=1.0, limit_bytes=LIMIT, holds=lambda number: False, most_blank_bytes=1)
+    (frame,) = [*made.put(part(0, 0), 0.0), *made.put(part(0, 1), 0.0)]
+    np.testing.assert_array_equal(seen(frame), whole(0, 2))  # type: ignore[arg-type]
 
 
 def test_a_frame_that_overtakes_its_header_counts_with_its_head(harness: Harness) -> None:
