@@ -176,6 +176,16 @@ def test_a_failed_run_leaves_fault_by_reset_or_by_the_next_run(owner: Owner) -> 
     owner.wait(lambda: owner.engine.state is AcquisitionState.IDLE)
 
 
+def test_a_count_that_no_cell_holds_freezes_no_counters() -> None:
+    handle = create_counters_file()
+    writer, reader = CountersMemory(handle), CountersMemory(handle)
+    os.close(handle)
+    for received in (1, 2):
+        writer.write(Counters(frames_received=received, frames_expected=2**70))
+        seen = reader.read()
+        assert (seen.frames_received, seen.frames_expected) == (received, 2**63 - 1)
+
+
 def test_counters_are_read_whole_while_they_are_written() -> None:
     handle = create_counters_file()
     writer, reader = CountersMemory(handle), CountersMemory(handle)
