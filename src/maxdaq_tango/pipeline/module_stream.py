@@ -20,6 +20,7 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import (
+    DamagedFrame,
     Frame,
     ModuleEnd,
     ModuleEvent,
@@ -239,8 +240,8 @@ class ModuleStream:
             given += self.assembler.put(one, now)
         if self._start is None and not self._headed:
             given.insert(0, self._begin(part.about))
-        elif self._start is None and given:  # there is no more room to wait for the other headers
-            given.insert(0, self._begin())
+        elif self._start is None and any(isinstance(one, (Frame, DamagedFrame)) for one in given):
+            given.insert(0, self._begin())  # there is no more room to wait for the other headers
         return given
 
     def _in_step(self, link: _Link, part: ModuleFrame) -> list[ModuleFrame]:

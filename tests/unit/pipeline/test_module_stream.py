@@ -96,6 +96,22 @@ class TestHeaders:
         assert bench.stream.assembler is not None
         assert bench.stream.assembler.nbytes <= 10_000
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [part(0, 0, msg_number=1, blob=None, trouble="cut"), part(0, 7, msg_number=1, source=0)],
+        ids=["damaged", "no place"],
+    )
+    def test_a_part_with_which_something_is_wrong_begins_nothing_before_all_headers_are_here(
+        self, wrong: ModuleFrame
+    ) -> None:
+        bench = Bench(2, headed=True)
+        bench.feed(header(0, x=5), wrong)
+        assert "S" not in bench.kinds
+        bench.feed(header(1, x=7), image(1, 0), image(1, 1))
+        assert (bench.kinds.replace("!", ""), bench.stream.out_of_series) == ("Sf", 0)
+        (start,) = [one for one in bench.given if isinstance(one, SeriesStart)]
+        assert start.metadata["x"] == [5, 7]
+
     def test_a_header_that_is_said_twice_is_one(self) -> None:
         bench = Bench(2, headed=True)
         bench.feed(header(0), header(0), header(1), header(1))
