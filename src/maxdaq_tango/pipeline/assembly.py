@@ -45,12 +45,14 @@ Made = Frame | WireError
 class _Waiting:
     """A frame some of whose modules have come."""
 
-    __slots__ = ("began", "came", "nbytes", "number", "parts")
+    __slots__ = ("began", "came", "nbytes", "number", "parts", "troubles")
 
     def __init__(self, number: int, began: float, modules: int) -> None:
         self.number = number
         self.began = began
         self.parts: list[ModuleFrame | None] = [None] * modules
+        self.troubles: list[WireError] = []
+        """Of parts that could not be used; they are told with the frame."""
         self.came = 0
         self.nbytes = 0
 
@@ -88,10 +90,10 @@ class Assembler:
         """Frames of which a part came again with other pixels."""
         self.partial = NumberRuns()
         """Frames that went out without all pixels of all modules."""
-        self.missing = [0] * modules
-        """Frames that went out without this module."""
-        self.incomplete = [0] * modules
-        """Frames in which packets of this module were lost before its sender."""
+        self.missing = [NumberRuns() for _ in range(modules)]
+        """Of each module the frames that went out without it."""
+        self.incomplete = [NumberRuns() for _ in range(modules)]
+        """Of each module the frames in which packets of it were lost before its sender."""
         self._wait_s = wait_s
         self._limit_bytes = limit_bytes
         self._holds = holds
@@ -116,25 +118,24 @@ class Assembler:
 
     def put(self, part: ModuleFrame, now: float) -> list[Made]:
         """One part; returns what has become of it and others."""
-        made: list[Made] = []
         if part.module >= self.modules or part.module_count not in (None, self.modules):
             of = f"{part.module_count} modules" if part.module_count is not None else "this detector"
             answer = f"module {part.module} of {of}"
             return [WireError(f"read frame {part.frame_number}", answer=answer, accepted=f"{self.modules} modules")]
-        if trouble := self._trouble_with(part):
-            made.append(trouble)
+        trouble = self._trouble_with(part)
         self._came_at[part.module] = now
         self._silent.discard(part.module)
         waiting = self._waiting.get(part.frame_number)
         if waiting is None:
             if self._holds(part.frame_number):
                 self.note_late(part)
-                return made
+                return [trouble] if trouble is not None else []
             waiting = self._waiting[part.frame_number] = _Waiting(part.frame_number, now, self.modules)
         if not self._place(waiting, part, intact=trouble is None):
-            return made
-        if self._is_ready(waiting):
-            made.append(self._make(waiting))
+            return [trouble] if trouble is not None else []
+        if trouble is not None:
+            waiting.troubles.append(trouble)
+        made = self._make(waiting) if self._is_ready(waiting) else []
         while len(self._waiting) > self._most_frames or (self.nbytes > self._limit_bytes and len(self._waiting) > 1):
             made += self._give_up(next(iter(self._waiting.values())))
         return made
@@ -171,7 +172,7 @@ class Assembler:
 
     def flush(self) -> list[Made]:
         """All that wait: nothing more can come."""
-        return [self._make(waiting) for waiting in list(self._waiting.values())]
+        return [made for waiting in list(self._waiting.values()) for made in self._make(waiting)]
 
     # ---- inside ----
 
@@ -222,28 +223,31 @@ class Assembler:
     def _give_up(self, waiting: _Waiting) -> list[Made]:
         """It has waited long enough; and so have the others for a module that was silent all the time."""
         silent = {module for module in waiting.missing() if self._came_at[module] < waiting.began}
-        made = [self._make(waiting)]
+        made = self._make(waiting)
         if silent - self._silent:
             self._silent |= silent
-            made += [self._make(one) for one in list(self._waiting.values()) if self._is_ready(one)]
+            for one in list(self._waiting.values()):
+                made += self._make(one) if self._is_ready(one) else []
         return made
 
-    def _make(self, waiting: _Waiting) -> Made:
+    def _make(self, waiting: _Waiting) -> list[Made]:
+        """What was wrong with its parts, and the frame. One of which none is intact is the last of these troubles."""
         del self._waiting[waiting.number]
         self.nbytes -= waiting.nbytes
         there = [part for part in waiting.parts if part is not None and part.blob is not None]
         whole = self._whole
         if not there or whole is None:
+            *troubles, last = waiting.troubles
             error = WireError(
                 f"put frame {waiting.number} together",
-                answer=f"of {waiting.came} modules that came none is intact",
+                answer=f"of {waiting.came} modules that came none is intact, in the end: {last}",
                 accepted=f"{self.modules} modules, or some of them",
             )
-            return DamagedFrame(error, self._without_pixels(waiting))
+            return [*troubles, DamagedFrame(error, self._without_pixels(waiting))]
         try:
             blobs = tuple([self._blob(part) for part in waiting.parts])
         except WireError as error:
-            return DamagedFrame(error, self._without_pixels(waiting))
+            return [*waiting.troubles, DamagedFrame(error, self._without_pixels(waiting))]
         mask = 0
         for part in there:
             mask |= part.is_whole << part.module
@@ -251,7 +255,7 @@ class Assembler:
             self._count(waiting)
         self._sums.keep(waiting.number, [part.blob if part is not None else None for part in waiting.parts])
         first = there[0]
-        return Frame(
+        frame = Frame(
             series="",
             frame_number=waiting.number,
             format=whole,
@@ -261,6 +265,7 @@ class Assembler:
             start_time_s=first.start_time_s,
             extras={**first.extras, **_packets(there), **modules_told(mask, self.modules)},
         )
+        return [*waiting.troubles, frame]
 
     def _without_pixels(self, waiting: _Waiting) -> Frame:
         format = self._whole or next(part.format for part in waiting.parts if part is not None)
@@ -270,9 +275,9 @@ class Assembler:
         self.partial.add(waiting.number)
         for module, part in enumerate(waiting.parts):
             if part is None or part.blob is None:
-                self.missing[module] += 1
+                self.missing[module].add(waiting.number)
             elif not part.is_whole:
-                self.incomplete[module] += 1
+                self.incomplete[module].add(waiting.number)
 
     def _blob(self, part: ModuleFrame | None) -> Buffer:
         if part is not None and part.blob is not None:

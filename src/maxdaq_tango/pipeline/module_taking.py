@@ -29,7 +29,7 @@ from maxdaq_tango.pipeline.budget import Shares
 from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message
 from maxdaq_tango.pipeline.ledger import Account, Entry
 from maxdaq_tango.pipeline.module_stream import NEXT_SERIES, Given, ModuleStream
-from maxdaq_tango.pipeline.numbers import Ranges, ranges_where
+from maxdaq_tango.pipeline.numbers import NumberRuns, Ranges, ranges_where
 from maxdaq_tango.pipeline.series_run import SOCKET_SLACK
 from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking
@@ -221,13 +221,16 @@ class ModuleTaking(Taking):
         conflicting = _flags(assembler.conflicting.ranges(), account) & (account.fates == Fate.WRITTEN)
         if conflicting.any():
             receipt = receipt.with_conflicts(ranges_where(conflicting, account.first))
-        partial = _flags(assembler.partial.ranges(), account)
-        partial &= np.isin(account.fates, (Fate.WRITTEN, Fate.DISCARDED))
+        stored = np.isin(account.fates, (Fate.WRITTEN, Fate.DISCARDED))
+
+        def counts(of_modules: list[NumberRuns]) -> tuple[int, ...]:
+            return tuple([int(np.count_nonzero(_flags(one.ranges(), account) & stored)) for one in of_modules])
+
         return receipt.with_modules(
             assembler.modules,
-            ranges_where(partial, account.first),
-            tuple(assembler.missing),
-            tuple(assembler.incomplete),
+            ranges_where(_flags(assembler.partial.ranges(), account) & stored, account.first),
+            counts(assembler.missing),
+            counts(assembler.incomplete),
             late=assembler.late,
             duplicate=assembler.duplicates,
         )

@@ -72,3 +72,20 @@ def test_frames_that_go_out_together_are_lost_and_not_missing_when_one_of_them_c
     assert (receipt.verdict, receipt.frames_written, receipt.frames_lost_count) == (Verdict.FAILED, 2, 8)
     assert (receipt.frames_missing_count, receipt.frames_out_of_series) == (0, 0)
     assert receipt.frames_lost_at["assembly"] == ((3, 9),)
+    assert (receipt.frames_partial, receipt.modules_missing) == (2, (0, 2))  # of those that are stored
+
+
+@pytest.fixture(params=[1, 2])
+def ports(harness: Harness, request: pytest.FixtureRequest) -> Jungfrau:
+    return Jungfrau(harness.context, modules=request.param, first=0)
+
+
+def test_a_damaged_message_is_counted_once_also_where_it_costs_its_frame(harness: Harness, ports: Jungfrau) -> None:
+    prepare(harness, ports, expected_frames=2)
+    ports.image(0)
+    ports.image(1, 0, blob=b"short")
+    ports.end()
+    receipt = harness.receipt()
+    assert (receipt.verdict, receipt.frames_corrupt) == (Verdict.INCOMPLETE, 1)
+    assert receipt.frames_corrupt_numbers == (1,)
+    assert any("5 bytes" in reason for reason in receipt.reasons)
