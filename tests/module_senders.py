@@ -25,6 +25,8 @@ class ModuleSenders:
             socket = context.socket(kind)
             socket.linger = 0
             socket.sndtimeo = socket.rcvtimeo = WAIT_MS
+            if kind == zmq.XPUB:
+                socket.sndhwm = 0  # a test that publishes as fast as it can loses nothing
             socket.bind("tcp://127.0.0.1:*")
             self.sockets.append(socket)
         self.endpoints = tuple(socket.getsockopt_string(zmq.LAST_ENDPOINT) for socket in self.sockets)
