@@ -65,7 +65,8 @@ def keep_state(part: Path, dataset: str, *, swmr: bool = False) -> None:
     payload = msgspec.msgpack.encode(state)
     path = state_path(part)
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "wb") as out:
+    fresh.unlink(missing_ok=True)  # of somebody who was killed; or a link, which must not be followed
+    with open(fresh, "xb") as out:
         out.write(MAGIC + xxhash.xxh3_64_digest(payload) + payload)
         out.flush()
         os.fdatasync(out.fileno())
@@ -81,7 +82,7 @@ def put_back(part: Path) -> bool:
     except FileNotFoundError:
         return False
     state = _decode(data, part)
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         if os.pread(handle, len(state.file_id), state.file_id_offset) != state.file_id.encode():
             raise _refused(part, f"it belongs to another file, of id {state.file_id}")

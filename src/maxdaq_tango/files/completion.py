@@ -91,7 +91,7 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
     `verify`: read all pixels and leave out those that are not what was written.
     """
     header, blocks, end = read_log(part)
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         _refuse_another(handle, part, header)
         size = os.fstat(handle).st_size

@@ -115,7 +115,8 @@ def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
         if living_owner(part) is not None:
             return False
         fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb", buffering=0) as file:
+        fresh.unlink(missing_ok=True)  # of somebody who was killed; or a link, which must not be followed
+        with fresh.open("xb", buffering=0) as file:
             _write_record(file.fileno(), fresh, text)
         os.replace(fresh, path)
         return True

@@ -73,7 +73,7 @@ def _recover_closed(part: Path) -> Completed:
 
 def _take_marks_off(part: Path) -> None:
     """SWMR's order of writes makes what is on the disk a file at any time; only its first bytes say otherwise."""
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         superblock = closed_superblock(os.pread(handle, SUPERBLOCK_NBYTES, 0), os.fstat(handle).st_size)
         os.pwrite(handle, superblock, 0)
