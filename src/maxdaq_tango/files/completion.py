@@ -19,6 +19,7 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import CHECKSUM, NUMBER
+from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
@@ -105,7 +106,7 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
             _add_index(handle, header, frames)
     finally:
         os.close(handle)
-    with h5py.File(part, "r+", libver=LIBVER, locking=False) as file:
+    with enclosed(part, libver=LIBVER) if verify else h5py.File(part, "r+", libver=LIBVER, locking=False) as file:
         data = file[header.dataset]
         highest = int(frames.rows[-1]) + 1 if len(frames.rows) else 0
         if highest > data.shape[0]:

@@ -43,7 +43,7 @@ def master_of(part: Path) -> Path | None:
 
 
 def _is_master(part: Path) -> bool:
-    if not part.is_file():
+    if part.is_symlink() or not part.is_file():
         return False
     try:
         with h5py.File(part, "r", locking=False) as file:
@@ -73,8 +73,10 @@ class KilledSeries:
         return cls(master, BlockNames.of(master.with_name(master.name[1:].removesuffix(".part"))))
 
     def parts(self) -> dict[int, Path]:
-        """Unfinished data files by block."""
-        return {block: path for block, path in self.names.existing() if path.name.startswith(".")}
+        """Unfinished data files by block. Links are none of ours."""
+        return {
+            block: path for block, path in self.names.existing() if path.name.startswith(".") and not path.is_symlink()
+        }
 
     def part(self, block: int) -> Path:
         """Where the unfinished data file of a block is, if it is there."""

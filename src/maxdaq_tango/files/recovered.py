@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.check import check_file
+from maxdaq_tango.files.enclosed import refuse_if_led_elsewhere
 from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
@@ -54,6 +55,8 @@ def recover_together(part: Path) -> list[Recovered]:
         answer = "there is no such file" if is_part(part.name) else "that is no name of an unfinished file"
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return [Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))]
+    if part.is_symlink():
+        return [Recovered(part=str(part), note="left alone: it is a link to a file that lies elsewhere")]
     master = master_of(part)
     if master is None or is_being_moved(master):  # a master that waits for its data files is whole
         return [_recover_alone(part)]
@@ -103,6 +106,7 @@ def _recover_alone(part: Path) -> Recovered:
 
 
 def _recover(part: Path) -> Recovered:
+    refuse_if_led_elsewhere(part)
     # Whole with its receipt: it was about to get its name. Not asked of one that is marked or broken: HDF5 refuses it.
     finished = check_file(part)
     if finished.ok and finished.receipt is not None:

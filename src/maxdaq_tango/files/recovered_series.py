@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FrameColumns
+from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, stand_in_of
 from maxdaq_tango.files.master import LIBVER, refer_to, take_columns
 from maxdaq_tango.files.ownership import claim, release
@@ -198,7 +198,7 @@ def _shape(member: Member, numbers: npt.NDArray[np.uint64]) -> None:
     valid = np.zeros(len(numbers), np.bool_)
     known = member.valid[: len(numbers)]
     valid[: len(known)] = known
-    with h5py.File(member.path, "r+", libver=LIBVER, locking=False) as file:
+    with enclosed(member.path, libver=LIBVER) as file:
         give_shape(find_detector(file), valid, numbers)
         file.flush()
     sync_file(member.path)
@@ -228,7 +228,7 @@ def _write_master(
     """After `take_back_master`, whose repetition undoes it."""
     files = BlockFiles(sources, head.detector, head.block_rows)
     try:
-        with h5py.File(series.master, "r+", libver=LIBVER, locking=False) as file:
+        with enclosed(series.master, libver=LIBVER) as file:
             group = find_detector(file)
             extras = list(files.group(0).get(EXTRAS, {}))
             take_columns(group, FrameColumns(dict.fromkeys(extras, 0.0)), files, plan.rows, plan.first)

@@ -18,6 +18,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.closed_state import keep_state, put_back
 from maxdaq_tango.files.columns import CHECKSUM, NUMBER
 from maxdaq_tango.files.completion import Completed, complete
+from maxdaq_tango.files.enclosed import enclosed, refuse_led_elsewhere
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked, was_never_laid_out
 from maxdaq_tango.files.receipt import find_detector
@@ -59,6 +60,7 @@ def _recover_closed(part: Path) -> Completed:
     with h5py.File(part, "r", swmr=marked, locking=False) as file:
         if not len(file):
             return Completed(0)
+        refuse_led_elsewhere(file, part, joined=True)
         group = find_detector(file)
         dataset = f"{group.name}/data"
         if "data" not in group or group["data"].is_virtual:
@@ -67,7 +69,7 @@ def _recover_closed(part: Path) -> Completed:
         keep_state(part, dataset, swmr=marked)
     if marked:
         _take_marks_off(part)
-    with h5py.File(part, "r+", libver=("v108", "v110"), locking=False) as file:
+    with enclosed(part, libver=("v108", "v110")) as file:
         return _leave_out_wrong(file[dataset])
 
 

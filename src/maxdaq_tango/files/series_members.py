@@ -14,6 +14,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import LOW
 from maxdaq_tango.files.closed_state import keep_state, put_back, state_path
 from maxdaq_tango.files.columns import CHECKSUM, NUMBER
+from maxdaq_tango.files.enclosed import refuse_led_elsewhere
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id
 from maxdaq_tango.files.layout import EXPECTED, FILE_ID, FRAMES_PER_FILE
 from maxdaq_tango.files.receipt import find_detector
@@ -74,6 +75,7 @@ def take_back_master(master: Path) -> Head | None:
     """
     put_back(master)
     with h5py.File(master, "r", locking=False) as file:
+        refuse_led_elsewhere(file, master, joined=True)
         group = find_detector(file)
         attributes = group["daq"].attrs
         if FRAMES_PER_FILE not in attributes:
@@ -144,6 +146,7 @@ def _read_part(part: Path, block: int, head: Head, left_out: list[int], found: M
 def _read_published(path: Path, block: int, head: Head) -> Member:
     """Of a file that nobody changes any more: what it says is believed where the pixels agree."""
     with h5py.File(path, "r", locking=False) as file:
+        refuse_led_elsewhere(file, path)
         group = find_detector(file)
         size = head.block_rows
         valid = group[VALID][:size].astype(bool)

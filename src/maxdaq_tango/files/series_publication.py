@@ -18,6 +18,7 @@ import xxhash
 
 from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.columns import CHECKSUM
+from maxdaq_tango.files.enclosed import refuse_led_elsewhere
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name, stand_in_of
 from maxdaq_tango.files.layout import FILE_ID
 from maxdaq_tango.files.ownership import release
@@ -135,6 +136,7 @@ def _tidy(part: Path, final: Path) -> None:
 def _read(path: Path) -> _Master | None:
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse_led_elsewhere(file, path, joined=True)
             receipt, group = receipt_of(file), find_detector(file)
             data = group["data"]
             columns = {column.name.removeprefix(f"{group.name}/"): column[...] for column in columns_of(group)}
@@ -156,7 +158,8 @@ def _read(path: Path) -> _Master | None:
     except UNREADABLE:
         return None
     whole = (
-        tuple(name for name, _, _ in blocks) == receipt.data_files
+        all(name == os.path.basename(name) and name not in ("", ".", "..") for name, _, _ in blocks)
+        and tuple(name for name, _, _ in blocks) == receipt.data_files
         and sum(count for _, _, count in blocks) == master.shape[0] == len(columns[VALID])
         and receipt.frames_written == int(columns[VALID].astype(bool).sum())
     )
@@ -169,6 +172,7 @@ def _holds(path: Path, master: _Master, first: int, count: int, *, verify: bool)
         return False
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse_led_elsewhere(file, path)
             group = find_detector(file)
             data = group["data"]
             if (
