@@ -6,6 +6,7 @@ kept beside it. A file that somebody is writing, and one without a frame, is lef
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,7 +98,8 @@ def _recover_alone(part: Path) -> Recovered:
                 # One of two names of the file: the writer was killed between giving it and taking this one.
                 part.unlink()
                 remove_side_files(part)
-                return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
+                note = f"was finished: it has its name already{_with_manifest(published)}"
+                return Recovered(part=str(part), file=str(published), note=note)
             return _recover(part)
         finally:
             release(part)
@@ -130,6 +132,12 @@ def _recover(part: Path) -> Recovered:
         wrong=settled.wrong,
         note=with_manifest(final, read_receipt(final)).removeprefix("; "),
     )
+
+
+def _with_manifest(final: Path) -> str:
+    with contextlib.suppress(FileError):  # a data file has no receipt, and needs no manifest
+        return with_manifest(final, read_receipt(final))
+    return ""
 
 
 def _free_name(part: Path) -> Path:

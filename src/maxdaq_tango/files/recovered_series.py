@@ -80,7 +80,9 @@ def _recover(series: KilledSeries, told: list[Recovered]) -> list[Path]:
             return []
         named = take_second_names(series)
         if named is not None:
-            told.append(Recovered(part=str(master), file=str(named), note="was finished: it has its name already"))
+            final, note = named
+            note = f"was finished: it has its name already{note}"
+            told.append(Recovered(part=str(master), file=str(final), note=note))
         elif (published := publish_series(series)) is not None:
             told += _told(series, parts, published, f"was finished: {published.receipt.verdict.value}")
         elif (head := take_back_master(master)) is None:

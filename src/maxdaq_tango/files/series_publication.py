@@ -97,26 +97,36 @@ def publish_series(series: KilledSeries, *, verify: bool = True) -> PublishedSer
         data_files.append(DataFile(part, final, frames))
     sync_directory(series.names.folder)
     sync_file(series.master)
-    final = _master_name(series, master.receipt)
-    give_name(series.master, final)
+    named = other_name(series.master)
+    final = named or _master_name(series, master.receipt)
+    if named is None:
+        give_name(series.master, final)
+    else:
+        series.master.unlink()
     move_beside(series.master, final)
     sync_directory(series.names.folder)
     return PublishedSeries(final, master.receipt, data_files, with_manifest(final, master.receipt).removeprefix("; "))
 
 
-def take_second_names(series: KilledSeries) -> Path | None:
-    """Of files that have two: a kill came between giving one and taking the other. Returns the master's, if it had."""
+def take_second_names(series: KilledSeries) -> tuple[Path, str] | None:
+    """Of files that have two: a kill came between giving one and taking the other.
+
+    Returns the name of the master, if it had two and its data files have theirs, and what else is to be said. OSError.
+    """
     for part in series.parts().values():
         if other_name(part) is not None:
             part.unlink()
     final = other_name(series.master)
-    if final is not None:
-        series.master.unlink()
-        move_beside(series.master, final)
-        master = _read(final)
-        for block, (name, _, _) in enumerate(master.blocks if master is not None else []):
-            _tidy(series.part(block), series.names.folder / name)
-    return final
+    master = _read(final) if final is not None else None
+    if final is None or master is None:
+        return None
+    if not all((series.names.folder / name).exists() for name, _, _ in master.blocks):
+        return None  # they were taken back, and the name of the master could not be
+    series.master.unlink()
+    move_beside(series.master, final)
+    for block, (name, _, _) in enumerate(master.blocks):
+        _tidy(series.part(block), series.names.folder / name)
+    return final, with_manifest(final, master.receipt)
 
 
 # ---- inside ----
