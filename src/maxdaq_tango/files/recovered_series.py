@@ -95,6 +95,8 @@ def _recover(series: KilledSeries, told: list[Recovered]) -> list[Path]:
 def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered]:
     members = find_members(series, head)
     if not any(member.valid.any() for member in members.by_block.values()):
+        if members.damaged:
+            raise FileError(f"join the data files of {series.master}", answer="; ".join(_reasons(members)))
         note = "left as it is: it holds no frame, and no data file of its series holds one"
         return [Recovered(part=str(series.master), note=note)]
     plan = _plan(head, members, series)

@@ -36,15 +36,17 @@ def recover_part(part: Path) -> Completed:
     asked = f"recover {part}"
     if not part.is_file():
         raise FileError(asked, answer="there is no such file", accepted="the .part file of a run that was killed")
+    with_log = False
     try:
-        if log_path(part).exists():
+        with_log = log_path(part).exists()
+        if with_log:
             return complete(part, verify=True)
         return _recover_closed(part)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise FileError(
             asked,
             of=str(part),
-            answer=f"{error}; and there is no {log_path(part).name} beside it",
+            answer=str(error) if with_log else f"{error}; and there is no {log_path(part).name} beside it",
             accepted="an unfinished file of ours, with all that lies beside it",
         ) from error
 

@@ -22,6 +22,7 @@ from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.series_publication import VALID, digest
 from maxdaq_tango.files.stored_chunks import StoredChunks
+from maxdaq_tango.files.troubles import may_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,10 @@ def take_back_master(master: Path) -> Head | None:
 
 
 def find_members(series: KilledSeries, head: Head) -> Members:
-    """Each unfinished data file is made whole, with its rows as they came; those with a name are only looked at."""
+    """Each unfinished data file is made whole, with its rows as they came; those with a name are only looked at.
+
+    Whatever says that it cannot be done now, and not that a file is damaged, is raised: see `troubles.may_pass`.
+    """
     found = Members({}, {}, [], [])
     for block, part in series.parts().items():
         try:
@@ -108,6 +112,8 @@ def find_members(series: KilledSeries, head: Head) -> Members:
             completed = recover_part(part)
             member = _read_part(part, block, head, [number for _, number in completed.numbers], found)
         except UNREADABLE as error:
+            if may_pass(error):
+                raise
             found.damaged[part] = str(error)
             continue
         if member is not None:
@@ -117,6 +123,8 @@ def find_members(series: KilledSeries, head: Head) -> Members:
             try:
                 found.by_block[block] = _read_published(path, block, head)
             except UNREADABLE as error:
+                if may_pass(error):
+                    raise
                 found.damaged[path] = str(error)
     return found
 

@@ -28,6 +28,7 @@ from maxdaq_tango.files.recovered_account import with_manifest
 from maxdaq_tango.files.recovered_rows import columns_of
 from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.stored_chunks import StoredChunks
+from maxdaq_tango.files.troubles import may_pass
 from maxdaq_tango.model import Fate, Receipt
 
 VALID = "daq/frame_valid"
@@ -165,7 +166,9 @@ def _read(path: Path) -> _Master | None:
                 link = links.get(f"data_{number + 1:06d}", getlink=True)
                 if not isinstance(link, h5py.ExternalLink) or link.filename != name:
                     return None
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if may_pass(error):
+            raise
         return None
     whole = (
         all(name == os.path.basename(name) and name not in ("", ".", "..") for name, _, _ in blocks)
@@ -201,7 +204,9 @@ def _holds(path: Path, master: _Master, first: int, count: int, *, verify: bool)
                 return all(chunks.has(row) for row in range(count)) and (
                     not verify or all(digest(chunks, int(row)) == int(checksums[row]) for row in np.flatnonzero(valid))
                 )
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if may_pass(error):  # else the receipt of the run would be given up for another one
+            raise
         return False
 
 
