@@ -135,7 +135,15 @@ def _write_record(handle: int, path: Path, text: bytes) -> None:
 
 
 def release(part: Path) -> None:
-    """Nobody writes it any more. Harmless where nobody did."""
+    """This process writes it no more. Harmless where it did not: the record of another one, who began since, stays."""
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeError):
+        path = owner_path(part)
+        if msgspec.json.decode(path.read_bytes(), type=Owner) == _self():
+            path.unlink()
+
+
+def remove_record(part: Path) -> None:
+    """Nobody writes it any more, whoever did: only for who has its series. Harmless where there is none."""
     with contextlib.suppress(FileNotFoundError):
         owner_path(part).unlink()
 

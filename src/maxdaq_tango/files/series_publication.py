@@ -21,7 +21,7 @@ from maxdaq_tango.files.columns import CHECKSUM
 from maxdaq_tango.files.enclosed import refuse_led_elsewhere
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name, stand_in_of
 from maxdaq_tango.files.layout import FILE_ID
-from maxdaq_tango.files.ownership import release
+from maxdaq_tango.files.ownership import remove_record
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.recovered_account import with_manifest
@@ -141,7 +141,7 @@ def _tidy(part: Path, final: Path) -> None:
     if not part.exists():
         remove_reserve(part)
         move_beside(part, final)
-        release(part)
+        remove_record(part)
 
 
 def _read(path: Path) -> _Master | None:
