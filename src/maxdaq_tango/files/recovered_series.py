@@ -36,7 +36,15 @@ from maxdaq_tango.files.paths import MOST_NAMES
 from maxdaq_tango.files.receipt import find_detector, store_account
 from maxdaq_tango.files.recovered_account import Recovered, killed_receipt, left_receipt
 from maxdaq_tango.files.recovered_rows import Settled, fates_of, give_shape, missing_numbers
-from maxdaq_tango.files.series_members import Head, Member, Members, find_members, take_back_master
+from maxdaq_tango.files.series_members import (
+    Head,
+    Member,
+    Members,
+    find_members,
+    firsts_of,
+    take_back_master,
+    wrong_numbers,
+)
 from maxdaq_tango.files.series_publication import VALID, PublishedSeries, publish_series, take_second_names
 from maxdaq_tango.files.stand_in import Place, make_stand_in
 
@@ -131,16 +139,16 @@ class _Plan(NamedTuple):
 
 
 def _plan(head: Head, members: Members, series: KilledSeries) -> _Plan:
-    size, firsts, last = head.block_rows, set[int](), 0
+    size, last = head.block_rows, 0
     for member in members.by_block.values():
         rows = np.flatnonzero(member.valid)
         if len(rows):
-            numbers = member.numbers[rows].astype(np.int64)
-            firsts.update(np.unique(numbers - rows - member.block * size).tolist())
             last = max(last, member.block * size + int(rows[-1]))
-    wrong = tuple(sorted(number for member in members.by_block.values() for number in member.left_out))
-    if len(firsts) == 1 and 0 <= min(firsts) <= min(wrong, default=min(firsts)):
-        plan = _Plan(firsts.pop(), last + 1, wrong, None)
+    firsts = firsts_of(members, head)
+    first = firsts.pop() if len(firsts) == 1 else None
+    wrong = wrong_numbers(members, head, first)
+    if first is not None and 0 <= first <= min(wrong, default=first):
+        plan = _Plan(first, last + 1, wrong, None)
     else:  # a sender that does not count from 0, before its rows were turned, or in the midst of it
         plan = _turned(members, wrong)
     blocks = count_blocks(plan.rows, size)
@@ -158,7 +166,9 @@ def _turned(members: Members, wrong: tuple[int, ...]) -> _Plan:
     places: dict[int, Place] = {}
     for member in members.by_block.values():
         for row in np.flatnonzero(member.valid).tolist():
-            places.setdefault(int(member.numbers[row]), Place(member.path, row))
+            number = int(member.numbers[row])
+            if number or row == member.block == 0:  # else it was lost on its way to the disk
+                places.setdefault(number, Place(member.path, row))
     wrong = tuple(number for number in wrong if number not in places)  # a turn leaves some in two places for a moment
     first = min(*places, *wrong, min(places))
     return _Plan(first, max(places) - first + 1, wrong, places)

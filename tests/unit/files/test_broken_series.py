@@ -26,6 +26,7 @@ from maxdaq_tango.files import (
     series_publication,
     write_manifest,
 )
+from maxdaq_tango.files.closed_state import remove_state
 from maxdaq_tango.files.frame_log import log_path, read_log
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import remove_side_files
@@ -176,6 +177,45 @@ def test_a_whole_series_that_cannot_be_read_now_keeps_the_account_of_its_run(
     told, *_ = recovered(folder)
     assert told.note == "was finished: INCOMPLETE"
     assert read_receipt(told.file).reasons == ()
+
+
+@pytest.mark.lesson(13)
+@pytest.mark.parametrize(
+    ("number", "checksum_too", "lost"),
+    [
+        (0, True, [17]),  # neither of them has come to the disk, by a power cut
+        (10**15, True, [17]),
+        (0, False, []),
+    ],
+)
+def test_a_frame_whose_number_is_lost_is_known_by_its_place(
+    tmp_path: Path, number: int, checksum_too: bool, lost: list[int]
+) -> None:
+    master = killed(tmp_path, "swmr", frames=19)
+    part = data_part(master, 4)
+    recovery._take_marks_off(part)
+    with h5py.File(part, "r+", locking=False) as file:
+        group = file["entry/instrument/d"]
+        group["sequence_number"][2] = number
+        if checksum_too:
+            group["daq/chunk_checksum"][2] = 0
+    told = recovered(master.parent)
+    assert look(Path(told[0].file), told).numbers == [n for n in range(19) if n not in lost]
+    receipt = read_receipt(told[0].file)
+    assert (list(receipt.frames_lost), receipt.frames_missing_ranges) == (lost, ((19, 21),))
+
+
+@pytest.mark.lesson(13)
+def test_a_number_that_is_lost_before_rows_are_turned_names_no_frame(tmp_path: Path) -> None:
+    """Row 2 is frame 22, of the second round: which frame it is cannot be known, and it is not said to be frame 0."""
+    master = killed(tmp_path, "swmr", "turned")
+    part = data_part(master, 1)
+    remove_state(part)
+    with h5py.File(part, "r+", locking=False) as file:
+        file["entry/instrument/d/sequence_number"][2] = 0
+    told = list(recover_found(find_parts(master.parent)))
+    assert look(Path(told[0].file), told).numbers == [n for n in range(7, 27) if n != 22]
+    assert read_receipt(told[0].file).frames_missing_ranges == ((22, 22),)
 
 
 def test_names_that_somebody_has_taken_are_left_to_him(tmp_path: Path, backend: str) -> None:
