@@ -23,6 +23,7 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
 from maxdaq_tango.files.paths import sync_directory
+from maxdaq_tango.files.whereabouts import read_beside
 
 MAGIC = b"maxdaq closed state 1\n"
 
@@ -78,7 +79,7 @@ def put_back(part: Path) -> bool:
     """The file is again as it was when its state was kept; False: there is none. OSError, FileError."""
     path = state_path(part)
     try:
-        data = path.read_bytes()
+        data = read_beside(path)
     except FileNotFoundError:
         return False
     state = _decode(data, part)

@@ -18,7 +18,7 @@ import msgspec
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.paths import Destination, make_way
-from maxdaq_tango.files.whereabouts import open_there
+from maxdaq_tango.files.whereabouts import open_there, read_beside
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -96,7 +96,7 @@ def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
     are all on the host of the dead, since nobody else knows that he is, so a lock of this host is enough.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -138,7 +138,7 @@ def release(part: Path) -> None:
     """This process writes it no more. Harmless where it did not: the record of another one, who began since, stays."""
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeError):
         path = owner_path(part)
-        if msgspec.json.decode(path.read_bytes(), type=Owner) == _self():
+        if msgspec.json.decode(read_beside(path), type=Owner) == _self():
             path.unlink()
 
 
@@ -155,7 +155,7 @@ def living_owner(part: Path) -> str | None:
     """
     path = owner_path(part)
     try:
-        data, age = path.read_bytes(), time.time() - path.stat().st_mtime
+        data, age = read_beside(path), time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +201,30 @@ def test_an_unfinished_file_that_leads_to_another_is_refused_and_the_other_stays
     (told,) = recover_found(find_parts(user))
     assert theirs.read_bytes() == before
     assert "Accepted: a file all of which is in it" in told.problem
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from maxdaq_tango.files import find_parts, recover_found
+print([one.problem or one.note or one.file for one in recover_found(find_parts(Path(sys.argv[1])))])
+"""
+
+
+@pytest.mark.lesson(40)
+def test_a_named_pipe_makes_no_recovery_wait(user: Path) -> None:
+    """Opening one for reading waits until somebody writes: nobody does."""
+    os.mkfifo(user / "pipe")
+    part = unfinished(user)
+    with h5py.File(part, "r+") as file:
+        file["entry/instrument/more"] = h5py.ExternalLink(str(user / "pipe"), "/")
+    (user / ".b.h5.part").write_bytes(part.read_bytes())
+    for ending in ("owner", "frames", "state", "manifest.json"):
+        os.mkfifo(user / f".b.h5.part.{ending}")
+    os.utime(user / ".b.h5.part.owner", (1, 1))
+    command = [sys.executable, "-c", WAITING, str(user)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "more is a link to another file" in done.stdout
 
 
 @pytest.mark.lesson(40)
