@@ -125,6 +125,28 @@ def test_a_link_in_the_place_of_a_file_whose_state_is_put_back_is_not_followed(t
     assert (tmp_path / "theirs").read_bytes() == before
 
 
+@pytest.mark.lesson(40)
+def test_a_link_that_is_put_in_the_way_while_a_file_is_completed_is_not_followed(
+    tmp_path: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = plain(6, 0).written(user / "a.h5", backend=FileBackend.DIRECT)
+    part, theirs = user / ".a.h5.part", tmp_path / "theirs"
+    add_index = completion._add_index
+    before: list[bytes] = []
+
+    def swapped(*arguments: Any) -> None:
+        add_index(*arguments)
+        part.rename(theirs)
+        part.symlink_to(theirs)
+        before.append(theirs.read_bytes())
+
+    monkeypatch.setattr(completion, "_add_index", swapped)
+    with pytest.raises(FileError, match="is a link"):
+        file.settle(np.ones(6, np.bool_), 0, 0, 6)
+    file.abandon()
+    assert [theirs.read_bytes()] == before
+
+
 # ---- unfinished files that lead to others ----
 
 DATA = "entry/instrument/eiger/data"
