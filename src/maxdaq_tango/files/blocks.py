@@ -229,6 +229,8 @@ class BlockedSeries:
                 else:
                     give_name(self.destination.part, names.master)
             except OSError:
+                if _is_one(self.destination.part, names.master):  # it has its name; only the old one could not be taken
+                    raise
                 for final, part in named:  # all or none: without a master nobody finds them
                     with contextlib.suppress(OSError):
                         give_name(final, part)
@@ -368,6 +370,12 @@ class BlockedSeries:
         raise FileError(
             f"publish {self.destination.final}", answer=f"{MOST_VERSIONS} of that name exist", accepted="another name"
         )
+
+
+def _is_one(path: Path, name: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.samefile(name)
+    return False
 
 
 def _move_aside(names: BlockNames) -> None:

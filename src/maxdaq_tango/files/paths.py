@@ -107,7 +107,7 @@ NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EN
 
 
 def give_name(path: Path, name: Path) -> None:
-    """Rename, but never over what is there already: FileExistsError then."""
+    """Rename, but never over what is there already: FileExistsError then. OSError; then it has its old name alone."""
     try:
         os.link(path, name)
     except OSError as error:
@@ -118,7 +118,7 @@ def give_name(path: Path, name: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
         os.rename(path, name)
     else:
-        path.unlink()
+        _take_old_name(path, name)
 
 
 def sync_directory(folder: Path) -> None:
@@ -128,6 +128,20 @@ def sync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _take_old_name(path: Path, name: Path) -> None:
+    """Of a file that has both. Where that cannot be done the new one goes: whoever asked is told that it has it not."""
+    try:
+        path.unlink()
+    except OSError:
+        try:
+            old = os.lstat(path)
+        except FileNotFoundError:
+            return  # it was done, whatever a server has said
+        if os.path.samestat(old, os.lstat(name)):
+            os.unlink(name)
+        raise
 
 
 def _is_under(path: Path, root: Path) -> bool:

@@ -6,12 +6,14 @@ kept beside it. A file that somebody is writing, and one without a frame, is lef
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.check import check_file
+from maxdaq_tango.files.enclosed import refuse_if_led_elsewhere
 from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
@@ -54,6 +56,8 @@ def recover_together(part: Path) -> list[Recovered]:
         answer = "there is no such file" if is_part(part.name) else "that is no name of an unfinished file"
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return [Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))]
+    if part.is_symlink():
+        return [Recovered(part=str(part), note="left alone: it is a link to a file that lies elsewhere")]
     master = master_of(part)
     if master is None or is_being_moved(master):  # a master that waits for its data files is whole
         return [_recover_alone(part)]
@@ -94,7 +98,8 @@ def _recover_alone(part: Path) -> Recovered:
                 # One of two names of the file: the writer was killed between giving it and taking this one.
                 part.unlink()
                 remove_side_files(part)
-                return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
+                note = f"was finished: it has its name already{_with_manifest(published)}"
+                return Recovered(part=str(part), file=str(published), note=note)
             return _recover(part)
         finally:
             release(part)
@@ -103,6 +108,7 @@ def _recover_alone(part: Path) -> Recovered:
 
 
 def _recover(part: Path) -> Recovered:
+    refuse_if_led_elsewhere(part)
     # Whole with its receipt: it was about to get its name. Not asked of one that is marked or broken: HDF5 refuses it.
     finished = check_file(part)
     if finished.ok and finished.receipt is not None:
@@ -126,6 +132,12 @@ def _recover(part: Path) -> Recovered:
         wrong=settled.wrong,
         note=with_manifest(final, read_receipt(final)).removeprefix("; "),
     )
+
+
+def _with_manifest(final: Path) -> str:
+    with contextlib.suppress(FileError):  # a data file has no receipt, and needs no manifest
+        return with_manifest(final, read_receipt(final))
+    return ""
 
 
 def _free_name(part: Path) -> Path:

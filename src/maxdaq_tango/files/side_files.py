@@ -7,7 +7,7 @@ from pathlib import Path
 from maxdaq_tango.files.closed_state import remove_state, state_path
 from maxdaq_tango.files.frame_log import log_path, remove_log
 from maxdaq_tango.files.manifest import manifest_path
-from maxdaq_tango.files.ownership import release
+from maxdaq_tango.files.ownership import remove_record
 from maxdaq_tango.files.paths import move_aside
 from maxdaq_tango.files.reserve import remove_reserve
 
@@ -17,7 +17,7 @@ def remove_side_files(part: Path) -> None:
     remove_log(part)
     remove_state(part)
     remove_reserve(part)
-    release(part)
+    remove_record(part)
 
 
 def move_side_files_aside(part: Path) -> None:

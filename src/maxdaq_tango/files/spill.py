@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from maxdaq_tango.files.whereabouts import folder_at
 
 POINTER = "home.json"
 ID_DIGITS = 12
+_FOLDER = re.compile(rf".+\.[0-9a-f]{{{ID_DIGITS}}}", re.ASCII | re.DOTALL)
 LONGEST_STEM = 100
 """Bytes in the name of a folder; what makes it unique is the id."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -122,11 +124,23 @@ def home_of(folder: Path) -> Path | None:
 
 
 def folders_of(directory: Path) -> Iterator[Path]:
-    """Folders of series in a spill directory, or the directory itself where it is one."""
-    if (directory / POINTER).exists():
+    """Folders of series in a spill directory, or the directory itself where it is one.
+
+    Anybody may have a file of that name in a folder. So one whose name we would not have given counts where the file in
+    it is a word of ours; of the others also one that is damaged.
+    """
+    if (directory / POINTER).exists() and _is_ours(directory):
         yield directory
     elif directory.is_dir():
-        yield from sorted(pointer.parent for pointer in directory.glob(f"*/{POINTER}"))
+        yield from sorted(filter(_is_ours, (pointer.parent for pointer in directory.glob(f"*/{POINTER}"))))
+
+
+def _is_ours(folder: Path) -> bool:
+    if _FOLDER.fullmatch(folder.name):
+        return True
+    with contextlib.suppress(FileError):
+        return home_of(folder) is not None
+    return False
 
 
 def tidy(folder: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from block_series import FORMAT, Series, plain
+from maxdaq_tango.cli.recover import recover
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import BlockedSeries, BlockLayout, bring_all_home, check_file, reserve
 from maxdaq_tango.files.block_names import choose_spilled_rows
@@ -199,3 +202,25 @@ def test_a_file_is_half_of_what_a_process_may_be_behind(
     found, told = choose_spilled_rows(frame_nbytes, rows, 128 << 20)
     assert found == chosen
     assert told.startswith(reason)
+
+
+@pytest.mark.parametrize("content", ['{"home": "sweet"}', "{", ""])
+def test_a_file_of_somebody_that_is_called_as_ours_is_no_matter_of_a_recovery(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "website").mkdir()
+    (tmp_path / "website" / POINTER).write_text(content)
+    with pytest.raises(typer.Exit) as told:
+        recover([tmp_path, tmp_path / "website"], json=True)
+    assert told.value.exit_code == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "files": [], "moved": []}
+
+
+def test_a_damaged_word_in_a_folder_of_ours_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(folder_of_series(str(tmp_path), "scan"))
+    folder.mkdir()
+    (folder / POINTER).write_text("{")
+    with pytest.raises(typer.Exit) as told:
+        recover([tmp_path], json=True)
+    assert told.value.exit_code == 1
+    assert [one["folder"] for one in json.loads(capsys.readouterr().out)["moved"]] == [str(folder)]
