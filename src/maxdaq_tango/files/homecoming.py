@@ -1,21 +1,18 @@
 """Data files from the spill directory to where they belong, and then the master of the series its name.
 
     .<name>.part          the master, whole, with its receipt
-    .<name>.part.away     beside it: which of its data files are in the spill directory, from the end of the series
-                          until the last of them is home
+    .<name>.part.away     beside it: which of its data files are in the spill directory (`away.py`)
     .<data file>.<id>     a copy that is being made
 
 A file is copied, forced to the disk, read back from it and compared; the copy gets its final name, never over anything;
 the directory is forced to the disk; and only then the source goes. So at every moment the whole file is in one place at
 least, under a name that this list tells, and whoever is killed in the midst of it goes on with the next attempt.
-The list lies at home, and not beside the spilled files, as a full spill directory would have no room for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,37 +20,18 @@ import msgspec
 import xxhash
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import read_away
 from maxdaq_tango.files.manifest import read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
-from maxdaq_tango.files.paths import give_name, move_aside, sync_directory
+from maxdaq_tango.files.paths import give_name, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.search import is_part
-from maxdaq_tango.files.side_files import remove_side_files
-from maxdaq_tango.files.spill import folders_of, home_of, tidy
+from maxdaq_tango.files.side_files import away_path, remove_side_files
+from maxdaq_tango.files.spill import FINISHED, POINTER, folders_of, home_of, is_finished, mark_finished, tidy
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS
 from maxdaq_tango.files.whereabouts import open_there, unlink_there
 
 PIECE_NBYTES = 8 << 20
-
-
-class AwayFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One data file."""
-
-    name: str
-    """That it gets, beside the master."""
-    source: str
-    """Its name in the folder of the series."""
-    nbytes: int
-
-
-class Away(msgspec.Struct, frozen=True, kw_only=True):
-    """Data files of one series that are not beside their master."""
-
-    folder: str
-    """Of the series, in the spill directory."""
-    master: str
-    """Name that the master gets."""
-    files: tuple[AwayFile, ...]
 
 
 class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
@@ -70,62 +48,6 @@ class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
     note: str = ""
     problem: str = ""
     """Why it could not be done, or not yet."""
-
-
-def away_path(part: Path) -> Path:
-    """Beside the unfinished master."""
-    return part.with_name(part.name + ".away")
-
-
-def keep_away(part: Path, away: Away) -> None:
-    """From now on `bring_home` has the series. The list appears whole and for good, or not at all. OSError.
-
-    One that lies there is of an earlier file of this name, which is not there any more: it is moved aside.
-    """
-    path = away_path(part)
-    fresh = path.with_name(f".away-{uuid.uuid4().hex[:16]}.new")  # short: the name may be as long as it can be
-    try:
-        with open(fresh, "xb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(away), indent=1) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        move_aside(path)
-        give_name(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    try:
-        sync_directory(path.parent)
-    except OSError:
-        path.unlink(missing_ok=True)  # whoever is told that it failed takes the names of the other data files back
-        raise
-
-
-def read_away(part: Path) -> Away | None:
-    """None: there is none. FileError when it is damaged, or leads elsewhere."""
-    path = away_path(part)
-    asked = f"read which data files of {part} are in the spill directory"
-    try:
-        away = msgspec.json.decode(path.read_bytes(), type=Away)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeError) as error:
-        raise FileError(asked, of=str(path), answer=str(error)) from error
-    names = [away.master, *(name for file in away.files for name in (file.name, file.source))]
-    if strange := [name for name in names if name != os.path.basename(name) or name in ("", ".", "..")]:
-        raise FileError(asked, of=str(path), answer=f"{strange[0]!r} is no name of a file")
-    return away
-
-
-def is_being_moved(part: Path) -> str:
-    """Why a recovery leaves it alone: it waits for data files in the spill directory, or is one. "" = neither."""
-    with contextlib.suppress(FileError):
-        if (away := read_away(part)) is not None and Path(away.folder).is_dir():
-            return f"{len(away.files)} of its data files are being moved here from {away.folder}"
-        home = home_of(part.parent)
-        away = read_away(home) if home is not None else None
-        if away is not None and any(file.source == part.name for file in away.files):
-            return f"it is being moved to {away_path(part if home is None else home).parent}"
-    return ""
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True, tag="survey"):
@@ -192,20 +114,34 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
     if away is None:
         if not part.exists():
             tidy(folder)
+        if is_finished(folder):
+            raise FileError(
+                f"move the files of {folder} to {part.parent}",
+                of=str(away_path(part)),
+                answer="the list is not there, though the series is finished",
+                accepted="the destination as it was then, mounted; or, where its master is lost for good, the name"
+                f" {POINTER} for {FINISHED}, and maxdaq recover",
+            )
         note = f"left as it is: {part} was not finished; maxdaq recover makes its data files readable where they are"
         return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
     if Path(away.folder) != folder:
         raise FileError(f"move the files of {folder}", of=str(part), answer=f"it waits for those of {away.folder}")
+    mark_finished(folder)
     moved = 0
     for file in away.files:
-        moved += _move(folder / file.source, part.with_name(file.name), folder.name.rpartition(".")[2], on_progress)
+        source = folder / file.source
+        moved += _move(source, part.with_name(file.name), folder.name.rpartition(".")[2], on_progress)
+        remove_side_files(source)  # that a series which was killed at its very end has left
     master = part.with_name(away.master)
     _name(part, master)
     sync_directory(master.parent)
     problem = ""
     try:
+        receipt = read_receipt(master)
+        for name in receipt.data_files:
+            if not (other := part.with_name(f".{name}.part")).exists() and living_owner(other) is None:
+                remove_side_files(other)
         if read_manifest(master) is None:
-            receipt = read_receipt(master)
             write_manifest(master, receipt, receipt.data_files)
     except FileError as error:  # the data are as good without
         problem = str(error)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import is_being_moved
 from maxdaq_tango.files.check import check_file
-from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory

@@ -18,10 +18,10 @@ import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import Search, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
-from maxdaq_tango.files.homecoming import away_path
+from maxdaq_tango.files import Search, away, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
 from maxdaq_tango.files.ownership import claim, release
-from maxdaq_tango.files.spill import POINTER
+from maxdaq_tango.files.side_files import away_path
+from maxdaq_tango.files.spill import FINISHED, POINTER
 from maxdaq_tango.model import FileBackend
 from spilled_series import AWAY, COUNT, spilled
 
@@ -148,7 +148,7 @@ def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(homecoming, "sync_directory", fail)
+        patch.setattr(away, "sync_directory", fail)
         with pytest.raises(FileError, match=f"errno {errno.EIO}"):
             spilled(home, spill)
     part = home / ".a.h5.part"
@@ -251,12 +251,12 @@ class TestRefused:
     def test_a_list_that_leads_out_of_its_folders_is_refused(
         self, part: Path, home: Path, spill: Path, change: dict[str, Any]
     ) -> None:
-        away = homecoming.read_away(part)
-        assert away is not None
+        listed = away.read_away(part)
+        assert listed is not None
         if "files" in change:
             name, source = change["files"]
-            change = {"files": (homecoming.AwayFile(name=name, source=source, nbytes=1),)}
-        away_path(part).write_bytes(msgspec.json.encode(msgspec.structs.replace(away, **change)))
+            change = {"files": (away.AwayFile(name=name, source=source, nbytes=1),)}
+        away_path(part).write_bytes(msgspec.json.encode(msgspec.structs.replace(listed, **change)))
         (told,) = bring_all_home(spill)
         assert "is no name of a file" in told.problem
         assert len(sources(spill)) == len(AWAY)
@@ -265,7 +265,7 @@ class TestRefused:
     def test_damaged_words_about_where_they_belong_move_nothing(
         self, part: Path, home: Path, spill: Path, what: str
     ) -> None:
-        damaged = away_path(part) if what == "list" else sources(spill)[0].with_name(POINTER)
+        damaged = away_path(part) if what == "list" else sources(spill)[0].with_name(FINISHED)
         damaged.write_bytes(b'{"master_part": "a.txt"}' if what == "strange pointer" else b"{")
         (told,) = bring_all_home(spill)
         assert told.problem
@@ -275,6 +275,8 @@ class TestRefused:
 
 def test_of_a_series_that_was_killed_they_are_recovered_where_they_are(part: Path, home: Path, spill: Path) -> None:
     away_path(part).unlink()  # it was not written yet
+    folder = sources(spill)[0].parent
+    (folder / FINISHED).rename(folder / POINTER)
     (told,) = bring_all_home(spill)
     assert "maxdaq recover makes its data files readable where they are" in told.note
     assert sorted(Search([str(spill)])) == sources(spill)  # as at the start of a receiver
