@@ -127,7 +127,8 @@ class BlockedSeries:
             self.block_reason += f"; more than {fitting} do not fit into memory when the destination stalls"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
-        self._master.begin(metadata, arrays, self._block_rows, rows)
+        columns = len(FrameColumns(dict(extras)).columns)
+        self._master.begin(metadata, arrays, self._block_rows, rows, columns)
         self._layout = BlockLayout(
             folder=str(self._names.folder),
             stem=self._names.stem,
@@ -323,6 +324,7 @@ class BlockedSeries:
             if self._store is not None:
                 self._store.give_up()
         finally:
+            self._master.give_back()
             if written == 0:
                 self._master.remove()
             if self._spill_folder:

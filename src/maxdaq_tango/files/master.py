@@ -38,6 +38,7 @@ from maxdaq_tango.files.layout import (
 from maxdaq_tango.files.ownership import release, reserve
 from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.receipt import Fates, store_account
+from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.side_files import move_side_files_aside, remove_side_files
 from maxdaq_tango.files.troubles import close_anyhow, told_as_file_error
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, unlink_there
@@ -55,6 +56,7 @@ class MasterFile:
         self._detector = detector
         self.lost_texts = 0
         """Rows whose texts had no room."""
+        self._reserve = Reserve(destination.part)
         with told_as_file_error("create the file", destination):
             reserve(destination)
             try:
@@ -75,8 +77,12 @@ class MasterFile:
         arrays: Mapping[str, np.ndarray[Any, Any]],
         block_rows: int,
         rows: int | None,
+        columns: int,
     ) -> None:
-        """Keep the header, and what a recovery has to know: `rows` of the series, if that is known."""
+        """Keep the header, and what a recovery has to know: `rows` of the series, if that is known.
+
+        Holds back the room for the end, of so many `columns`: whatever becomes of the pixels, the master is here.
+        """
         with told_as_file_error("lay out the file", self.destination):
             with self._opened("r+") as file:
                 group = file[f"/entry/instrument/{self._detector}"]
@@ -86,9 +92,15 @@ class MasterFile:
                 if rows:
                     group["daq"].attrs[EXPECTED] = rows
             sync_file(self.destination.part)
+            self._reserve.take(room_for(rows, columns, 1))
+
+    def give_back(self) -> None:
+        """The room for the end, which has come, in order or not. Raises nothing."""
+        self._reserve.give_back()
 
     def join(self, layout: BlockLayout, parts: list[Path], rows: int, first: int) -> None:
         """Take over the columns of the data files, which have their final shape."""
+        self.give_back()
         with told_as_file_error("close the file", self.destination):
             with folder_at(self.destination.part.parent):
                 keep_state(self.destination.part, f"/entry/instrument/{self._detector}/data")

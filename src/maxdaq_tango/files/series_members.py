@@ -72,6 +72,7 @@ def take_back_master(master: Path) -> Head | None:
 
     Its state is kept beside it before anything is changed, so all of that can be repeated.
     """
+    remove_reserve(master)
     put_back(master)
     with h5py.File(master, "r", locking=False) as file:
         group = find_detector(file)

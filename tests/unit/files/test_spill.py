@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from block_series import FORMAT, Series, plain
+from block_series import FORMAT, Series, extras, plain
+from full_disk import can_mount
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import BlockedSeries, BlockLayout, bring_all_home, check_file, reserve
 from maxdaq_tango.files.block_names import choose_spilled_rows
@@ -28,11 +32,39 @@ def spill(tmp_path: Path) -> Path:
     return tmp_path / "spill"
 
 
+FILLED = f"""
+import json, os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from block_series import FORMAT, extras, pixels, plain
+from maxdaq_tango.files import FrameTimes, bring_all_home, check_file
+from maxdaq_tango.kernels.compression import encode_pixels
+
+home, spill = map(Path, sys.argv[1:])
+series = plain(600, 50)
+file = series.reserved(home / "a.h5", spill_directory=str(spill))
+file.begin(FORMAT, 600, 65535, {{}}, {{}}, extras=extras(0))
+for number in range(600):
+    if number in (50, 200):
+        status = os.statvfs(home)
+        with (home / "filler").open("ab") as filler:
+            filler.write(bytes(status.f_bavail * status.f_frsize))
+    file.write(number, number, [encode_pixels(pixels(number), FORMAT.encoding)], FrameTimes(), extras(number))
+path = series.finish(file)
+(home / "filler").unlink()
+moved = [told.problem for told in bring_all_home(spill)]
+print(json.dumps({{"path": str(path), "spilled": len(file.data_files_spilled), "moved": moved,
+                  "check": check_file(home / "a.h5").problems}}))
+"""
+"""A series at whose destination somebody fills the disk to the last byte, twice."""
+
+
 def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No room can be held back in that folder."""
+    """No room can be held back in that folder for a data file."""
 
     def refuse(handle: int, offset: int, nbytes: int) -> None:
-        if os.readlink(f"/proc/self/fd/{handle}").startswith(str(folder)):
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if name.startswith(str(folder)) and "_data_" in os.path.basename(name):
             raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(reserve.os, "posix_fallocate", refuse)
@@ -57,6 +89,43 @@ def test_a_new_data_file_that_is_refused_for_want_of_room_is_spilled(
     monkeypatch.undo()
     assert [told.problem for told in bring_all_home(spill)] == [""]
     assert check_file(home / "a.h5").problems == []
+
+
+class TestRoomForTheEnd:
+    def test_the_master_holds_it_back_until_the_end_begins(self, home: Path, spill: Path) -> None:
+        held = reserve.reserve_path(home / ".a.h5.part")
+        file = plain(10).written(home / "a.h5", spill_directory=str(spill))
+        assert held.stat().st_blocks * 512 >= reserve.LEAST_BYTES
+        plain(10).finish(file)
+        assert not held.exists()
+        file = plain(10).written(home / "b.h5", spill_directory=str(spill))
+        file.abandon()
+        assert not reserve.reserve_path(home / ".b.h5.part").exists()
+
+    def test_a_destination_to_which_nothing_more_can_be_written_has_room_for_it(self, home: Path, spill: Path) -> None:
+        """Whoever else writes there fills it to the last byte: all that follows is spilled, and the run ends well."""
+        if not can_mount("tmpfs"):
+            pytest.skip("needs the right to mount a small disk")
+        mounted = 'mount -t tmpfs -o size=48m none "$1" && exec "$3" -c "$4" "$1" "$2"'
+        command = ["unshare", "-m", "sh", "-c", mounted, "sh", str(home), str(spill), sys.executable, FILLED]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["spilled"] >= 8
+        assert (told["path"], told["moved"], told["check"]) == (str(home / ".a.h5.part"), [""], [])
+
+    def test_a_destination_without_it_is_told_at_the_first_frame(
+        self, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(handle: int, offset: int, nbytes: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(reserve.os, "posix_fallocate", full)
+        file = plain(10).reserved(home / "a.h5", spill_directory=str(spill))
+        with pytest.raises(FileError, match=rf"lay out the file {home}/a.h5.*\(errno {errno.ENOSPC}\)"):
+            file.begin(FORMAT, 10, 65535, {}, {}, extras=extras(0))
+        file.abandon()
+        assert os.listdir(home) == os.listdir(spill) == []
 
 
 def test_of_one_that_is_refused_half_made_nothing_is_left(
