@@ -128,7 +128,7 @@ class BlockedSeries:
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
         columns = len(FrameColumns(dict(extras)).columns)
-        self._master.begin(metadata, arrays, self._block_rows, rows, columns)
+        self._master.begin(metadata, arrays, self._block_rows, rows, columns, self._spill_folder)
         self._layout = BlockLayout(
             folder=str(self._names.folder),
             stem=self._names.stem,

@@ -122,7 +122,7 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
                 accepted="the destination as it was then, mounted; or, where its master is lost for good, the name"
                 f" {POINTER} for {FINISHED}, and maxdaq recover",
             )
-        note = f"left as it is: {part} was not finished; maxdaq recover makes its data files readable where they are"
+        note = f"left as it is: {part} was not finished; maxdaq recover joins what there is of it"
         return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
     if Path(away.folder) != folder:
         raise FileError(f"move the files of {folder}", of=str(part), answer=f"it waits for those of {away.folder}")

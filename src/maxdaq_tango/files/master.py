@@ -12,6 +12,7 @@ header is on the disk from the first frame on, because it comes only once.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from maxdaq_tango.files.layout import (
     EXPECTED,
     FILE_ID,
     FRAMES_PER_FILE,
+    SPILL_FOLDER,
     link_default_plot,
     make_group,
     make_skeleton,
@@ -78,6 +80,7 @@ class MasterFile:
         block_rows: int,
         rows: int | None,
         columns: int,
+        spill_folder: str = "",
     ) -> None:
         """Keep the header, and what a recovery has to know: `rows` of the series, if that is known.
 
@@ -91,6 +94,8 @@ class MasterFile:
                 group["daq"].attrs[FRAMES_PER_FILE] = block_rows
                 if rows:
                     group["daq"].attrs[EXPECTED] = rows
+                if spill_folder:
+                    group["daq"].attrs[SPILL_FOLDER] = np.bytes_(os.fsencode(spill_folder) + b"\0")
             sync_file(self.destination.part)
             self._reserve.take(room_for(rows, columns, 1))
 

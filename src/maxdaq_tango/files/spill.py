@@ -5,8 +5,8 @@
     SPILL/<stem>.<id>/.<stem>_data_000004.h5.part ...   the data files, under the names that they have before they are
                                                         published
 
-They are moved home when the series is over (`homecoming.py`). Of a series that was killed they are recovered where they
-are, as any unfinished file.
+They are moved home when the series is over (`homecoming.py`). Of a series that was killed they are copied home by its
+recovery (`spilled_members.py`).
 """
 
 from __future__ import annotations

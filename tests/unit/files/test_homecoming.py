@@ -18,10 +18,10 @@ import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import Search, away, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
+from maxdaq_tango.files import away, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import away_path
-from maxdaq_tango.files.spill import FINISHED, POINTER
+from maxdaq_tango.files.spill import FINISHED
 from maxdaq_tango.model import FileBackend
 from spilled_series import AWAY, COUNT, spilled
 
@@ -271,17 +271,3 @@ class TestRefused:
         assert told.problem
         assert len(sources(spill)) == len(AWAY)
         assert part.exists()
-
-
-def test_of_a_series_that_was_killed_they_are_recovered_where_they_are(part: Path, home: Path, spill: Path) -> None:
-    away_path(part).unlink()  # it was not written yet
-    folder = sources(spill)[0].parent
-    (folder / FINISHED).rename(folder / POINTER)
-    (told,) = bring_all_home(spill)
-    assert "maxdaq recover makes its data files readable where they are" in told.note
-    assert sorted(Search([str(spill)])) == sources(spill)  # as at the start of a receiver
-    found = [recover_file(path) for path in sources(spill)]
-    assert [one.problem for one in found] == [""] * len(AWAY)
-    assert [one.frames for one in found] == [4] * len(AWAY)
-    assert [check_file(one.file).problems for one in found] == [[]] * len(AWAY)
-    assert all(Path(one.file).is_relative_to(spill) for one in found)

@@ -4,18 +4,51 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
+import h5py
+import hdf5plugin  # noqa: F401
 import msgspec
+import numpy as np
 import pytest
 
-from block_series import plain
-from maxdaq_tango.files import Recovered, away, blocks, bring_all_home, check_file, find_parts, recover_found
-from maxdaq_tango.files.ownership import owner_path
+from block_series import BACKENDS, FORMAT, pixels, plain
+from maxdaq_tango.files import (
+    Recovered,
+    away,
+    blocks,
+    bring_all_home,
+    check_file,
+    find_parts,
+    read_receipt,
+    recover_found,
+    recovered_series,
+)
+from maxdaq_tango.files.ownership import claim, owner_path, release
 from maxdaq_tango.files.side_files import away_path
 from maxdaq_tango.files.spill import FINISHED, POINTER
-from spilled_series import spilled
+from maxdaq_tango.kernels.compression import encode_pixels
+from maxdaq_tango.model import Verdict
+from spilled_series import COUNT, spilled
+
+KILLED = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from block_series import Series, plain
+from maxdaq_tango.model import FileBackend
+from spilled_series import COUNT, lacking_room
+
+Series.backend = FileBackend(sys.argv[3])
+with lacking_room():
+    file = plain(COUNT).written(Path(sys.argv[1], "a.h5"), spill_directory=sys.argv[2])
+    for block in file._store._open:
+        block.checkpoint()
+os._exit(9)
+"""
 
 
 @pytest.fixture
@@ -143,6 +176,103 @@ class TestSpillDirectoryNotThere:
         assert not away_path(home / ".a.h5.part").exists()
         assert [path.read_bytes() for path in home.iterdir() if ".old1" in path.name] == [b"{}"]
         plain(6).finish(file)
+
+
+class TestKilled:
+    """In the midst of a series, when data files 2 and 3 are in the spill directory."""
+
+    @pytest.fixture(params=BACKENDS)
+    def part(self, request: pytest.FixtureRequest, home: Path, spill: Path) -> Path:
+        command = [sys.executable, "-c", KILLED, str(home), str(spill), request.param.value]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 9, done.stderr
+        return home / ".a.h5.part"
+
+    @pytest.mark.parametrize("looked_at_first", ["home", "spill"])
+    def test_they_are_copied_home_and_joined_with_the_others(
+        self, part: Path, home: Path, spill: Path, looked_at_first: str
+    ) -> None:
+        (told,) = bring_all_home(spill)
+        assert "maxdaq recover joins what there is of it" in told.note
+        folders = [home, spill] if looked_at_first == "home" else [spill, home]
+        found = [one for folder in folders for one in recovered(folder)]
+        assert [one.problem for one in found if one.problem] == []
+        away_ones = [one for one in found if "_data_00000" in one.part and str(spill) in one.part]
+        assert [(one.frames, Path(one.file).name) for one in away_ones] == [
+            (4, f"a_recovered_data_00000{number}.h5") for number in (2, 3)
+        ]
+        master = home / "a_recovered.h5"
+        assert {one.master for one in found if one.master} == {str(master)}
+        assert check_file(master).problems == []
+        receipt = read_receipt(master)
+        assert (receipt.verdict, receipt.frames_written, receipt.frames_missing_ranges) == (Verdict.FAILED, COUNT, ())
+        assert receipt.reasons == ("the receiver was killed",)
+        with h5py.File(master) as file:
+            assert np.array_equal(file["entry/data/data"], [pixels(number) for number in range(COUNT)])
+        assert os.listdir(spill) == []
+
+    def test_one_of_which_frames_are_not_right_stays_and_is_recovered_by_itself(
+        self, part: Path, home: Path, spill: Path
+    ) -> None:
+        path = sources(spill)[0]
+        data = path.read_bytes()
+        wrong = encode_pixels(pixels(5), FORMAT.encoding)
+        assert data.count(wrong) == 1
+        path.write_bytes(data.replace(wrong, wrong[:-1] + bytes([wrong[-1] ^ 1])))
+        found = recovered(home)
+        assert read_receipt(home / "a_recovered.h5").frames_lost == (5,)
+        (alone,) = [one for one in found if one.part == str(path)]
+        assert (alone.problem, alone.frames) == ("", 3)
+        assert Path(alone.file).parent == path.parent
+
+    def test_a_spill_directory_that_is_not_there_is_waited_for(self, part: Path, home: Path, spill: Path) -> None:
+        spill.rename(spill.with_name("unmounted"))
+        (first, *_) = recovered(home)
+        assert "data files of it may be in this spill directory, which is not there" in first.problem
+        assert str(spill) in first.problem
+        spill.with_name("unmounted").rename(spill)
+        assert recovered(home)[0].frames == COUNT
+
+    def test_a_copy_that_does_not_hold_them_keeps_the_source(self, part: Path, home: Path, spill: Path) -> None:
+        before = [path.name for path in sources(spill)]
+        make = recovered_series.make_stand_in
+
+        def spoil(path: Path, *how: object) -> None:
+            make(path, *how)  # type: ignore[arg-type]
+            data, right = path.read_bytes(), encode_pixels(pixels(5), FORMAT.encoding)
+            path.write_bytes(data.replace(right, right[:-1] + bytes([right[-1] ^ 1])))
+
+        with mock.patch.object(recovered_series, "make_stand_in", spoil):
+            assert recovered(home)[0].problem
+        assert [path.name for path in sources(spill)] == before
+        assert recovered(spill)[0].frames == COUNT
+        assert check_file(home / "a_recovered.h5").problems == []
+
+    @pytest.mark.parametrize("what", ["pointer", "a link in its place"])
+    def test_a_folder_that_is_not_of_this_master_is_left_alone(
+        self, part: Path, home: Path, spill: Path, what: str
+    ) -> None:
+        """A master can say whatever it likes."""
+        (folder,) = spill.iterdir()
+        if what == "pointer":
+            (folder / POINTER).write_bytes(msgspec.json.encode({"master_part": str(home / ".b.h5.part")}))
+        else:
+            for path in sources(spill):
+                path.rename(home / path.name[1:])
+                path.symlink_to(home / path.name[1:])
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert recovered(home)[0].frames == COUNT - 8
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_a_process_that_still_writes_there_is_waited_for(self, part: Path, home: Path, spill: Path) -> None:
+        path = sources(spill)[0]
+        owner_path(path).unlink(missing_ok=True)
+        assert claim(path)
+        (first, *_) = recovered(home)
+        assert (first.problem, first.file) == ("", "")
+        assert "left alone: process" in first.note
+        release(path)
+        assert recovered(home)[0].frames == COUNT
 
 
 def test_a_series_whose_end_came_before_the_word_of_it_has_it_from_the_first_attempt_on(
