@@ -20,7 +20,7 @@ import msgspec
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.away import read_away
+from maxdaq_tango.files.away import file_id, read_away
 from maxdaq_tango.files.manifest import read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import give_name, sync_directory
@@ -130,9 +130,11 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
     moved = 0
     for file in away.files:
         source = folder / file.source
-        moved += _move(source, part.with_name(file.name), folder.name.rpartition(".")[2], on_progress)
+        moved += _move(source, part.with_name(file.name), file.nbytes, folder.name.rpartition(".")[2], on_progress)
         remove_side_files(source)  # that a series which was killed at its very end has left
     master = part.with_name(away.master)
+    if not part.exists() and master.exists() and away.master_id not in ("", file_id(master)):
+        raise _taken(master, part)
     _name(part, master)
     sync_directory(master.parent)
     problem = ""
@@ -141,7 +143,8 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
         for name in receipt.data_files:
             if not (other := part.with_name(f".{name}.part")).exists() and living_owner(other) is None:
                 remove_side_files(other)
-        if read_manifest(master) is None:
+        manifest = read_manifest(master)
+        if manifest is None or manifest.receipt != receipt:  # it is that of an earlier file of this name
             write_manifest(master, receipt, receipt.data_files)
     except FileError as error:  # the data are as good without
         problem = str(error)
@@ -151,15 +154,18 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
     return Homecoming(folder=str(folder), master=str(master), moved=moved, note=problem)
 
 
-def _move(source: Path, final: Path, mark: str, on_progress: Callable[[int], None]) -> int:
+def _move(source: Path, final: Path, nbytes: int, mark: str, on_progress: Callable[[int], None]) -> int:
     """Files moved: 0 when that was done before. FileError, OSError; then the source is as it was."""
     copy = final.with_name(f".{final.name}.{mark}")  # nobody else has this mark, so it is ours whatever is in it
     if not source.exists():
         if not final.exists():
             raise FileError(f"move {source} to {final}", answer="it is neither here nor there")
+        if (found := final.stat().st_size) != nbytes:
+            answer = f"the first is not there, and the other has {found} bytes instead of {nbytes}: it is another file"
+            raise FileError(f"move {source} to {final}", answer=answer)
         return 0
     if os.path.lexists(final):
-        if _digest(final) != _digest(source):
+        if not final.exists() or final.stat().st_size != source.stat().st_size or _digest(final) != _digest(source):
             raise _taken(final, source)
     else:
         try:

@@ -18,7 +18,17 @@ import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import away, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
+from maxdaq_tango.files import (
+    away,
+    block_set,
+    bring_all_home,
+    bring_home,
+    check_file,
+    homecoming,
+    read_receipt,
+    recover_file,
+    write_manifest,
+)
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import away_path
 from maxdaq_tango.files.spill import FINISHED
@@ -139,6 +149,20 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_attempt_ends_it(tmp_pat
     assert told["bad"] == []
 
 
+def test_the_manifest_of_an_earlier_file_of_that_name_is_moved_aside(home: Path, spill: Path) -> None:
+    plain(6).finished(home / "a.h5")
+    receipt = read_receipt(home / "a.h5")
+    earlier = write_manifest(home / "a.h5", receipt, receipt.data_files).read_bytes()
+    for path in home.glob("*.h5"):
+        path.unlink()
+    spilled(home, spill)
+    (told,) = bring_all_home(spill)
+    assert (told.problem, told.note) == ("", "")
+    assert check_file(home / "a.h5").problems == []
+    (aside,) = [path for path in home.iterdir() if ".old1" in path.name]
+    assert aside.read_bytes() == earlier
+
+
 def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
     home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +270,33 @@ class TestRefused:
         assert "it is neither here nor there" in told.problem
         assert part.exists()
         assert not (home / "a.h5").exists()
+
+    @pytest.mark.parametrize("name", ["a_data_000002.h5", "a.h5"])
+    def test_a_file_that_has_the_name_of_one_that_is_nowhere_is_not_taken_for_it(
+        self, part: Path, home: Path, spill: Path, name: str
+    ) -> None:
+        if name == "a.h5":
+            plain(6).finished(home / "b.h5")
+            (home / "b.h5").rename(home / name)
+            part.rename(spill / "kept")
+        else:
+            sources(spill)[0].rename(spill / "kept")
+            (home / name).write_bytes(b"somebody else's")
+        before = (home / name).read_bytes()
+        (told,) = bring_all_home(spill)
+        assert told.master == ""
+        assert "another file" in told.problem
+        assert (home / name).read_bytes() == before
+        assert away_path(part).exists()
+
+    def test_one_of_another_size_that_has_a_name_is_not_read(
+        self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every 30 s."""
+        (home / "a_data_000002.h5").write_bytes(b"somebody else's")
+        monkeypatch.setattr(homecoming, "_digest", lambda path: pytest.fail("read"))
+        (told,) = bring_all_home(spill)
+        assert "another file has that name" in told.problem
 
     @pytest.mark.parametrize("change", [{"master": "../a.h5"}, {"master": ""}, {"files": ("../x", "y")}])
     def test_a_list_that_leads_out_of_its_folders_is_refused(
