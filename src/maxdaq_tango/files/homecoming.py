@@ -32,6 +32,8 @@ from maxdaq_tango.files.troubles import LIBRARY_ERRORS
 from maxdaq_tango.files.whereabouts import open_there, unlink_there
 
 PIECE_NBYTES = 8 << 20
+SPARE_NBYTES = 64 << 20
+"""That a copy leaves of the room at the destination, beside once more its own size: others write there."""
 
 
 class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
@@ -168,6 +170,7 @@ def _move(source: Path, final: Path, nbytes: int, mark: str, on_progress: Callab
         if not final.exists() or final.stat().st_size != source.stat().st_size or _digest(final) != _digest(source):
             raise _taken(final, source)
     else:
+        _look_for_room(source, final)
         try:
             written = _copy(source, copy, on_progress)
             if _digest(copy) != written:
@@ -185,6 +188,21 @@ def _move(source: Path, final: Path, nbytes: int, mark: str, on_progress: Callab
     sync_directory(final.parent)
     source.unlink()
     return 1
+
+
+def _look_for_room(source: Path, final: Path) -> None:
+    """FileError where a copy would take what somebody who receives frames needs, as far as the system says."""
+    try:
+        status, needed = os.statvfs(final.parent), 2 * source.stat().st_size + SPARE_NBYTES
+    except OSError:  # whoever makes the copy meets it again, and tells it
+        return
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise FileError(
+            f"move {source} to {final}",
+            answer=f"{final.parent} has {free / 1e6:.3g} MB of room",
+            accepted=f"{needed / 1e6:.3g} MB: twice its size, and {SPARE_NBYTES / 1e6:.3g} MB for whoever else writes",
+        )
 
 
 def _name(path: Path, final: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import hdf5plugin  # noqa: F401
@@ -227,6 +228,23 @@ class TestRefused:
         assert [path.read_bytes() for path in sources(spill)] == contents
         assert [one.problem for one in bring_all_home(spill)] == [""]
         assert is_whole(home, spill)
+
+    @pytest.mark.parametrize("short", [True, False])
+    def test_a_destination_that_would_be_full_afterwards_is_left_its_room(
+        self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch, short: bool
+    ) -> None:
+        """Somebody else may be receiving frames there."""
+        largest = max(path.stat().st_size for path in sources(spill))
+        status = list(os.statvfs(home))
+        status[1], status[4] = 1, 2 * largest + homecoming.SPARE_NBYTES - short
+        with monkeypatch.context() as patch:
+            patch.setattr(homecoming.os, "statvfs", lambda path: os.statvfs_result(status))
+            patch.setattr(homecoming, "_copy", mock.Mock(wraps=homecoming._copy))
+            (told,) = bring_all_home(spill)
+            assert homecoming._copy.called is not short  # type: ignore[attr-defined]
+        assert (f"{home} has" in told.problem) is short
+        assert short or is_whole(home, spill)
+        assert not short or told.left == len(AWAY)
 
     def test_a_copy_that_reads_back_differently_is_none(
         self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch

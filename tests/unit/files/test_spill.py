@@ -106,7 +106,7 @@ class TestRoomForTheEnd:
         """Whoever else writes there fills it to the last byte: all that follows is spilled, and the run ends well."""
         if not can_mount("tmpfs"):
             pytest.skip("needs the right to mount a small disk")
-        mounted = 'mount -t tmpfs -o size=48m none "$1" && exec "$3" -c "$4" "$1" "$2"'
+        mounted = 'mount -t tmpfs -o size=160m none "$1" && exec "$3" -c "$4" "$1" "$2"'
         command = ["unshare", "-m", "sh", "-c", mounted, "sh", str(home), str(spill), sys.executable, FILLED]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
