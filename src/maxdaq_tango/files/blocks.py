@@ -226,11 +226,12 @@ class BlockedSeries:
                         named.append((final, part))
                 sync_directory(names.folder)
                 if away:
+                    sync_directory(Path(self._spill_folder))
                     keep_away(self.destination.part, self._away(names, away))
                     mark_finished(Path(self._spill_folder))
                 else:
                     give_name(self.destination.part, names.master)
-            except OSError:
+            except (OSError, FileError):
                 for final, part in named:  # all or none: without a master nobody finds them
                     with contextlib.suppress(OSError):
                         give_name(final, part)

@@ -97,6 +97,8 @@ def bring_home(
         if roots is not None and not any(part.is_relative_to(os.path.realpath(root)) for root in roots):
             return Homecoming(folder=str(folder), note=f"left alone: {part.parent} is not under the allowed roots")
         owner = living_owner(part)
+        if owner is None and part.exists() and read_away(part) is None:  # nobody is kept away from it for nothing
+            return _nothing_listed(folder, part)
         if owner is not None or not claim(part):
             return Homecoming(folder=str(folder), note=f"left alone: {owner or 'somebody else'} has {part}")
         try:
@@ -114,18 +116,7 @@ def bring_home(
 def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Homecoming:
     away = read_away(part)
     if away is None:
-        if not part.exists():
-            tidy(folder)
-        if is_finished(folder):
-            raise FileError(
-                f"move the files of {folder} to {part.parent}",
-                of=str(away_path(part)),
-                answer="the list is not there, though the series is finished",
-                accepted="the destination as it was then, mounted; or, where its master is lost for good, the name"
-                f" {POINTER} for {FINISHED}, and maxdaq recover",
-            )
-        note = f"left as it is: {part} was not finished; maxdaq recover joins what there is of it"
-        return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
+        return _nothing_listed(folder, part)
     if Path(away.folder) != folder:
         raise FileError(f"move the files of {folder}", of=str(part), answer=f"it waits for those of {away.folder}")
     mark_finished(folder)
@@ -154,6 +145,22 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
     remove_side_files(part)
     tidy(folder)
     return Homecoming(folder=str(folder), master=str(master), moved=moved, note=problem)
+
+
+def _nothing_listed(folder: Path, part: Path) -> Homecoming:
+    """Data files of a series that was not finished, or is home. FileError where it was finished and is not."""
+    if not part.exists():
+        tidy(folder)
+    if is_finished(folder):
+        raise FileError(
+            f"move the files of {folder} to {part.parent}",
+            of=str(away_path(part)),
+            answer="the list is not there, though the series is finished",
+            accepted="the destination as it was then, mounted; or, where its master is lost for good, the name"
+            f" {POINTER} for {FINISHED}, and maxdaq recover",
+        )
+    note = f"left as it is: {part} was not finished; maxdaq recover joins what there is of it"
+    return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
 
 
 def _move(source: Path, final: Path, nbytes: int, mark: str, on_progress: Callable[[int], None]) -> int:
@@ -253,8 +260,8 @@ def _digest(path: Path) -> bytes:
 
 def _left(folder: Path, part: Path | None) -> list[int]:
     """Bytes of each data file that is still away, as far as can be seen."""
-    with contextlib.suppress(FileError, OSError):
+    with contextlib.suppress(FileError, OSError, ValueError):
         away = read_away(part) if part is not None else None
-        if away is not None:
+        if away is not None and os.path.realpath(away.folder) == os.path.realpath(folder):
             return [file.nbytes for file in away.files if (folder / file.source).exists()]
     return []

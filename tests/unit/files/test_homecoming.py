@@ -22,6 +22,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files import (
     away,
     block_set,
+    blocks,
     bring_all_home,
     bring_home,
     check_file,
@@ -32,7 +33,7 @@ from maxdaq_tango.files import (
 )
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import away_path
-from maxdaq_tango.files.spill import FINISHED
+from maxdaq_tango.files.spill import FINISHED, POINTER
 from maxdaq_tango.model import FileBackend
 from spilled_series import AWAY, COUNT, spilled
 
@@ -183,6 +184,60 @@ def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
     (told,) = bring_all_home(spill)
     assert part.exists()
     assert told.master == ""
+
+
+def test_the_names_of_spilled_files_are_on_the_disk_before_the_list_of_them(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a list names must be there after a power cut; with direct nothing else asks for it after the last file."""
+    seen: list[tuple[list[str], bool]] = []
+    sync = blocks.sync_directory
+
+    def look(folder: Path) -> None:
+        if folder.parent == spill:
+            names = [path.name for path in sources(spill) if path.suffix == ".part"]
+            seen.append((names, away_path(home / ".a.h5.part").exists()))
+        sync(folder)
+
+    monkeypatch.setattr(blocks, "sync_directory", look)
+    spilled(home, spill)
+    assert seen == [([f".a_data_{block + 1:06d}.h5.part" for block in AWAY], False)]
+
+
+def test_where_an_earlier_list_cannot_be_moved_aside_the_names_are_taken_back(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise FileError(f"move {path} aside", answer="10000 older versions exist")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(away, "move_aside", fail)
+        with pytest.raises(FileError, match="older versions exist"):
+            spilled(home, spill)
+    assert [name for name in os.listdir(home) if not name.startswith(".")] == []
+    assert not away_path(home / ".a.h5.part").exists()
+
+
+def test_a_series_with_nothing_to_move_is_not_claimed(home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery that starts at that moment would find it taken, and leave it."""
+    part = spilled(home, spill)
+    (folder,) = spill.iterdir()
+    away_path(part).unlink()
+    (folder / FINISHED).rename(folder / POINTER)
+    monkeypatch.setattr(homecoming, "claim", lambda path: pytest.fail("claimed"))
+    assert "was not finished" in bring_home(folder).note
+
+
+def test_files_of_another_folder_are_not_counted_as_left_in_this_one(part: Path, home: Path, spill: Path) -> None:
+    other = spill / "b.0"
+    other.mkdir()
+    for path in sources(spill):
+        (other / path.name).write_bytes(b"")
+    (other / POINTER).write_bytes(msgspec.json.encode({"master_part": str(part)}))
+    assert homecoming.survey(spill).left == len(AWAY)
+    told = bring_home(other)
+    assert "it waits for those of" in told.problem
+    assert told.left == 0
 
 
 def test_a_list_of_an_earlier_file_of_that_name_is_moved_aside(home: Path, spill: Path) -> None:
