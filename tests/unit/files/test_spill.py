@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -9,14 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from block_series import FORMAT, Series, extras, plain
+from block_series import FORMAT, Series, extras, pixels, plain
 from full_disk import can_mount
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import BlockedSeries, BlockLayout, bring_all_home, check_file, reserve
+from maxdaq_tango.files import (
+    BlockedSeries,
+    BlockLayout,
+    BlockSet,
+    FrameTimes,
+    block_file,
+    bring_all_home,
+    check_file,
+    reserve,
+)
 from maxdaq_tango.files.block_names import choose_spilled_rows
 from maxdaq_tango.files.spill import POINTER, check_spill_directory, folder_of_series, lacks_room
+from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import FileBackend
 
 
@@ -228,6 +240,47 @@ class TestRoom:
 
         monkeypatch.setattr(os, "statvfs", fail)
         assert lacks_room(layout, 0, 0) == ""
+
+
+class TestSync:
+    """A process that closes a large file is told from one whose disk takes nothing."""
+
+    def test_each_piece_that_the_disk_has_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a").write_bytes(bytes(2 * block_file.SYNC_NBYTES + 1))
+        told: list[str] = []
+        sync = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", lambda handle: (told.append("all"), sync(handle)))
+        block_file.sync_file(tmp_path / "a", lambda: told.append("piece"))
+        assert told == ["piece"] * 3 + ["all"]
+
+    @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EIO])
+    def test_a_refusal_is_an_error_and_a_file_system_that_cannot_say_is_none_the_worse(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        def refuse(*_: object) -> int:
+            ctypes.set_errno(number)
+            return -1
+
+        (tmp_path / "a").write_bytes(b"x")
+        synced: list[int] = []
+        monkeypatch.setattr(block_file, "_SYNC_FILE_RANGE", refuse)
+        monkeypatch.setattr(os, "fdatasync", synced.append)
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="Input/output error"):
+                block_file.sync_file(tmp_path / "a", lambda: pytest.fail("told"))
+        else:
+            block_file.sync_file(tmp_path / "a", lambda: pytest.fail("told"))
+            assert len(synced) == 1
+
+    def test_a_data_file_that_is_closed_is_told_of(self, layout: BlockLayout) -> None:
+        told: list[str] = []
+        blocks = BlockSet(layout, on_progress=lambda: told.append("piece"))
+        blobs = [encode_pixels(pixels(0), FORMAT.encoding)]
+        blocks.write(0, 0, blobs, FrameTimes(), {})
+        assert told == []
+        blocks.close_all(1)
+        assert told != []
+        blocks.settle(np.array([True]), 0)
 
 
 class TestNames:
