@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import is_being_moved
 from maxdaq_tango.files.check import check_file
 from maxdaq_tango.files.enclosed import refuse_if_led_elsewhere
-from maxdaq_tango.files.homecoming import is_being_moved
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
@@ -26,6 +28,7 @@ from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.search import is_part
 from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.files.spilled_members import master_at_home
 
 
 def find_parts(path: Path) -> Iterator[Path]:
@@ -58,12 +61,17 @@ def recover_together(part: Path) -> list[Recovered]:
         return [Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))]
     if part.is_symlink():
         return [Recovered(part=str(part), note="left alone: it is a link to a file that lies elsewhere")]
-    master = master_of(part)
+    at_home = master_at_home(part)
+    master = at_home or master_of(part)
     if master is None or is_being_moved(master):  # a master that waits for its data files is whole
         return [_recover_alone(part)]
     found = recover_series(master, _recover_alone)
+    if at_home is not None:  # told by its real path
+        real = os.path.join(os.path.realpath(part.parent), part.name)
+        found = [msgspec.structs.replace(one, part=str(part)) if one.part == real else one for one in found]
     if not any(one.part == str(part) for one in found):
-        found.append(_recover_alone(part))
+        left = Recovered(part=str(part), note=f"left for another attempt, with {master}")
+        found.append(left if at_home is not None else _recover_alone(part))
     return found
 
 

@@ -3,7 +3,7 @@
     1  whole already, and only without all of its names: they are given (`series_publication.py`)
     2  every data file is made whole by itself, without what is wrong in it (`series_members.py`)
     3  it gets the rows that its place in the series asks for: blank where no frame is; where a whole file is missing,
-       damaged, or of another shape, one is made (`stand_in.py`)
+       damaged, of another shape, or in the spill directory, one is made (`stand_in.py`)
     4  the master joins them, accounts for them, and says which names they are to have
     5  as 1
 
@@ -46,6 +46,7 @@ from maxdaq_tango.files.series_members import (
     wrong_numbers,
 )
 from maxdaq_tango.files.series_publication import VALID, PublishedSeries, publish_series, take_second_names
+from maxdaq_tango.files.spilled_members import remove_spilled, spill_folder_of, spilled_parts, spilling_owner
 from maxdaq_tango.files.stand_in import Place, make_stand_in
 
 MOST_STAND_INS = 10_000
@@ -96,12 +97,20 @@ def _recover(series: KilledSeries, told: list[Recovered]) -> list[Path]:
         elif (head := take_back_master(master)) is None:
             return [master, *parts]
         else:
-            told += _join(series, parts, head)
+            folder = spill_folder_of(master)
+            spilled = spilled_parts(series, folder)
+            owner = spilling_owner(folder)
+            if owner is not None or not all(_claim(part, claims) for part in spilled.values()):
+                note = f"left alone: {owner or 'somebody else'} has a data file of its series in {folder}"
+                told += _left(series, note, with_master=True)
+                return []
+            told += _join(series, parts, head, spilled)
+            parts += spilled.values()
         return [part for part in parts if part.exists()]
 
 
-def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered]:
-    members = find_members(series, head)
+def _join(series: KilledSeries, parts: list[Path], head: Head, spilled: dict[int, Path]) -> list[Recovered]:
+    members = find_members(series, head, spilled)
     if not any(member.valid.any() for member in members.by_block.values()):
         if members.damaged:
             raise FileError(f"join the data files of {series.master}", answer="; ".join(_reasons(members)))
@@ -111,7 +120,7 @@ def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered
     sources, made = _shaped(series, head, members, plan)
     final, names = _free_names(series, sources, members)
     _write_master(series, head, members, plan, sources, final, names)
-    published = publish_series(series, verify=False)
+    published = publish_series(series, verify=bool(spilled))  # of what was copied the source goes
     if published is None:
         raise FileError(
             f"publish {series.master}",
@@ -123,7 +132,17 @@ def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered
         note += ", made again in the order of their frames; those that were there are recovered by themselves"
     elif made:
         note += f", {made} of them made anew"
-    return _told(series, parts, published, note)
+    return [*_told(series, parts, published, note), *_taken_home(members, published, spilled)]
+
+
+def _taken_home(members: Members, published: PublishedSeries, spilled: dict[int, Path]) -> Iterator[Recovered]:
+    """Data files of the spill directory all of whose frames are in the published ones, which were read."""
+    for block, part in spilled.items():
+        member = members.by_block.get(block)
+        if member is not None and member.path == part and not member.left_out and block < len(published.data_files):
+            remove_spilled(part)
+            final, frames = published.data_files[block].final, int(member.valid.sum())
+            yield Recovered(part=str(part), file=str(final), frames=frames, master=str(published.master))
 
 
 class _Plan(NamedTuple):

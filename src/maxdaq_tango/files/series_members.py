@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -43,7 +44,7 @@ class Member:
     block: int
     path: Path
     published: bool
-    """It has its name, and nothing changes it any more."""
+    """It has its name, or is in the spill directory: nothing is changed in it, nor does it get another name."""
     valid: npt.NDArray[np.bool_]
     """Of the rows that belong to its block: they hold a frame, and it is the right one."""
     numbers: npt.NDArray[np.uint64]
@@ -74,6 +75,7 @@ def take_back_master(master: Path) -> Head | None:
 
     Its state is kept beside it before anything is changed, so all of that can be repeated.
     """
+    remove_reserve(master)
     put_back(master)
     with h5py.File(master, "r", locking=False) as file:
         refuse_led_elsewhere(file, master, joined=True)
@@ -100,13 +102,14 @@ def take_back_master(master: Path) -> Head | None:
     return head
 
 
-def find_members(series: KilledSeries, head: Head) -> Members:
+def find_members(series: KilledSeries, head: Head, spilled: Mapping[int, Path]) -> Members:
     """Each unfinished data file is made whole, with its rows as they came; those with a name are only looked at.
 
-    Whatever says that it cannot be done now, and not that a file is damaged, is raised: see `troubles.may_pass`.
+    `spilled` are unfinished ones by block, in the spill directory. Whatever says that it cannot be done now, and not
+    that a file is damaged, is raised: see `troubles.may_pass`.
     """
     found = Members({}, {}, [], [])
-    for block, part in series.parts().items():
+    for block, part in [*series.parts().items(), *spilled.items()]:
         try:
             remove_reserve(part)
             completed = recover_part(part)
@@ -116,8 +119,8 @@ def find_members(series: KilledSeries, head: Head) -> Members:
                 raise
             found.damaged[part] = str(error)
             continue
-        if member is not None:
-            found.by_block[block] = member
+        if member is not None and block not in found.by_block:
+            found.by_block[block] = replace(member, published=part == spilled.get(block))
     for block, path in series.published(head.id, head.block_rows).items():
         if block not in found.by_block:
             try:

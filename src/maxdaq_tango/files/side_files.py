@@ -12,6 +12,11 @@ from maxdaq_tango.files.paths import move_aside
 from maxdaq_tango.files.reserve import remove_reserve
 
 
+def away_path(part: Path) -> Path:
+    """Beside the unfinished master of a series of which data files are in the spill directory (`away.py`)."""
+    return part.with_name(part.name + ".away")
+
+
 def remove_side_files(part: Path) -> None:
     """When the file itself is whole, or gone. Harmless where there are none."""
     remove_log(part)
@@ -26,3 +31,4 @@ def move_side_files_aside(part: Path) -> None:
     move_aside(log_path(part))
     move_aside(state_path(part))
     move_aside(manifest_path(part))
+    move_aside(away_path(part))
