@@ -27,7 +27,7 @@ from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
-from maxdaq_tango.files.paths import Destination, give_name, sync_directory
+from maxdaq_tango.files.paths import Destination, give_name, is_one, sync_directory
 from maxdaq_tango.files.receipt import Fates
 from maxdaq_tango.files.side_files import remove_side_files
 from maxdaq_tango.files.spill import check_spill_directory, folder_of_series, mark_finished, tidy
@@ -232,7 +232,7 @@ class BlockedSeries:
                 else:
                     give_name(self.destination.part, names.master)
             except (OSError, FileError):
-                if _is_one(self.destination.part, names.master):  # it has its name; only the old one could not be taken
+                if is_one(self.destination.part, names.master):  # it has its name; only the old one could not be taken
                     raise
                 for final, part in named:  # all or none: without a master nobody finds them
                     with contextlib.suppress(OSError):
@@ -375,12 +375,6 @@ class BlockedSeries:
         raise FileError(
             f"publish {self.destination.final}", answer=f"{MOST_VERSIONS} of that name exist", accepted="another name"
         )
-
-
-def _is_one(path: Path, name: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return path.samefile(name)
-    return False
 
 
 def _move_aside(names: BlockNames) -> None:

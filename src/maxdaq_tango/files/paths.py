@@ -8,6 +8,7 @@ appended to, truncated or replaced.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -152,3 +153,10 @@ def _roots_text(roots: Sequence[str]) -> str:
     if not roots:
         return "nothing: no roots are configured (property Roots)"
     return "an absolute path under " + " or ".join(roots)
+
+
+def is_one(path: Path, name: Path) -> bool:
+    """Whether both are names of one file; False where one of them is not there."""
+    with contextlib.suppress(OSError):
+        return path.samefile(name)
+    return False
