@@ -238,6 +238,18 @@ def test_a_detector_error_in_mid_run_is_told_in_its_words(daq, clients, faults, 
     next_arm_works(daq, clients, wait)
 
 
+def test_a_recovered_detector_shows_the_settings_that_it_has_now(clients, faults, wait):
+    detector = clients.detector
+    detector.Compression = "none"
+    wait(lambda: detector.Compression == "none", 10, "the setting")
+    faults(error_state="link 2 is down")
+    wait(lambda: detector.State() == DevState.FAULT, 10, "FAULT")
+    faults()
+    detector.Reset()
+    wait(lambda: detector.State() == DevState.ON, 10, "the detector being recovered")
+    assert detector.Compression == "bslz4"
+
+
 def test_abort_while_arming_undoes_everything(daq, clients, faults, wait):
     path = prepare(daq, clients)
     faults(arm_delay_s=3.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
@@ -15,6 +16,14 @@ from maxdaq_tango.files.paths import Destination
 
 LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
 """h5py reports failures of the library as any of these."""
+
+PASSING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT),
+    }
+)
+"""Of the place or the process, and not of the file: another attempt may find it whole."""
 
 
 @contextlib.contextmanager
@@ -38,6 +47,11 @@ def errno_of(error: BaseException | None) -> int | None:
     found = re.search(r"\berrno = (\d+)", str(error))
     number: int | None = getattr(error, "errno", None)
     return number or (int(found[1]) if found else None)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Nothing is said about the file by that: see PASSING."""
+    return errno_of(error.__cause__ or error) in PASSING
 
 
 def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:

@@ -83,6 +83,7 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         self.driver.initialise()
         self.driver.connect()
         self.session.hardware.refresh()
+        self._look_at_all()  # every setting has its default now: nobody may take the old values for what will happen
 
     @property
     def simplon_state(self) -> str | None:
@@ -106,6 +107,9 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         if now_s < self._next_family_look_s:
             return
         self._next_family_look_s = now_s + (BUSY_FAMILY_LOOK_S if busy else FAMILY_LOOK_S)
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
         for item in FAMILY:
             if item.name not in self._absent:
                 self._look_at(item)
