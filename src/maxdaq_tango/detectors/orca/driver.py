@@ -63,7 +63,7 @@ class OrcaDriver:
         return self._connected
 
     def limits(self) -> dict[str, Range]:
-        """As the camera stated them at `connect`."""
+        """As the camera stated them when it was connected or configured."""
         limits = self._known("limits").exposure_time_s
         return {"exposure_time_s": Range(limits.minimum, limits.maximum)}
 
@@ -76,6 +76,7 @@ class OrcaDriver:
         self._known("configure")
         self._configured = None
         done = self._client.configure(settings)
+        self._connected = self._client.connect()  # limits and times depend on settings
         self._configured = done
         internal = settings.trigger_mode == "INTERNAL"
         self._burst_frames = settings.frame_count if internal else settings.frames_per_trigger
