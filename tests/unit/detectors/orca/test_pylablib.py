@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from counterparts.make_environment import EnvironmentUnavailable, make_environment
 from maxdaq_tango.detectors.orca import dcam_errors, properties
 from maxdaq_tango.detectors.orca.simulator_server import OrcaSimulatorServer
 from maxdaq_tango.detectors.simulation.pattern import expected_frame
 
-pytest.importorskip("pylablib", reason="pylablib is not installed", exc_type=ImportError)
+pytestmark = pytest.mark.counterpart
 
 PROGRAM = """
 import json, sys
@@ -60,12 +60,16 @@ print(json.dumps(told))
 
 
 def drive(server: OrcaSimulatorServer, folder: Path) -> dict[str, object]:
-    """In a process of its own: pylablib keeps the library for ever."""
+    """In an environment of its own, for it wants much, and a process of its own: it keeps the library for ever."""
+    try:
+        python = make_environment("pylablib")
+    except EnvironmentUnavailable as reason:
+        pytest.skip(str(reason))
     assert server.library is not None
     shutil.copy(server.library, folder / "dcamapi.dll")  # the only name that it looks for
     shutil.copy(server.library.parent / "camera", folder / "camera")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder), str(folder / "frames.npy")],
+        [str(python), "-W", "ignore", "-c", PROGRAM, str(folder), str(folder / "frames.npy")],
         capture_output=True,
         text=True,
         timeout=100,
