@@ -59,17 +59,33 @@ print(json.dumps(told))
 """
 
 
-def drive(server: OrcaSimulatorServer, folder: Path) -> dict[str, object]:
-    """In an environment of its own, for it wants much, and a process of its own: it keeps the library for ever."""
+NUMBERS = """
+import json
+from pylablib.devices.DCAM import dcamapi4_defs, dcamprop_defs
+
+print(json.dumps({
+    "errors": {item.name: item.value for item in dcamapi4_defs.DCAMERR},
+    "properties": [item.value for item in dcamprop_defs.DCAMIDPROP],
+    "access": [item.value for item in dcamprop_defs.DCAMPROPATTRIBUTE],
+}))
+"""
+
+
+def environment() -> Path:
+    """The Python that has it: an environment of its own, for pylablib wants much."""
     try:
-        python = make_environment("pylablib")
+        return make_environment("pylablib")
     except EnvironmentUnavailable as reason:
         pytest.skip(str(reason))
+
+
+def drive(server: OrcaSimulatorServer, folder: Path) -> dict[str, object]:
+    """In a process of its own: pylablib keeps the library for ever."""
     assert server.library is not None
     shutil.copy(server.library, folder / "dcamapi.dll")  # the only name that it looks for
     shutil.copy(server.library.parent / "camera", folder / "camera")
     done = subprocess.run(
-        [str(python), "-W", "ignore", "-c", PROGRAM, str(folder), str(folder / "frames.npy")],
+        [str(environment()), "-W", "ignore", "-c", PROGRAM, str(folder), str(folder / "frames.npy")],
         capture_output=True,
         text=True,
         timeout=100,
@@ -100,13 +116,15 @@ def test_pylablib_opens_it_sets_a_region_and_grabs_frames(
 
 
 def test_our_numbers_are_those_that_pylablib_knows() -> None:
-    from pylablib.devices.DCAM import dcamapi4_defs, dcamprop_defs
-
-    theirs = {item.value & 0xFFFFFFFF: item.name for item in dcamapi4_defs.DCAMERR}
-    assert {f"DCAMERR_{error.name}": error.value for error in dcam_errors.DcamError} == {
-        theirs[error.value]: error.value for error in dcam_errors.DcamError
-    }
-    ids = {item.value & 0xFFFFFFFF for item in dcamprop_defs.DCAMIDPROP}
+    done = subprocess.run(
+        [str(environment()), "-W", "ignore", "-c", NUMBERS], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    theirs = {name: value & 0xFFFFFFFF for name, value in told["errors"].items()}
+    ours = {f"DCAMERR_{error.name}": error.value for error in dcam_errors.DcamError}
+    assert ours == {name: theirs.get(name) for name in ours}
+    ids = {value & 0xFFFFFFFF for value in told["properties"]}
     assert {number for number in properties.Property if number not in ids} == set()
-    access = {item.value & 0xFFFFFFFF for item in dcamprop_defs.DCAMPROPATTRIBUTE}
+    access = {value & 0xFFFFFFFF for value in told["access"]}
     assert {bit.value for bit in properties.Access} <= access
