@@ -326,7 +326,7 @@ def test_a_replay_keeps_the_rate_it_was_asked_for(tmp_path: Path) -> None:
         for message in messages(10):
             writer.write(message)
     _, receipt = replay_into_receive(capture, "stins", tmp_path / "a.h5", "--rate", "50")
-    assert receipt["seconds"] >= 0.17  # nine distances of 20 ms, less the delay of the first frame
+    assert receipt["seconds"] >= 0.1  # nine distances of 20 ms, less the delay of the first frame; without a rate: 0.00
 
 
 @pytest.mark.parametrize("content", [b"", b"not a capture"])

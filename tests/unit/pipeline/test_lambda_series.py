@@ -304,8 +304,8 @@ def test_a_module_that_is_far_behind_is_waited_for_while_the_others_wait_at_thei
 def test_a_slow_disk_is_no_silence_of_a_module(
     harness: Harness, detector: Lambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow_writes(monkeypatch, 0.15, range(0, 400, 40))
-    prepare(harness, detector, module_wait_s=0.05)
+    slow_writes(monkeypatch, 0.8, range(0, 400, 100))
+    prepare(harness, detector, module_wait_s=0.4)
     detector.header()
     for number in range(400):
         detector.image(number)

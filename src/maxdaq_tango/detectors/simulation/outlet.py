@@ -20,7 +20,7 @@ HIGH_WATER = 16
 POLL_MS = 50
 GOODBYE_S = 10.0
 """How long a sender that vanishes waits for what it has sent to be taken: the account shall be true."""
-HANDSHAKE_S = 2.0
+HANDSHAKE_S = 5.0
 THIEF_PATIENCE_S = 0.5
 """Silence after the end of the series, in which a thief still takes what was dealt to it."""
 
@@ -56,8 +56,7 @@ class Outlet:
         if delivery.delay_s:
             stopping.wait(delivery.delay_s)
         if delivery.thief and self._thief is None:
-            key = read_keys(self._key_file).public if self._key_file else ""
-            self._thief = Thief(f"tcp://{self._host}:{self.port}", self._format, stolen, key)
+            self._let_in_a_thief(stolen)
         sent = self._send(parts, stopping)
         if self._thief is not None and delivery.item is Item.END and delivery.number < 0:
             self._thief.leave()
@@ -92,6 +91,16 @@ class Outlet:
             self._doorman = None
         self._context.destroy(linger=linger_ms)
 
+    def _let_in_a_thief(self, stolen: Callable[[int], object]) -> None:
+        key = read_keys(self._key_file).public if self._key_file else ""
+        # Watched from here, not from the thief's side: when this end says so the next message may be dealt to it.
+        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._thief = Thief(f"tcp://{self._host}:{self.port}", self._format, stolen, key)
+        if monitor.poll(int(HANDSHAKE_S * 1000)):
+            recv_monitor_message(monitor)
+        self._socket.disable_monitor()
+        monitor.close()
+
     def _send(self, parts: Sequence[Any], stopping: threading.Event) -> bool:
         while not stopping.is_set():
             if self._socket.poll(POLL_MS, zmq.POLLOUT):
@@ -104,7 +113,7 @@ class Outlet:
 
 
 class Thief:
-    """A second client of the same PUSH socket, which deals it every second message. Connected when it is made."""
+    """A second client of the same PUSH socket, which deals it every second message."""
 
     def __init__(
         self, endpoint: str, stream_format: StreamFormat, stolen: Callable[[int], object], server_key: str = ""
@@ -113,13 +122,8 @@ class Thief:
         self._leaving, self._at_once = threading.Event(), threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
-        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         identify(self._socket, server_key)
         self._socket.connect(endpoint)
-        if monitor.poll(int(HANDSHAKE_S * 1000)):
-            recv_monitor_message(monitor)
-        self._socket.disable_monitor()
-        monitor.close()
         self._thread = threading.Thread(target=self._take, name="sim-thief")
         self._thread.start()
 
