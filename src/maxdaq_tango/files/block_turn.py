@@ -71,12 +71,13 @@ class BlockFiles:
 def _close(files: list[h5py.File]) -> None:
     error: Exception | None = None
     for file in files:
+        broken = False
         try:
             if file.mode != "r":
                 file.flush()
         except LIBRARY_ERRORS as raised:
-            error = error or raised
-        close_anyhow(file)  # which closes it also where an ordinary close would crash
+            error, broken = error or raised, True
+        close_anyhow(file, broken=broken)  # which closes it also where an ordinary close would crash
     if error is not None:
         raise error
 

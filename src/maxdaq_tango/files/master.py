@@ -42,7 +42,7 @@ from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.side_files import move_side_files_aside, remove_side_files
-from maxdaq_tango.files.troubles import close_anyhow, told_as_file_error
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, told_as_file_error
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, unlink_there
 from maxdaq_tango.model import Receipt
 
@@ -150,8 +150,9 @@ class MasterFile:
         try:
             yield file
             file.flush()
-        except BaseException:
-            close_anyhow(file)  # which closes it also where an ordinary close would crash
+        except BaseException as error:
+            # Which closes it also where an ordinary close would crash.
+            close_anyhow(file, broken=isinstance(error, LIBRARY_ERRORS))
             raise
         file.close()
 

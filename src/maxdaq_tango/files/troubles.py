@@ -58,7 +58,8 @@ def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:
     """Raises nothing. `broken`: the disk has refused something of it, so it stays as it is there.
 
     HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first. Nor may it try
+    segmentation fault after every full disk; of a flush after a refusal, in every third). So its descriptor is pointed
+    at scratch memory first. Nor may it try
     once more where there is room again: what was refused it has forgotten, and would write all else that follows from
     it.
     """

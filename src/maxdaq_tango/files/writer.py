@@ -118,7 +118,7 @@ class SeriesFile:
                 self._file.flush()
             except (FileExistsError, FileError):  # made since we looked, by somebody who asks nobody; or led away
                 if self._file is not None:
-                    close_anyhow(self._file)
+                    close_anyhow(self._file, broken=True)
                 release(destination.part)
                 raise
             except Exception:
@@ -324,7 +324,7 @@ class SeriesFile:
         self._reserve.give_back()
         file, self._file = self._file, None
         if file is not None:
-            close_anyhow(file)
+            close_anyhow(file, broken=True)  # no frame waits in it: they are with the backend
         if self._entered:
             self._entered = False
             self._backend.give_up()
