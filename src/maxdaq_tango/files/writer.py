@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,8 @@ class SeriesFile:
         self._reserve = Reserve(destination.part)
         self._room = 0
         """Rows that the datasets have."""
+        self._refused = False
+        """Something of it could not be done: it is not to be flushed any more, see `close_anyhow`."""
         check_detector_name(detector)
         with self._errors("create the file"):
             reserve(destination)
@@ -324,7 +326,7 @@ class SeriesFile:
         self._reserve.give_back()
         file, self._file = self._file, None
         if file is not None:
-            close_anyhow(file, broken=True)  # no frame waits in it: they are with the backend
+            close_anyhow(file, broken=self._refused)
         if self._entered:
             self._entered = False
             self._backend.give_up()
@@ -378,8 +380,14 @@ class SeriesFile:
     def _closed(self) -> FileError:
         return FileError("use the file", of=str(self.destination.final), answer="it is closed")
 
-    def _errors(self, asked: str) -> contextlib.AbstractContextManager[None]:
-        return told_as_file_error(asked, self.destination)
+    @contextlib.contextmanager
+    def _errors(self, asked: str) -> Iterator[None]:
+        try:
+            with told_as_file_error(asked, self.destination):
+                yield
+        except FileError:
+            self._refused = True
+            raise
 
 
 def _refuse(row: int, blobs: Sequence[Buffer], hasher: Hasher) -> int:
