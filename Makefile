@@ -1,6 +1,6 @@
 # maxdaq-tango: everything from a fresh clone, with git, make and Python 3.11 or newer.
 #
-#   make demo        take a series with a simulated Eiger and check every pixel
+#   make demo        take a series with a simulated Eiger and check every pixel; DETECTORS=eiger,... takes others as well
 #   make up          the same devices, kept running for Jive, Taurus, Sardana or your script
 #   make test        the tests
 #   make fuzz        random and damaged messages for every decoder, 10 s each
@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo up install test test-slow lint types contracts fuzz fuzzer check format counterparts clean
+.PHONY: help demo up install test test-slow lint types contracts fuzz fuzzer vendors check format counterparts clean
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -24,17 +24,17 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/installed
-	@$(BIN)/maxdaq demo $(ARGS)
+	@$(BIN)/maxdaq demo $(if $(DETECTORS),--detectors $(DETECTORS)) $(ARGS)
 
 up: $(VENV)/installed
 	@$(BIN)/maxdaq up $(ARGS)
 
 install: $(VENV)/installed
 
-test: $(VENV)/installed-dev counterparts fuzzer
+test: $(VENV)/installed-dev counterparts fuzzer vendors
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-slow: $(VENV)/installed-dev counterparts
+test-slow: $(VENV)/installed-dev counterparts vendors
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 lint: $(VENV)/installed-dev
@@ -72,6 +72,13 @@ fuzzer: $(VENV)/installed-dev
 		|| { $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet -e '.[fuzz]' \
 			&& touch $(VENV)/installed-fuzz; } \
 		|| echo "atheris cannot be installed here: the decoders will not be fuzzed"
+
+# Libraries of vendors that are published: tests compare our stand-ins with them, or say that there is none.
+vendors: $(VENV)/installed-dev
+	@[ -e $(VENV)/installed-vendors -a ! pyproject.toml -nt $(VENV)/installed-vendors ] \
+		|| { $(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet -e '.[jungfrau]' \
+			&& touch $(VENV)/installed-vendors; } \
+		|| echo "slsdet cannot be installed here: the tests that compare with it will be skipped"
 
 clean:
 	if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

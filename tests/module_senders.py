@@ -19,16 +19,21 @@ class ModuleSenders:
 
     def __init__(self, context: zmq.Context[Any], kind: int, modules: int) -> None:
         self.sockets = []
+        self.nbytes = 0
+        """Sent so far, over all sockets."""
         for _ in range(modules):
             socket = context.socket(kind)
             socket.linger = 0
             socket.sndtimeo = socket.rcvtimeo = WAIT_MS
+            if kind == zmq.XPUB:
+                socket.sndhwm = 0  # a test that publishes as fast as it can loses nothing
             socket.bind("tcp://127.0.0.1:*")
             self.sockets.append(socket)
         self.endpoints = tuple(socket.getsockopt_string(zmq.LAST_ENDPOINT) for socket in self.sockets)
 
     def send(self, module: int, parts: list[Any]) -> None:
         self.sockets[module].send_multipart(parts)
+        self.nbytes += sum(map(len, parts))
 
 
 class Lambda(ModuleSenders):

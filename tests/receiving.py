@@ -141,6 +141,16 @@ class Harness:
         with self.states:
             assert self.states.wait_for(lambda: self.receiver.state is state, WAIT_S), self.receiver.state
 
+    def wait_receipts(self, count: int) -> list[Receipt]:
+        """Of the first series of a run of several."""
+
+        def receipts() -> list[Receipt]:
+            return [report.receipt for report in self.reports if report.receipt is not None]
+
+        with self.states:
+            assert self.states.wait_for(lambda: len(receipts()) >= count, WAIT_S), self.reports[-1]
+            return receipts()
+
     def receipt(self) -> Receipt:
         assert self.over.wait(WAIT_S), self.reports[-1]
         receipt = self.reports[-1].receipt

@@ -44,13 +44,18 @@ CALLS = ("open", "link", "rename", "replace", "unlink", "rmdir", "fsync", "write
 PIECE = 1 << 12
 
 
-def spilled(home: Path, spill: Path) -> Path:
-    """Path of the unfinished master."""
+def lacking_room() -> Any:
+    """A destination that does not take the blocks AWAY."""
 
     def lacks(layout: Any, block: int, open_files: int) -> str:
         return "it is full" if block in AWAY else ""
 
-    with mock.patch.object(block_set, "lacks_room", lacks):
+    return mock.patch.object(block_set, "lacks_room", lacks)
+
+
+def spilled(home: Path, spill: Path) -> Path:
+    """Path of the unfinished master."""
+    with lacking_room():
         return plain(COUNT).finished(home / "a.h5", spill_directory=str(spill))
 
 

@@ -85,3 +85,29 @@ def test_a_jungfrau_is_received(maxdaq: Start, jungfrau: Jungfrau) -> None:
     assert (receipt["verdict"], receipt["modules"], receipt["first_frame_number"]) == ("COMPLETE", 2, 101)
     with h5py.File(receipt["file"], "r") as file:
         np.testing.assert_array_equal(file[receipt["dataset"]][...], [whole(number, 2) for number in range(3)])
+
+
+def test_a_jungfrau_is_converted_on_the_way(maxdaq: Start, jungfrau: Jungfrau, tmp_path: Path) -> None:
+    shape = whole(0, 2).shape
+    np.save(tmp_path / "c.npy", np.stack([np.full((3, *shape), 10.0), np.full((3, *shape), 4.0)]))
+    words = ("--convert", "energy", "--calibration", "c.npy", "--source", jungfrau.endpoints[1])
+    received = maxdaq(
+        "receive", "--source", jungfrau.endpoints[0], *words, "--format", "sls-json", "--output", "a.h5", "--json"
+    )
+    jungfrau.wait_subscribed()
+    for number in range(3):
+        jungfrau.image(number)
+    jungfrau.end()
+    assert received.wait() == 0
+    receipt = json.loads(received.out)
+    assert (receipt["verdict"], receipt["dtype"]) == ("COMPLETE", "float32")
+    with h5py.File(receipt["file"], "r") as file:
+        wanted = [(whole(number, 2).astype(np.float32) - 10) / 4 for number in range(3)]
+        np.testing.assert_array_equal(file[receipt["dataset"]][...], wanted)
+
+
+def test_a_conversion_without_a_calibration_is_one_sentence(maxdaq: Start, jungfrau: Jungfrau) -> None:
+    refused = maxdaq("receive", "--source", jungfrau.endpoints[0], "--format", "sls-json", "--convert", "counts")
+    assert refused.wait() != 0
+    assert "calibration" in refused.err
+    assert "Traceback" not in refused.err

@@ -15,7 +15,7 @@ import pytest
 
 from counterparts.make_environment import EnvironmentUnavailable, make_environment
 from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOptions
-from maxdaq_tango.detectors.simulation.http_messages import Request
+from maxdaq_tango.detectors.serving.messages import Request
 
 pytestmark = pytest.mark.counterpart
 

@@ -100,6 +100,24 @@ class Simulator(Process):
             return bytes(answer.read())
 
 
+class Program(Process):
+    """A simulator or streamer of any family."""
+
+    def __init__(self, name: str, module: str, folder: Path, *options: str) -> None:
+        super().__init__(name, [sys.executable, "-m", module, "--host", "127.0.0.1", *options], folder, {})
+        assert self.first_line.wait(START_S), self.log.read_text()
+        self.answers = json.loads(self.lines[0])
+
+    def faults(self, **faults: object) -> None:
+        Faults(**faults)
+        self.post("faults", json.dumps(faults).encode())
+
+    def post(self, path: str, body: bytes = b"{}") -> bytes:
+        url = f"http://127.0.0.1:{self.answers['http']}/simulator/api/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=5) as answer:
+            return bytes(answer.read())
+
+
 class Site:
     """Device servers on one database. Names are unique to the site, so that modules do not disturb each other."""
 
@@ -121,6 +139,12 @@ class Site:
         self._ending.callback(simulator.end)
         self.simulators[member] = simulator
         return simulator
+
+    def run(self, name: str, module: str, *options: str) -> Program:
+        """A simulator or a streamer of any family; it ends with the site."""
+        program = Program(name, module, self.folder, *options)
+        self._ending.callback(program.end)
+        return program
 
     def serve(self, module: str, device_class: str, devices: dict[str, dict[str, object]]) -> Process:
         """Register the devices with their properties and start their server."""
@@ -150,6 +174,18 @@ class Site:
         }
         self.serve("maxdaq_tango.detectors.eiger.device", "EigerDetector", {name: {**known, **properties}})
         return name
+
+    def orca(self, member: str, receiver: str, *options: str, **properties: object) -> tuple[str, Program, Program]:
+        """A detector, its simulated camera and its streamer."""
+        size = ("--rows", "64", "--columns", "96")
+        camera = self.run(f"sim-{member}", "maxdaq_tango.detectors.orca.simulator_server", *size, *options)
+        streamer = self.run(
+            f"streamer-{member}", "maxdaq_tango.detectors.orca.streamer", "--library", camera.answers["library"]
+        )
+        name = self.device_name("detector", member)
+        known = {"Host": "127.0.0.1", "Port": streamer.answers["http"], "Receiver": receiver}
+        self.serve("maxdaq_tango.detectors.orca.device", "OrcaDetector", {name: {**known, **properties}})
+        return name, camera, streamer
 
     def receiver(self, member: str, **properties: object) -> str:
         name = self.device_name("receiver", member)

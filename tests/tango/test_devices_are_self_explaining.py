@@ -11,9 +11,10 @@ from tango.server import device_property
 
 from maxdaq_tango.detectors.registry import FAMILIES
 from maxdaq_tango.tango_support.attributes import told_attributes
+from simulated_jungfrau import SimulatedJungfrau
 
 STANDARD = {"State", "Status"}
-UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count"}
+UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count", "V"}
 """All of these are units to Taurus as well, which parses them; counts of frames have none."""
 STANDARD_DETECTOR = [
     "ExposureTime", "LatencyTime", "FrameTime", "nTriggers", "nFramesPerTrigger", "TriggerMode", "DestinationFilename",
@@ -22,21 +23,36 @@ STANDARD_DETECTOR = [
 ]  # fmt: skip
 CLASSES = {
     "EigerDetector": "maxdaq_tango.detectors.eiger.device",
+    "JungfrauDetector": "maxdaq_tango.detectors.jungfrau.device",
+    "OrcaDetector": "maxdaq_tango.detectors.orca.device",
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
 }
 
 
+CLASSES_AND_FAMILIES = CLASSES | {family.device_class: family.device_module for family in FAMILIES.values()}
+
+
 @pytest.fixture(scope="module")
-def devices(site, connect, wait_on):
+def jungfrau(site):
+    simulated = SimulatedJungfrau()
+    name = site.device_name("detector", "jungfrau")
+    properties = {"Host": simulated.host, "Library": "maxdaq_tango.detectors.jungfrau.simulated_slsdet"}
+    site.serve(CLASSES["JungfrauDetector"], "JungfrauDetector", {name: properties})
+    yield name
+    simulated.end()
+
+
+@pytest.fixture(scope="module")
+def devices(site, connect, wait_on, jungfrau):
     site.simulate("eiger")
     receiver = site.receiver("eiger")
     detector = site.eiger("eiger", receiver)
     controller = site.controller("main", detector)
     made = dict(
         zip(
-            ("StreamReceiver", "EigerDetector", "DAQController"),
-            map(connect, (receiver, detector, controller)),
+            ("StreamReceiver", "EigerDetector", "DAQController", "JungfrauDetector", "OrcaDetector"),
+            map(connect, (receiver, detector, controller, jungfrau, site.orca("orca", receiver)[0])),
             strict=True,
         )
     )
@@ -103,9 +119,9 @@ def test_every_command_is_explained(device):
             assert item.out_type_desc not in ("", "Uninitialised"), item.cmd_name
 
 
-@pytest.mark.parametrize("class_name", sorted(CLASSES))
+@pytest.mark.parametrize("class_name", sorted(CLASSES_AND_FAMILIES))
 def test_every_property_is_explained_and_every_command_has_a_doc(class_name):
-    device_class = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    device_class = getattr(importlib.import_module(CLASSES_AND_FAMILIES[class_name]), class_name)
     properties = {
         name: item
         for part in device_class.__mro__
@@ -149,10 +165,10 @@ def test_every_family_of_the_registry_can_be_imported(name):
     assert importlib.import_module(family.simulator_module)
 
 
-@pytest.mark.parametrize("class_name", sorted(CLASSES))
+@pytest.mark.parametrize("class_name", sorted(CLASSES_AND_FAMILIES))
 def test_the_reference_page_names_everything_that_there_is(class_name):
     page = (Path(__file__).parents[2] / "docs" / "reference" / "tango-devices.md").read_text()
-    device_class = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    device_class = getattr(importlib.import_module(CLASSES_AND_FAMILIES[class_name]), class_name)
     properties = {
         name for part in device_class.__mro__ for name, item in vars(part).items() if isinstance(item, device_property)
     }

@@ -19,10 +19,10 @@ def test_what_is_in_the_spill_directory_comes_home_when_it_can(site, connect, wa
     (second / "a_data_000002.h5").write_bytes(b"somebody else's")
     receiver = connect(site.receiver("spilling", SpillDirectory=str(tmp_path)))
     wait_on(receiver)
-    wait(lambda: (first / "a.h5").exists() and "has that name" in receiver.Spilled, 20, "the first look")
+    told = f"2 data files to be moved are in {tmp_path}, 2 were moved. "
+    wait(lambda: receiver.Spilled.startswith(told) and "has that name" in receiver.Spilled, 20, "the first look")
     assert check_file(first / "a.h5").problems == []
     assert receiver.SpilledBytes > 0
-    assert receiver.Spilled.startswith(f"2 data files to be moved are in {tmp_path}, 2 were moved. ")
     assert f"{second}/a_data_000002.h5: another file has that name, and is not replaced" in receiver.Status()
     assert receiver.State() == DevState.ON
     (second / "a_data_000002.h5").unlink()

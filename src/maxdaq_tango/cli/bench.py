@@ -18,6 +18,8 @@ class Subject(StrEnum):
     """How fast frames go from the socket to the file."""
     CONTROL = "control"
     """How fast every device answers while frames flow."""
+    KERNELS = "kernels"
+    """How fast pixels are unpacked, packed and converted."""
 
 
 class Packing(StrEnum):
@@ -35,7 +37,8 @@ _CONTROL = "maxdaq bench control"
 def bench(
     subject: Annotated[Subject, typer.Argument(help="What to measure.")] = Subject.RECEIVE,
     seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="receive: of sending in one turn (1.5); control: of frames (20).")
+        float | None,
+        typer.Option(min=0.01, help="receive: of one turn (1.5); control: of frames (20); kernels: of each (1)."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
     sizes: Annotated[
@@ -69,7 +72,7 @@ def bench(
         float, typer.Option(help="99th percentile above which the exit status is 1, ms.", rich_help_panel=_CONTROL)
     ] = 100.0,
 ) -> None:
-    """Measure how fast frames go from the socket to the file, or how fast devices answer meanwhile.
+    """Measure how fast frames go from the socket to the file, how fast devices answer meanwhile, or the kernels.
 
     `receive`, which takes a few minutes: a sender in a process of its own streams over loopback TCP to our receiver, to
     the floors (a bare PULL loop, bare direct writing, both together) and to a plain receiver, turn by turn. Everything
@@ -77,6 +80,8 @@ def bench(
 
     `control`: starts the built-in topology with a small simulated Eiger, takes one long series into a file, and
     meanwhile reads every attribute and calls every command of every device, one after the other.
+
+    `kernels`: what is done with pixels on their way, each on one core and on two, beside the same in numpy or Python.
     """
     from maxdaq_tango.cli.terminal import people
     from maxdaq_tango.deployment.interruption import Interrupted
@@ -85,6 +90,8 @@ def bench(
     try:
         if subject is Subject.CONTROL:
             _control(seconds=20.0 if seconds is None else seconds, rate=rate, size=size, limit=limit, json=json)
+        elif subject is Subject.KERNELS:
+            _kernels(seconds=1.0 if seconds is None else seconds, turns=runs, json=json)
         else:
             plan = Plan(
                 sizes=tuple(size_of(text) for text in sizes.split(",")),
@@ -135,3 +142,14 @@ def _control(*, seconds: float, rate: float, size: int, limit: float, json: bool
     worst = max(row.p99_ms for row in result.rows)
     console.print(f"worst 99th percentile of a single attribute or command: {worst:.2f} ms (limit {limit:g} ms)")
     raise typer.Exit(0 if worst <= limit and result.verdict == "COMPLETE" else 1)
+
+
+def _kernels(*, seconds: float, turns: int, json: bool) -> None:
+    from maxdaq_tango.cli.bench_kernels import measure_kernels, table
+    from maxdaq_tango.cli.terminal import people, program
+
+    console = people(json)
+    results = measure_kernels(seconds, turns, console)
+    if json:
+        program({"kernels": results})
+    console.print(table(results))

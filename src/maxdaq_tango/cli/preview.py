@@ -19,16 +19,18 @@ FRAMES_SUMMED = 100
 def write_preview(path: Path, dataset: str, picture: Path) -> int:
     """Write the sum of the first frames of `dataset` as a PNG; returns how many were summed.
 
-    `picture` must not exist. A pixel that has the largest value of its unsigned type, or a negative one, is masked.
+    `picture` must not exist. A pixel that has the largest value of its unsigned type, a negative one or none (nan) is
+    masked. Modules that are stored one by one are shown one below the other.
     """
     with h5py.File(path, "r", locking=False) as file:
         data = file[dataset]
         count: int = min(FRAMES_SUMMED, data.shape[0])
-        total = np.zeros(data.shape[1:], dtype=np.float64)
-        masked = np.zeros(data.shape[1:], dtype=bool)
+        columns = data.shape[-1]
+        total = np.zeros((int(np.prod(data.shape[1:-1])), columns), dtype=np.float64)
+        masked = np.zeros(total.shape, dtype=bool)
         for number in range(count):
-            frame = data[number]
-            masked |= (frame == np.iinfo(frame.dtype).max) if frame.dtype.kind == "u" else (frame < 0)
+            frame = data[number].reshape(total.shape)
+            masked |= (frame == np.iinfo(frame.dtype).max) if frame.dtype.kind == "u" else ~(frame >= 0)
             total += frame
     with picture.open("xb") as out:
         Image.fromarray(coloured(total, masked)).save(out, format="png")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxdaq_tango.model import MOST_ENGINES, MOST_FRAMES_PER_FILE, Compression, FileBackend, StreamFormat, Verification
+from maxdaq_tango.model.conversion import Conversion, ConvertTo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,9 @@ def receive(
     module_wait: Annotated[
         float, typer.Option(min=0, help="Of formats in which modules send their own parts: wait for them, s.")
     ] = 1.0,
+    stitch: Annotated[
+        bool, typer.Option("--stitch", help="Store modules as one picture, where the headers say how they lie.")
+    ] = False,
     grace: Annotated[float, typer.Option(min=0, help="Wait for stragglers after the end message, s.")] = 2.0,
     compression: Annotated[
         Compression, typer.Option(help="How uncompressed frames are packed; compressed ones stay as they come.")
@@ -61,6 +65,15 @@ def receive(
             metavar="DIR", help="Folder for data files that the output takes no data for; they are moved afterwards."
         ),
     ] = None,
+    convert: Annotated[
+        ConvertTo, typer.Option(help="What the pixels of a Jungfrau become: energy in keV, photons, rounded counts.")
+    ] = ConvertTo.RAW,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Pedestals and gains of every pixel, for --convert.")
+    ] = None,
+    photon_energy: Annotated[
+        float, typer.Option(min=0, metavar="EV", help="Of one photon, for --convert photons and counts.")
+    ] = 0.0,
     series_count: Annotated[
         int,
         typer.Option(
@@ -92,6 +105,12 @@ def receive(
         raise ConfigurationError("take --output and --from-stream", answer="both name the file", accepted="one of them")
     destination = Path(os.path.abspath(output)) if output is not None else None
     roots = [path for path in (destination.parent if destination else None, from_stream) if path is not None]
+    conversion = Conversion(
+        to=convert,
+        calibration=os.path.abspath(calibration) if calibration is not None else "",
+        photon_energy_ev=photon_energy,
+    )
+    conversion.check()
     request = RunRequest(
         sources=tuple(source),
         stream_format=format,
@@ -106,7 +125,9 @@ def receive(
         stall_timeout_s=timeout,
         grace_s=grace,
         module_wait_s=module_wait,
+        stitch=stitch,
         compression=compression,
+        conversion=conversion,
         verify=verify,
         memory_bytes=memory << 20,
         backend=backend,

@@ -1,4 +1,4 @@
-"""Makes a topology run: database, simulators, registration, device servers; and takes all of it down again."""
+"""Makes a topology run: database, simulators, streamers, devices; and takes all of it down again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maxdaq_tango.deployment.database import EmbeddedDatabaseService, connect_da
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.process import Launch
 from maxdaq_tango.deployment.registration import Difference, register
-from maxdaq_tango.deployment.services import DeviceServerService, SimulatorService
+from maxdaq_tango.deployment.services import DeviceServerService, ProgramService
 from maxdaq_tango.deployment.supervisor import Listener, Supervised, Supervisor
 from maxdaq_tango.deployment.topology import Topology
 from maxdaq_tango.errors import LaunchError
@@ -128,17 +128,18 @@ def _start(
     if topology.servers:
         deployment.own_database = starts_own_database(topology.database, tango_host)
         if deployment.own_database:
-            service = afterwards.enter_context(
+            own = afterwards.enter_context(
                 contextlib.closing(EmbeddedDatabaseService(topology.database, deployment.folder))
             )
-            supervisor.start([service])
-            deployment.tango_host = service.tango_host
+            supervisor.start([own])
+            deployment.tango_host = own.tango_host
         else:
             deployment.tango_host = tango_host or ""
-    simulators = [SimulatorService(name, settings) for name, settings in topology.simulators.items()]
-    supervisor.start(simulators)
-    for simulator in simulators:
-        deployment.answers |= {f"{simulator.simulator}.{key}": value for key, value in simulator.answers.items()}
+    for programs in (topology.simulators, topology.streamers):
+        services = [ProgramService(name, settings, deployment.answers) for name, settings in programs.items()]
+        supervisor.start(services)
+        for service in services:
+            deployment.answers |= {f"{service.program}.{key}": value for key, value in service.answers.items()}
     if not topology.servers:
         return
     database = connect_database(deployment.tango_host)

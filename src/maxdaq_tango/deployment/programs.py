@@ -17,3 +17,7 @@ SIMULATOR_MODULES = {
 }
 """Detector family, or stins for a sender that is none > module. Each prints one line of JSON with its addresses when it
 is ready."""
+
+STREAMER_MODULES = {name: family.streamer_module for name, family in FAMILIES.items() if family.streamer_module}
+"""Detector family > module of its streamer, for those that cannot stream by themselves. As simulators do, each prints
+its addresses."""

@@ -1,4 +1,4 @@
-"""Simulators and device servers as services: what to run, and when they are ready."""
+"""Simulators, streamers and device servers as services: what to run, and when they are ready."""
 
 from __future__ import annotations
 
@@ -9,35 +9,54 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import tango
 
+from maxdaq_tango.deployment.answers import answers_of, family_of, is_simulator, text_of
 from maxdaq_tango.deployment.process import ChildProcess
-from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
-from maxdaq_tango.deployment.topology import SIMULATOR_ANSWERS, Simulator, Topology, simulator_family, substitute
+from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES, STREAMER_MODULES
+from maxdaq_tango.deployment.simulators import Simulator
+from maxdaq_tango.deployment.streamers import Streamer
+from maxdaq_tango.deployment.topology import Topology, substitute
 from maxdaq_tango.errors import LaunchError
 
 
-class SimulatorService:
-    """A simulated detector. The ports of the first start are kept, so that drivers find it again after a restart."""
+class ProgramService:
+    """A simulated detector, or a streamer. The ports of the first start are kept, so that it is found again after a
+    restart.
+    """
 
     ready_timeout_s = 30.0
 
-    def __init__(self, name: str, settings: Simulator) -> None:
-        self.name = f"simulator-{name}"
-        self.simulator = name
-        self._settings = settings
-        self._family = simulator_family(settings)
+    def __init__(self, name: str, settings: Simulator | Streamer, answers: Mapping[str, str]) -> None:
+        """`answers` is what `${…}` in a setting may stand for."""
+        simulates, family = is_simulator(settings), family_of(settings)
+        self.name = f"simulator-{name}" if simulates else f"streamer-{name}"
+        self.program = name
+        self._module = (SIMULATOR_MODULES if simulates else STREAMER_MODULES)[family]
+        self._words = answers_of(settings)
+        self._settings = {
+            key: tuple(substitute(str(item), answers) for item in value)
+            if isinstance(value, tuple)
+            else substitute(value, answers)
+            if isinstance(value, str)
+            else value
+            for key, value in msgspec.structs.asdict(settings).items()
+        }
         self.answers: dict[str, str] = {}
-        """What it said when it was ready: host and ports."""
+        """What it said when it was ready: host and ports, a list of them with commas between."""
 
     def command(self) -> Sequence[str]:
-        """Every setting of the topology becomes an option of the same name, a list one option for each of its items."""
-        settings = {**msgspec.structs.asdict(self._settings), **self.answers}
-        options = [
-            word
-            for name, value in settings.items()
-            for item in (value if isinstance(value, tuple) else (value,))
-            for word in (f"--{name.replace('_', '-')}", str(item))
-        ]
-        return (sys.executable, "-m", SIMULATOR_MODULES[self._family], *options)
+        """Every setting of the topology becomes an option of the same name, a list one option for each of its items.
+
+        Yes is `--name`, no is `--no-name`.
+        """
+        options: list[str] = []
+        for name, value in self._settings.items():
+            word = name.replace("_", "-")
+            if isinstance(value, bool):
+                options.append(f"--{word}" if value else f"--no-{word}")
+                continue
+            for item in value if isinstance(value, tuple) else (value,):
+                options += (f"--{word}", str(item))
+        return (sys.executable, "-m", self._module, *options)
 
     def environment(self) -> Mapping[str, str]:
         """The line of JSON must reach the log at once."""
@@ -48,17 +67,19 @@ class SimulatorService:
 
     def ready(self, process: ChildProcess) -> bool:
         """It has printed its addresses."""
-        words = SIMULATOR_ANSWERS[self._family]
         for line in process.output().splitlines():
             if line.startswith("{"):
                 try:
                     said = json.loads(line)
                 except ValueError:
                     return False  # half a line: the rest is on its way
-                missing = [word for word in words.values() if word not in said]
+                missing = [word for word in self._words.values() if word not in said]
                 if missing:
                     raise LaunchError(f"start {self.name}", answer=f"it told no {missing[0]}: {line}")
-                self.answers = {key: str(said[word]) for key, word in words.items()}
+                self.answers = {key: text_of(said[word]) for key, word in self._words.items()}
+                for key, word in self._words.items():
+                    if key in self._settings:
+                        self._settings[key] = tuple(said[word]) if isinstance(said[word], list) else said[word]
                 return True
         return False
 

@@ -19,7 +19,7 @@ Names, not list positions, identify things, so that one file can be laid over an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -28,23 +28,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from maxdaq_tango.deployment.answers import answers_of
+from maxdaq_tango.deployment.leaves import Port, Text
 from maxdaq_tango.deployment.programs import SERVER_MODULES
+from maxdaq_tango.deployment.simulators import Simulator
+from maxdaq_tango.deployment.streamers import Streamer
 from maxdaq_tango.deployment.typed_yaml import Described, Document, nearest
-from maxdaq_tango.detectors.eiger.parameters import MODELS
-from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
-from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.errors import ConfigurationError
 
-Port = Annotated[int, Meta(ge=0, le=65535), Described("a port from 1 to 65535, or 0 for any free one")]
-Pixels = Annotated[int, Meta(ge=1, le=16_384), Described("a whole number of pixels from 1 to 16384")]
-Text = Annotated[str, Meta(min_length=1), Described("text that is not empty")]
 Value = str | int | float | bool
 """A property value as YAML gives it. Tango stores text; `property_text` turns one into the other."""
-Faulty = Annotated[
-    tuple[str, ...], Described("a list of faults such as drop=0.01; docs/reference/simulated-eiger.md has them")
-]
-KeyFile = Annotated[str, Described("the path of a key file that `maxdaq keys` has made")]
 Values = Annotated[Value | tuple[Value, ...], Described("text, a number, true or false, or a list of those")]
 
 
@@ -65,67 +58,6 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 0
     file: Text = "tango.db"
     """Relative to the folder of the topology; `:memory:` forgets everything at the end."""
-
-
-class EigerSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="eiger"):
-    """A simulated Eiger DCU: SIMPLON over HTTP, stream v1 and v2 over ZeroMQ."""
-
-    host: Text = "127.0.0.1"
-    port: Port = 0
-    stream_port: Port = 0
-    cbor_port: Port = 0
-    rows: Pixels = 1065
-    columns: Pixels = 1030
-    seed: Annotated[int, Meta(ge=0), Described("a whole number from 0")] = 1
-    """The same seed makes the same pixels."""
-    model: Text = "eiger2"
-    api: Text = "1.8.0"
-    """Version of SIMPLON that it speaks."""
-    fault: Faulty = ()
-    """What shall go wrong from the start, such as `drop=0.01`."""
-    curve_key: KeyFile = ""
-    """Path of a key file: both streams are encrypted (CURVE); empty = neither, as a detector's."""
-
-    def __post_init__(self) -> None:
-        Faults.parse(self.fault)
-        if self.model not in MODELS:
-            raise ConfigurationError(f"simulate the model {self.model!r}", accepted=", ".join(MODELS))
-        if self.api not in API_VERSIONS:
-            raise ConfigurationError(f"simulate SIMPLON {self.api!r}", accepted=", ".join(API_VERSIONS))
-
-
-class StinsSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family", tag="stins"):
-    """A sender of STINS series with a small control over HTTP."""
-
-    host: Text = "127.0.0.1"
-    port: Port = 0
-    stream_port: Port = 0
-    rows: Pixels = 1065
-    columns: Pixels = 1030
-    dtype: Text = "uint16"
-    compression: Text = "bslz4"
-    seed: Annotated[int, Meta(ge=0), Described("a whole number from 0")] = 1
-    fault: Faulty = ()
-    curve_key: KeyFile = ""
-
-    def __post_init__(self) -> None:
-        Faults.parse(self.fault)
-        StinsOptions(rows=self.rows, columns=self.columns, dtype=self.dtype, compression=self.compression)
-
-
-Simulator = EigerSimulator | StinsSimulator
-"""All that can be simulated, told apart by `family`."""
-
-SIMULATOR_ANSWERS = {
-    "eiger": {"host": "host", "port": "http", "stream_port": "stream", "cbor_port": "cbor"},
-    "stins": {"host": "host", "port": "http", "stream_port": "stream"},
-}
-"""Family > what `${simulator.…}` may name > what the simulator itself calls it."""
-
-
-def simulator_family(settings: Simulator) -> str:
-    """The word that tells it from the others."""
-    return str(settings.__struct_config__.tag)
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +91,9 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     never arrive."""
     database: Database = Database()
     simulators: dict[str, Simulator] = {}
+    streamers: dict[str, Streamer] = {}
+    """Programs beside hardware that cannot stream by itself. They start after the simulators and may name their
+    answers."""
     programs: dict[
         str, Annotated[tuple[str, ...], Meta(min_length=1), Described("a list of words, the program first")]
     ] = {}
@@ -229,13 +164,13 @@ def parse_topology(text: str, name: str) -> Topology:
     return topology
 
 
-def property_text(values: Value | tuple[Value, ...], answers: dict[str, str]) -> list[str]:
+def property_text(values: Value | tuple[Value, ...], answers: Mapping[str, str]) -> list[str]:
     """A property as Tango stores it, with every `${…}` replaced; `answers` maps reference to text."""
     items = values if isinstance(values, tuple) else (values,)
     return [substitute(_plain(item), answers) for item in items]
 
 
-def substitute(text: str, answers: dict[str, str]) -> str:
+def substitute(text: str, answers: Mapping[str, str]) -> str:
     """Replace every `${…}`; a reference without an answer is a ConfigurationError."""
 
     def answer(match: re.Match[str]) -> str:
@@ -282,17 +217,19 @@ def _check_programs(topology: Topology, document: Document) -> None:
 
 
 def _check_references(topology: Topology, document: Document) -> None:
-    for name in topology.simulators:
-        if not re.match(r"^[A-Za-z0-9_-]+$", name):
-            raise document.error(("simulators", name), f"'{name}' is no name", "letters, digits, - and _")
-    known = [
-        "data",
-        *(
-            f"{name}.{answer}"
-            for name, settings in topology.simulators.items()
-            for answer in SIMULATOR_ANSWERS[simulator_family(settings)]
-        ),
-    ]
+    known = ["data"]
+    for kind, programs in (("simulators", topology.simulators), ("streamers", topology.streamers)):
+        answers = []
+        for name, settings in programs.items():
+            if not re.match(r"^[A-Za-z0-9_-]+$", name):
+                raise document.error((kind, name), f"'{name}' is no name", "letters, digits, - and _")
+            if f"{name}.host" in known:
+                raise document.error((kind, name), f"a simulator is called '{name}', too", "a name of its own")
+            for key, value in msgspec.structs.asdict(settings).items():
+                items = value if isinstance(value, tuple) else (value,)
+                _check_texts(tuple(map(str, items)), known, (kind, name, key), document)
+            answers += [f"{name}.{answer}" for answer in answers_of(settings)]
+        known += answers
     for program, words in topology.programs.items():
         _check_texts(words, [*known, "python"], ("programs", program), document)
     for placed in topology.devices():

@@ -11,6 +11,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+import msgspec
+
 from maxdaq_tango.detectors.contract import DetectorDriver
 from maxdaq_tango.errors import DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, StreamDescription
@@ -62,6 +64,7 @@ class Hardware:
         self._looking = False
         self._wanted = 0
         self._closing = False
+        self._counting = True
         self.identity: DetectorIdentity | None = None
         self.limits: dict[str, Range] = {}
         self.readout_time_s: float | None = None
@@ -97,6 +100,12 @@ class Hardware:
         """The detector answers."""
         return self._connected and self._report.state is not HardwareState.OFFLINE
 
+    def forget_count(self) -> None:
+        """Frames that the detector has counted so far are of an earlier series: none are told until it is armed."""
+        with self._changed:
+            self._counting = False
+            self._report = _without_count(self._report)
+
     # ---- DetectorPort ----
 
     def configure(self, settings: AcquisitionSettings) -> StreamDescription:
@@ -109,7 +118,9 @@ class Hardware:
     def arm(self) -> ArmedSeries:
         """Make ready."""
         self._must_be_connected("arm")
-        return self.driver.arm()
+        series = self.driver.arm()
+        self._counting = True
+        return series
 
     def trigger(self) -> None:
         """One burst."""
@@ -175,11 +186,12 @@ class Hardware:
                     return
 
     def _look(self) -> float:
+        counting = self._counting  # before the look: one that began before the detector was armed tells old counts
         report = self.driver.report()
         busy = self._is_busy()
         lost = report.state in (HardwareState.OFFLINE, HardwareState.NOT_INITIALISED)
         with self._changed:
-            self._report = report
+            self._report = report if counting and self._counting else _without_count(report)
             self._failed_looks = self._failed_looks + 1 if lost else 0
             if self._failed_looks >= OFFLINE_LOOKS and not busy:
                 self._connected = False
@@ -208,3 +220,7 @@ class Hardware:
             self._connected, self._failed_looks = True, 0
         log.info("%s: %s", self._name, self.identity)
         return True
+
+
+def _without_count(report: DetectorReport) -> DetectorReport:
+    return msgspec.structs.replace(report, frames_acquired=None)

@@ -18,6 +18,10 @@ class Family:
     """`module:class` that fulfils `detectors.contract.DetectorDriver`."""
     simulator_module: str
     """Prints one line of JSON with its addresses when it is ready."""
+    simulated_pixels: str = "maxdaq_tango.detectors.simulation.pattern:pixels_of"
+    """`module:function` that tells what a frame of the simulator looks like in a file; see `pixels_of`."""
+    streamer_module: str = ""
+    """The same, for hardware that cannot stream by itself; "" = it can."""
 
 
 FAMILIES: dict[str, Family] = {
@@ -26,6 +30,36 @@ FAMILIES: dict[str, Family] = {
         device_module="maxdaq_tango.detectors.eiger.device",
         driver="maxdaq_tango.detectors.eiger.driver:EigerDriver",
         simulator_module="maxdaq_tango.detectors.eiger.simulator_server",
+    ),
+    "jungfrau": Family(
+        device_class="JungfrauDetector",
+        device_module="maxdaq_tango.detectors.jungfrau.device",
+        driver="maxdaq_tango.detectors.jungfrau.driver:JungfrauDriver",
+        simulator_module="maxdaq_tango.detectors.jungfrau.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.jungfrau.simulator_pixels:pixels_of",
+    ),
+    "pilatus": Family(
+        device_class="PilatusDetector",
+        device_module="maxdaq_tango.detectors.pilatus.device",
+        driver="maxdaq_tango.detectors.pilatus.driver:PilatusDriver",
+        simulator_module="maxdaq_tango.detectors.pilatus.simulator_server",
+        streamer_module="maxdaq_tango.detectors.pilatus.streamer",
+    ),
+    "lambda": Family(
+        device_class="LambdaDetector",
+        device_module="maxdaq_tango.detectors.xspectrum_lambda.device",
+        driver="maxdaq_tango.detectors.xspectrum_lambda.driver:LambdaDriver",
+        simulator_module="maxdaq_tango.detectors.xspectrum_lambda.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.xspectrum_lambda.simulator:simulated_pixels",
+        streamer_module="maxdaq_tango.detectors.xspectrum_lambda.streamer",
+    ),
+    "orca": Family(
+        device_class="OrcaDetector",
+        device_module="maxdaq_tango.detectors.orca.device",
+        driver="maxdaq_tango.detectors.orca.driver:OrcaDriver",
+        simulator_module="maxdaq_tango.detectors.orca.simulator_server",
+        simulated_pixels="maxdaq_tango.detectors.orca.simulator:pixels_of",
+        streamer_module="maxdaq_tango.detectors.orca.streamer",
     ),
 }
 

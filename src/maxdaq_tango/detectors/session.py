@@ -128,6 +128,7 @@ class Session:
         if not self.executor.busy:  # else the transaction's own refusal says it better
             self._must_be_free("Arm")
             self._must_be_well("Arm")
+            self.hardware.forget_count()
         self.executor.arm({self.hardware.name: plan})
         with self._lock:
             self._counts_own_run, self._acquired, self._received = True, 0, 0
@@ -192,6 +193,7 @@ class Session:
         self._must_be_free("Configure")
         self._hold()
         view = self.executor.sight(self.hardware.name).view
+        self.hardware.forget_count()
         with self._lock:
             self._counts_own_run, self._acquired, self._received, self._held_armed = False, 0, 0, False
             self._run_before = view.run_id if view is not None else ""

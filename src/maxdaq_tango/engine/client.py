@@ -202,6 +202,12 @@ class EngineClient:
             self._killed_at = self._killed_at or time.monotonic()
             process.send_signal(signal.SIGKILL)
 
+    def wait_gone(self, timeout_s: float) -> bool:
+        """After `kill`: wait for its death, and until that was told. False when it is alive after the time-out."""
+        if self._reader is not None:
+            self._reader.join(timeout_s)
+        return not self.is_alive
+
     def close(self) -> None:
         """Let the present run end in order, then end the process, or give it up. May be called twice."""
         with self._start_lock:

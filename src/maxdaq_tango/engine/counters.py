@@ -18,6 +18,7 @@ from maxdaq_tango.model import Counters
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Counters))
 _NBYTES = 8 * (1 + len(_FIELDS))
 _TRIES = 1000
+_LARGEST = 2**63 - 1
 
 
 def create_counters_file() -> int:
@@ -35,10 +36,14 @@ class CountersMemory:
         self._cells = np.frombuffer(self._map, dtype=np.int64)
 
     def write(self, counters: Counters) -> None:
-        """Publish one look."""
-        cells = self._cells
+        """Publish one look. A count that no cell can hold, which only a sender's nonsense makes, is the largest one."""
+        cells, values = self._cells, [getattr(counters, name) for name in _FIELDS]
+        try:
+            row = np.array(values, np.int64)
+        except OverflowError:
+            row = np.array([max(-_LARGEST, min(value, _LARGEST)) for value in values], np.int64)
         cells[0] += 1
-        cells[1:] = [getattr(counters, name) for name in _FIELDS]
+        cells[1:] = row
         cells[0] += 1
 
     def read(self) -> Counters:

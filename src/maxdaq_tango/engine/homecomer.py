@@ -132,7 +132,7 @@ class Homecomer:
                 self._hear(decoder.decode(line))
         code = process.wait()
         with self._lock:
-            if not self._closed:
+            if not self._closed and process is self._process:  # it may have been replaced already
                 self._trouble = f"nobody moves spilled files: the process ended with status {code}"
                 log.error("%s: %s", self._name, self._trouble)
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,16 +45,24 @@ def main() -> None:
         nonlocal said_at
         if not nbytes or time.monotonic() - said_at >= SHOW_S:
             said_at = time.monotonic()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 _say(survey(directory))
 
     while True:
         asked.clear()
         show()
-        for series in bring_all_home(directory, sys.argv[2:], show):
-            _say(series)
+        _look(directory, sys.argv[2:], show)
         show()
         asked.wait(LOOK_S)
+
+
+def _look(directory: Path, roots: Sequence[str], show: Callable[[int], None]) -> None:
+    """Move what can be moved; an error of the spill directory itself is told, and met or not at the next look."""
+    try:
+        for series in bring_all_home(directory, roots, show):
+            _say(series)
+    except (OSError, ValueError) as error:
+        _say(Homecoming(folder=str(directory), problem=f"the spill directory cannot be looked at: {error}"))
 
 
 def _hear(asked: threading.Event) -> None:

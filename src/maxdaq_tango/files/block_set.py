@@ -265,5 +265,5 @@ class BlockSet:
 
     def _park(self, files: Sequence[BlockFile]) -> None:
         for file in list(files):
-            file.park()
+            file.park(self._on_progress)
             self._open.remove(file)

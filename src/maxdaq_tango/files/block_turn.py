@@ -21,6 +21,7 @@ from maxdaq_tango.files.frame_texts import Part, joined, read_texts, share, stor
 from maxdaq_tango.files.layout import stored_rows
 from maxdaq_tango.files.rows import chunk_offsets, turn_rows
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow
+from maxdaq_tango.files.whereabouts import hdf5_there
 from maxdaq_tango.model import FrameFormat
 
 MOST_OPEN = 32
@@ -41,10 +42,15 @@ class BlockFiles:
         if file is None:
             if len(self._open) >= MOST_OPEN:
                 _close([self._open.pop(next(iter(self._open)))])
-            # Whatever format a file has, it keeps; never 'latest' for what is new in it.
-            file = h5py.File(self.parts[block], self._mode, libver=("v108", "v110"), locking=False)
+            file = self._opened(self.parts[block])
         self._open[block] = file
         return file[f"/entry/instrument/{self._detector}"]
+
+    def _opened(self, part: Path) -> h5py.File:
+        libver = ("v108", "v110")  # whatever format a file has, it keeps; never 'latest' for what is new in it
+        if self._mode == "r":
+            return h5py.File(part, "r", libver=libver, locking=False)
+        return hdf5_there(part, self._mode, libver=libver)
 
     def groups(self) -> Iterator[tuple[int, h5py.Group]]:
         """(first row, group) of each block in turn."""
@@ -65,12 +71,13 @@ class BlockFiles:
 def _close(files: list[h5py.File]) -> None:
     error: Exception | None = None
     for file in files:
+        broken = False
         try:
             if file.mode != "r":
                 file.flush()
         except LIBRARY_ERRORS as raised:
-            error = error or raised
-        close_anyhow(file)  # which closes it also where an ordinary close would crash
+            error, broken = error or raised, True
+        close_anyhow(file, broken=broken)  # which closes it also where an ordinary close would crash
     if error is not None:
         raise error
 

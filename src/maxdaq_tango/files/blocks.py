@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import Away, AwayFile, keep_away
 from maxdaq_tango.files.block_file import BlockLayout
 from maxdaq_tango.files.block_names import BlockNames, choose_block_rows, choose_spilled_rows, count_blocks
 from maxdaq_tango.files.block_set import BlockSet, BlockStore
 from maxdaq_tango.files.block_turn import BlockFiles, go_on_from_here, turn_blocks
 from maxdaq_tango.files.columns import Checksums, FrameColumns, FrameTimes
-from maxdaq_tango.files.homecoming import Away, AwayFile, keep_away
 from maxdaq_tango.files.kept import Numbers, kept_numbers
 from maxdaq_tango.files.layout import check_detector_name
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.master import MasterFile
 from maxdaq_tango.files.ownership import release
-from maxdaq_tango.files.paths import Destination, give_name, sync_directory
+from maxdaq_tango.files.paths import Destination, give_name, is_one, sync_directory
 from maxdaq_tango.files.receipt import Fates
 from maxdaq_tango.files.side_files import remove_side_files
-from maxdaq_tango.files.spill import check_spill_directory, folder_of_series, tidy
+from maxdaq_tango.files.spill import check_spill_directory, folder_of_series, mark_finished, tidy
 from maxdaq_tango.files.troubles import told_as_file_error
 from maxdaq_tango.model import (
     MOST_FRAMES_PER_FILE,
@@ -127,7 +127,8 @@ class BlockedSeries:
             self.block_reason += f"; more than {fitting} do not fit into memory when the destination stalls"
         if rows:
             self._names.name(count_blocks(rows, self._block_rows) - 1)
-        self._master.begin(metadata, arrays, self._block_rows, rows)
+        columns = len(FrameColumns(dict(extras)).columns)
+        self._master.begin(metadata, arrays, self._block_rows, rows, columns, self._spill_folder)
         self._layout = BlockLayout(
             folder=str(self._names.folder),
             stem=self._names.stem,
@@ -225,10 +226,14 @@ class BlockedSeries:
                         named.append((final, part))
                 sync_directory(names.folder)
                 if away:
+                    sync_directory(Path(self._spill_folder))
                     keep_away(self.destination.part, self._away(names, away))
+                    mark_finished(Path(self._spill_folder))
                 else:
                     give_name(self.destination.part, names.master)
-            except OSError:
+            except (OSError, FileError):
+                if is_one(self.destination.part, names.master):  # it has its name; only the old one could not be taken
+                    raise
                 for final, part in named:  # all or none: without a master nobody finds them
                     with contextlib.suppress(OSError):
                         give_name(final, part)
@@ -322,6 +327,7 @@ class BlockedSeries:
             if self._store is not None:
                 self._store.give_up()
         finally:
+            self._master.give_back()
             if written == 0:
                 self._master.remove()
             if self._spill_folder:
@@ -353,7 +359,8 @@ class BlockedSeries:
         """What `bring_home` has to do."""
         parts = [(block, self._spilled_names.destination(block).part) for block in blocks]
         files = [AwayFile(name=names.name(b), source=part.name, nbytes=part.stat().st_size) for b, part in parts]
-        return Away(folder=self._spill_folder, master=names.master.name, files=tuple(files))
+        master = names.master.name
+        return Away(folder=self._spill_folder, master=master, files=tuple(files), master_id=self._master.file_id)
 
     def _free_names(self) -> BlockNames:
         """Ours, or with a number where somebody took one of them during the run: nothing is lost, nothing replaced."""

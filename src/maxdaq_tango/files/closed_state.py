@@ -23,6 +23,7 @@ import xxhash
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
 from maxdaq_tango.files.paths import sync_directory
+from maxdaq_tango.files.whereabouts import read_beside
 
 MAGIC = b"maxdaq closed state 1\n"
 
@@ -65,7 +66,8 @@ def keep_state(part: Path, dataset: str, *, swmr: bool = False) -> None:
     payload = msgspec.msgpack.encode(state)
     path = state_path(part)
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "wb") as out:
+    fresh.unlink(missing_ok=True)  # of somebody who was killed; or a link, which must not be followed
+    with open(fresh, "xb") as out:
         out.write(MAGIC + xxhash.xxh3_64_digest(payload) + payload)
         out.flush()
         os.fdatasync(out.fileno())
@@ -77,11 +79,11 @@ def put_back(part: Path) -> bool:
     """The file is again as it was when its state was kept; False: there is none. OSError, FileError."""
     path = state_path(part)
     try:
-        data = path.read_bytes()
+        data = read_beside(path)
     except FileNotFoundError:
         return False
     state = _decode(data, part)
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         if os.pread(handle, len(state.file_id), state.file_id_offset) != state.file_id.encode():
             raise _refused(part, f"it belongs to another file, of id {state.file_id}")

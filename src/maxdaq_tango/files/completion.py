@@ -19,10 +19,12 @@ import xxhash
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.columns import CHECKSUM, NUMBER
+from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, read_log
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
 from maxdaq_tango.files.slabs import ALIGNMENT
+from maxdaq_tango.files.whereabouts import hdf5_there
 
 LIBVER = ("v108", "v108")
 """The most portable format with a checksum on what we change. Never 'latest': HDF5 2 then makes files that neggia and
@@ -91,7 +93,7 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
     `verify`: read all pixels and leave out those that are not what was written.
     """
     header, blocks, end = read_log(part)
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         _refuse_another(handle, part, header)
         size = os.fstat(handle).st_size
@@ -105,7 +107,7 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
             _add_index(handle, header, frames)
     finally:
         os.close(handle)
-    with h5py.File(part, "r+", libver=LIBVER, locking=False) as file:
+    with enclosed(part, libver=LIBVER) if verify else hdf5_there(part, "r+", libver=LIBVER) as file:
         data = file[header.dataset]
         highest = int(frames.rows[-1]) + 1 if len(frames.rows) else 0
         if highest > data.shape[0]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import xxhash
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.whereabouts import open_there
+from maxdaq_tango.files.whereabouts import open_there, read_beside
 
 MAGIC = b"maxdaq frame log 2\n"
 _BLOCK = struct.Struct("<QQ")
@@ -164,7 +164,7 @@ def read_log(part: Path) -> Log:
     path = log_path(part)
     asked = f"read what was written into {part}"
     try:
-        data = path.read_bytes()
+        data = read_beside(path)
     except FileNotFoundError:
         raise FileError(
             asked,

@@ -1,21 +1,18 @@
 """Data files from the spill directory to where they belong, and then the master of the series its name.
 
     .<name>.part          the master, whole, with its receipt
-    .<name>.part.away     beside it: which of its data files are in the spill directory, from the end of the series
-                          until the last of them is home
+    .<name>.part.away     beside it: which of its data files are in the spill directory (`away.py`)
     .<data file>.<id>     a copy that is being made
 
 A file is copied, forced to the disk, read back from it and compared; the copy gets its final name, never over anything;
 the directory is forced to the disk; and only then the source goes. So at every moment the whole file is in one place at
 least, under a name that this list tells, and whoever is killed in the midst of it goes on with the next attempt.
-The list lies at home, and not beside the spilled files, as a full spill directory would have no room for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,37 +20,20 @@ import msgspec
 import xxhash
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import file_id, read_away
 from maxdaq_tango.files.manifest import read_manifest, write_manifest
 from maxdaq_tango.files.ownership import claim, living_owner, release
-from maxdaq_tango.files.paths import give_name, move_aside, sync_directory
+from maxdaq_tango.files.paths import give_name, sync_directory
 from maxdaq_tango.files.receipt import read_receipt
 from maxdaq_tango.files.search import is_part
-from maxdaq_tango.files.side_files import remove_side_files
-from maxdaq_tango.files.spill import folders_of, home_of, tidy
+from maxdaq_tango.files.side_files import away_path, remove_side_files
+from maxdaq_tango.files.spill import FINISHED, POINTER, folders_of, home_of, is_finished, mark_finished, tidy
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS
 from maxdaq_tango.files.whereabouts import open_there, unlink_there
 
 PIECE_NBYTES = 8 << 20
-
-
-class AwayFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One data file."""
-
-    name: str
-    """That it gets, beside the master."""
-    source: str
-    """Its name in the folder of the series."""
-    nbytes: int
-
-
-class Away(msgspec.Struct, frozen=True, kw_only=True):
-    """Data files of one series that are not beside their master."""
-
-    folder: str
-    """Of the series, in the spill directory."""
-    master: str
-    """Name that the master gets."""
-    files: tuple[AwayFile, ...]
+SPARE_NBYTES = 64 << 20
+"""That a copy leaves of the room at the destination, beside once more its own size: others write there."""
 
 
 class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
@@ -70,62 +50,6 @@ class Homecoming(msgspec.Struct, frozen=True, kw_only=True, tag="homecoming"):
     note: str = ""
     problem: str = ""
     """Why it could not be done, or not yet."""
-
-
-def away_path(part: Path) -> Path:
-    """Beside the unfinished master."""
-    return part.with_name(part.name + ".away")
-
-
-def keep_away(part: Path, away: Away) -> None:
-    """From now on `bring_home` has the series. The list appears whole and for good, or not at all. OSError.
-
-    One that lies there is of an earlier file of this name, which is not there any more: it is moved aside.
-    """
-    path = away_path(part)
-    fresh = path.with_name(f".away-{uuid.uuid4().hex[:16]}.new")  # short: the name may be as long as it can be
-    try:
-        with open(fresh, "xb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(away), indent=1) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        move_aside(path)
-        give_name(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    try:
-        sync_directory(path.parent)
-    except OSError:
-        path.unlink(missing_ok=True)  # whoever is told that it failed takes the names of the other data files back
-        raise
-
-
-def read_away(part: Path) -> Away | None:
-    """None: there is none. FileError when it is damaged, or leads elsewhere."""
-    path = away_path(part)
-    asked = f"read which data files of {part} are in the spill directory"
-    try:
-        away = msgspec.json.decode(path.read_bytes(), type=Away)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeError) as error:
-        raise FileError(asked, of=str(path), answer=str(error)) from error
-    names = [away.master, *(name for file in away.files for name in (file.name, file.source))]
-    if strange := [name for name in names if name != os.path.basename(name) or name in ("", ".", "..")]:
-        raise FileError(asked, of=str(path), answer=f"{strange[0]!r} is no name of a file")
-    return away
-
-
-def is_being_moved(part: Path) -> str:
-    """Why a recovery leaves it alone: it waits for data files in the spill directory, or is one. "" = neither."""
-    with contextlib.suppress(FileError):
-        if (away := read_away(part)) is not None and Path(away.folder).is_dir():
-            return f"{len(away.files)} of its data files are being moved here from {away.folder}"
-        home = home_of(part.parent)
-        away = read_away(home) if home is not None else None
-        if away is not None and any(file.source == part.name for file in away.files):
-            return f"it is being moved to {away_path(part if home is None else home).parent}"
-    return ""
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True, tag="survey"):
@@ -173,6 +97,8 @@ def bring_home(
         if roots is not None and not any(part.is_relative_to(os.path.realpath(root)) for root in roots):
             return Homecoming(folder=str(folder), note=f"left alone: {part.parent} is not under the allowed roots")
         owner = living_owner(part)
+        if owner is None and part.exists() and read_away(part) is None:  # nobody is kept away from it for nothing
+            return _nothing_listed(folder, part)
         if owner is not None or not claim(part):
             return Homecoming(folder=str(folder), note=f"left alone: {owner or 'somebody else'} has {part}")
         try:
@@ -190,22 +116,28 @@ def bring_home(
 def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Homecoming:
     away = read_away(part)
     if away is None:
-        if not part.exists():
-            tidy(folder)
-        note = f"left as it is: {part} was not finished; maxdaq recover makes its data files readable where they are"
-        return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
+        return _nothing_listed(folder, part)
     if Path(away.folder) != folder:
         raise FileError(f"move the files of {folder}", of=str(part), answer=f"it waits for those of {away.folder}")
+    mark_finished(folder)
     moved = 0
     for file in away.files:
-        moved += _move(folder / file.source, part.with_name(file.name), folder.name.rpartition(".")[2], on_progress)
+        source = folder / file.source
+        moved += _move(source, part.with_name(file.name), file.nbytes, folder.name.rpartition(".")[2], on_progress)
+        remove_side_files(source)  # that a series which was killed at its very end has left
     master = part.with_name(away.master)
+    if not part.exists() and master.exists() and away.master_id not in ("", file_id(master)):
+        raise _taken(master, part)
     _name(part, master)
     sync_directory(master.parent)
     problem = ""
     try:
-        if read_manifest(master) is None:
-            receipt = read_receipt(master)
+        receipt = read_receipt(master)
+        for name in receipt.data_files:
+            if not (other := part.with_name(f".{name}.part")).exists() and living_owner(other) is None:
+                remove_side_files(other)
+        manifest = read_manifest(master)
+        if manifest is None or manifest.receipt != receipt:  # it is that of an earlier file of this name
             write_manifest(master, receipt, receipt.data_files)
     except FileError as error:  # the data are as good without
         problem = str(error)
@@ -215,17 +147,37 @@ def _bring(folder: Path, part: Path, on_progress: Callable[[int], None]) -> Home
     return Homecoming(folder=str(folder), master=str(master), moved=moved, note=problem)
 
 
-def _move(source: Path, final: Path, mark: str, on_progress: Callable[[int], None]) -> int:
+def _nothing_listed(folder: Path, part: Path) -> Homecoming:
+    """Data files of a series that was not finished, or is home. FileError where it was finished and is not."""
+    if not part.exists():
+        tidy(folder)
+    if is_finished(folder):
+        raise FileError(
+            f"move the files of {folder} to {part.parent}",
+            of=str(away_path(part)),
+            answer="the list is not there, though the series is finished",
+            accepted="the destination as it was then, mounted; or, where its master is lost for good, the name"
+            f" {POINTER} for {FINISHED}, and maxdaq recover",
+        )
+    note = f"left as it is: {part} was not finished; maxdaq recover joins what there is of it"
+    return Homecoming(folder=str(folder), note=note if folder.exists() else "nothing is left in it")
+
+
+def _move(source: Path, final: Path, nbytes: int, mark: str, on_progress: Callable[[int], None]) -> int:
     """Files moved: 0 when that was done before. FileError, OSError; then the source is as it was."""
     copy = final.with_name(f".{final.name}.{mark}")  # nobody else has this mark, so it is ours whatever is in it
     if not source.exists():
         if not final.exists():
             raise FileError(f"move {source} to {final}", answer="it is neither here nor there")
+        if (found := final.stat().st_size) != nbytes:
+            answer = f"the first is not there, and the other has {found} bytes instead of {nbytes}: it is another file"
+            raise FileError(f"move {source} to {final}", answer=answer)
         return 0
     if os.path.lexists(final):
-        if _digest(final) != _digest(source):
+        if not final.exists() or final.stat().st_size != source.stat().st_size or _digest(final) != _digest(source):
             raise _taken(final, source)
     else:
+        _look_for_room(source, final)
         try:
             written = _copy(source, copy, on_progress)
             if _digest(copy) != written:
@@ -243,6 +195,21 @@ def _move(source: Path, final: Path, mark: str, on_progress: Callable[[int], Non
     sync_directory(final.parent)
     source.unlink()
     return 1
+
+
+def _look_for_room(source: Path, final: Path) -> None:
+    """FileError where a copy would take what somebody who receives frames needs, as far as the system says."""
+    try:
+        status, needed = os.statvfs(final.parent), 2 * source.stat().st_size + SPARE_NBYTES
+    except OSError:  # whoever makes the copy meets it again, and tells it
+        return
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise FileError(
+            f"move {source} to {final}",
+            answer=f"{final.parent} has {free / 1e6:.3g} MB of room",
+            accepted=f"{needed / 1e6:.3g} MB: twice its size, and {SPARE_NBYTES / 1e6:.3g} MB for whoever else writes",
+        )
 
 
 def _name(path: Path, final: Path) -> None:
@@ -293,8 +260,8 @@ def _digest(path: Path) -> bytes:
 
 def _left(folder: Path, part: Path | None) -> list[int]:
     """Bytes of each data file that is still away, as far as can be seen."""
-    with contextlib.suppress(FileError, OSError):
+    with contextlib.suppress(FileError, OSError, ValueError):
         away = read_away(part) if part is not None else None
-        if away is not None:
+        if away is not None and os.path.realpath(away.folder) == os.path.realpath(folder):
             return [file.nbytes for file in away.files if (folder / file.source).exists()]
     return []

@@ -19,12 +19,14 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import LOW, PIXELS
 from maxdaq_tango.files.block_names import MASTER, BlockNames
 from maxdaq_tango.files.closed_state import state_path
+from maxdaq_tango.files.enclosed import refuse_led_elsewhere
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.layout import FRAMES_PER_FILE, MASTER_ID
 from maxdaq_tango.files.manifest import manifest_path
 from maxdaq_tango.files.ownership import living_owner
 from maxdaq_tango.files.paths import give_name
 from maxdaq_tango.files.receipt import find_detector
+from maxdaq_tango.files.whereabouts import read_beside
 
 UNREADABLE = (OSError, FileError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 """What h5py raises, and we, when a file is not what it should be."""
@@ -43,14 +45,15 @@ def master_of(part: Path) -> Path | None:
 
 
 def _is_master(part: Path) -> bool:
-    if not part.is_file():
+    if part.is_symlink() or not part.is_file():
         return False
     try:
         with h5py.File(part, "r", locking=False) as file:
+            refuse_led_elsewhere(file, part, joined=True)
             return FRAMES_PER_FILE in find_detector(file)["daq"].attrs
     except UNREADABLE:  # also of every file that is being written; a master may have been left half-changed
         with contextlib.suppress(OSError):
-            return FRAMES_PER_FILE.encode() in state_path(part).read_bytes()
+            return FRAMES_PER_FILE.encode() in read_beside(state_path(part))
     return False
 
 
@@ -73,8 +76,10 @@ class KilledSeries:
         return cls(master, BlockNames.of(master.with_name(master.name[1:].removesuffix(".part"))))
 
     def parts(self) -> dict[int, Path]:
-        """Unfinished data files by block."""
-        return {block: path for block, path in self.names.existing() if path.name.startswith(".")}
+        """Unfinished data files by block. Links are none of ours."""
+        return {
+            block: path for block, path in self.names.existing() if path.name.startswith(".") and not path.is_symlink()
+        }
 
     def part(self, block: int) -> Path:
         """Where the unfinished data file of a block is, if it is there."""
@@ -91,6 +96,7 @@ class KilledSeries:
                 continue
             path = self.names.folder / name
             with contextlib.suppress(*UNREADABLE), h5py.File(path, "r", locking=False) as file:
+                refuse_led_elsewhere(file, path)
                 if master_id(file) == id:
                     found.setdefault((int(file[PIXELS].attrs[LOW]) - 1) // block_rows, path)
         return found

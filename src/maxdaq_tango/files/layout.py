@@ -38,6 +38,9 @@ EXPECTED = "frames_expected"
 FRAMES_PER_FILE = "frames_per_file"
 """Attribute of group `daq` in the master of a series in blocks."""
 
+SPILL_FOLDER = "spill_folder"
+"""Attribute of group `daq` in such a master: where data files of it may be as long as it is unfinished."""
+
 MASTER_ID = "master_file_id"
 """Attribute of a data file of a series in blocks: FILE_ID of its master. Its name may be that of an older one."""
 

@@ -18,6 +18,7 @@ import msgspec
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
+from maxdaq_tango.files.whereabouts import read_beside
 from maxdaq_tango.model import Receipt, Verdict, encoded
 
 ENDING = ".manifest.json"
@@ -116,7 +117,7 @@ def read_manifest(file: Path) -> Manifest | None:
     """Of that file; None where there is none. FileError when it is damaged."""
     path = manifest_path(file)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return msgspec.json.decode(read_beside(path), type=Manifest)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeError) as error:
@@ -201,7 +202,7 @@ def _differs(file: Path, entry: FileEntry, name: str) -> str:
 def _names(path: Path) -> str:
     """The file that a manifest is of; "" where there is none, or it cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Named).file.name
+        return msgspec.json.decode(read_beside(path), type=_Named).file.name
     except (OSError, msgspec.DecodeError, UnicodeError):
         return ""
 

@@ -12,6 +12,7 @@ header is on the disk from the first frame on, because it comes only once.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from maxdaq_tango.files.layout import (
     EXPECTED,
     FILE_ID,
     FRAMES_PER_FILE,
+    SPILL_FOLDER,
     link_default_plot,
     make_group,
     make_skeleton,
@@ -38,8 +40,9 @@ from maxdaq_tango.files.layout import (
 from maxdaq_tango.files.ownership import release, reserve
 from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.receipt import Fates, store_account
+from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.side_files import move_side_files_aside, remove_side_files
-from maxdaq_tango.files.troubles import close_anyhow, told_as_file_error
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, told_as_file_error
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, unlink_there
 from maxdaq_tango.model import Receipt
 
@@ -55,6 +58,7 @@ class MasterFile:
         self._detector = detector
         self.lost_texts = 0
         """Rows whose texts had no room."""
+        self._reserve = Reserve(destination.part)
         with told_as_file_error("create the file", destination):
             reserve(destination)
             try:
@@ -75,8 +79,13 @@ class MasterFile:
         arrays: Mapping[str, np.ndarray[Any, Any]],
         block_rows: int,
         rows: int | None,
+        columns: int,
+        spill_folder: str = "",
     ) -> None:
-        """Keep the header, and what a recovery has to know: `rows` of the series, if that is known."""
+        """Keep the header, and what a recovery has to know: `rows` of the series, if that is known.
+
+        Holds back the room for the end, of so many `columns`: whatever becomes of the pixels, the master is here.
+        """
         with told_as_file_error("lay out the file", self.destination):
             with self._opened("r+") as file:
                 group = file[f"/entry/instrument/{self._detector}"]
@@ -85,10 +94,18 @@ class MasterFile:
                 group["daq"].attrs[FRAMES_PER_FILE] = block_rows
                 if rows:
                     group["daq"].attrs[EXPECTED] = rows
+                if spill_folder:
+                    group["daq"].attrs[SPILL_FOLDER] = np.bytes_(os.fsencode(spill_folder) + b"\0")
             sync_file(self.destination.part)
+            self._reserve.take(room_for(rows, columns, 1))
+
+    def give_back(self) -> None:
+        """The room for the end, which has come, in order or not. Raises nothing."""
+        self._reserve.give_back()
 
     def join(self, layout: BlockLayout, parts: list[Path], rows: int, first: int) -> None:
         """Take over the columns of the data files, which have their final shape."""
+        self.give_back()
         with told_as_file_error("close the file", self.destination):
             with folder_at(self.destination.part.parent):
                 keep_state(self.destination.part, f"/entry/instrument/{self._detector}/data")
@@ -133,8 +150,9 @@ class MasterFile:
         try:
             yield file
             file.flush()
-        except BaseException:
-            close_anyhow(file)  # which closes it also where an ordinary close would crash
+        except BaseException as error:
+            # Which closes it also where an ordinary close would crash.
+            close_anyhow(file, broken=isinstance(error, LIBRARY_ERRORS))
             raise
         file.close()
 

@@ -18,7 +18,7 @@ import msgspec
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.paths import Destination, make_way
-from maxdaq_tango.files.whereabouts import open_there
+from maxdaq_tango.files.whereabouts import open_there, read_beside
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -96,7 +96,7 @@ def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
     are all on the host of the dead, since nobody else knows that he is, so a lock of this host is enough.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -115,7 +115,8 @@ def _take_over(path: Path, part: Path, text: bytes) -> bool | None:
         if living_owner(part) is not None:
             return False
         fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb", buffering=0) as file:
+        fresh.unlink(missing_ok=True)  # of somebody who was killed; or a link, which must not be followed
+        with fresh.open("xb", buffering=0) as file:
             _write_record(file.fileno(), fresh, text)
         os.replace(fresh, path)
         return True
@@ -134,7 +135,15 @@ def _write_record(handle: int, path: Path, text: bytes) -> None:
 
 
 def release(part: Path) -> None:
-    """Nobody writes it any more. Harmless where nobody did."""
+    """This process writes it no more. Harmless where it did not: the record of another one, who began since, stays."""
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeError):
+        path = owner_path(part)
+        if msgspec.json.decode(read_beside(path), type=Owner) == _self():
+            path.unlink()
+
+
+def remove_record(part: Path) -> None:
+    """Nobody writes it any more, whoever did: only for who has its series. Harmless where there is none."""
     with contextlib.suppress(FileNotFoundError):
         owner_path(part).unlink()
 
@@ -146,7 +155,7 @@ def living_owner(part: Path) -> str | None:
     """
     path = owner_path(part)
     try:
-        data, age = path.read_bytes(), time.time() - path.stat().st_mtime
+        data, age = read_beside(path), time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
     try:

@@ -8,6 +8,7 @@ appended to, truncated or replaced.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ NO_HARD_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EN
 
 
 def give_name(path: Path, name: Path) -> None:
-    """Rename, but never over what is there already: FileExistsError then."""
+    """Rename, but never over what is there already: FileExistsError then. OSError; then it has its old name alone."""
     try:
         os.link(path, name)
     except OSError as error:
@@ -118,7 +119,7 @@ def give_name(path: Path, name: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
         os.rename(path, name)
     else:
-        path.unlink()
+        _take_old_name(path, name)
 
 
 def sync_directory(folder: Path) -> None:
@@ -130,6 +131,20 @@ def sync_directory(folder: Path) -> None:
         os.close(handle)
 
 
+def _take_old_name(path: Path, name: Path) -> None:
+    """Of a file that has both. Where that cannot be done the new one goes: whoever asked is told that it has it not."""
+    try:
+        path.unlink()
+    except OSError:
+        try:
+            old = os.lstat(path)
+        except FileNotFoundError:
+            return  # it was done, whatever a server has said
+        if os.path.samestat(old, os.lstat(name)):
+            os.unlink(name)
+        raise
+
+
 def _is_under(path: Path, root: Path) -> bool:
     return path != root and path.is_relative_to(root)
 
@@ -138,3 +153,10 @@ def _roots_text(roots: Sequence[str]) -> str:
     if not roots:
         return "nothing: no roots are configured (property Roots)"
     return "an absolute path under " + " or ".join(roots)
+
+
+def is_one(path: Path, name: Path) -> bool:
+    """Whether both are names of one file; False where one of them is not there."""
+    with contextlib.suppress(OSError):
+        return path.samefile(name)
+    return False

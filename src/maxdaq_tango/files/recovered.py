@@ -6,13 +6,17 @@ kept beside it. A file that somebody is writing, and one without a frame, is lef
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.away import is_being_moved
 from maxdaq_tango.files.check import check_file
-from maxdaq_tango.files.homecoming import is_being_moved
+from maxdaq_tango.files.enclosed import refuse_if_led_elsewhere
 from maxdaq_tango.files.killed_series import master_of, move_beside, other_name
 from maxdaq_tango.files.ownership import claim, living_owner, release
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
@@ -24,6 +28,7 @@ from maxdaq_tango.files.recovery import recover_part
 from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.search import is_part
 from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.files.spilled_members import master_at_home
 
 
 def find_parts(path: Path) -> Iterator[Path]:
@@ -54,12 +59,19 @@ def recover_together(part: Path) -> list[Recovered]:
         answer = "there is no such file" if is_part(part.name) else "that is no name of an unfinished file"
         accepted = "a folder, or the .NAME.h5.part of a run that was killed"
         return [Recovered(part=str(part), problem=str(FileError(f"recover {part}", answer=answer, accepted=accepted)))]
-    master = master_of(part)
+    if part.is_symlink():
+        return [Recovered(part=str(part), note="left alone: it is a link to a file that lies elsewhere")]
+    at_home = master_at_home(part)
+    master = at_home or master_of(part)
     if master is None or is_being_moved(master):  # a master that waits for its data files is whole
         return [_recover_alone(part)]
     found = recover_series(master, _recover_alone)
+    if at_home is not None:  # told by its real path
+        real = os.path.join(os.path.realpath(part.parent), part.name)
+        found = [msgspec.structs.replace(one, part=str(part)) if one.part == real else one for one in found]
     if not any(one.part == str(part) for one in found):
-        found.append(_recover_alone(part))
+        left = Recovered(part=str(part), note=f"left for another attempt, with {master}")
+        found.append(left if at_home is not None else _recover_alone(part))
     return found
 
 
@@ -94,7 +106,8 @@ def _recover_alone(part: Path) -> Recovered:
                 # One of two names of the file: the writer was killed between giving it and taking this one.
                 part.unlink()
                 remove_side_files(part)
-                return Recovered(part=str(part), file=str(published), note="was finished: it has its name already")
+                note = f"was finished: it has its name already{_with_manifest(published)}"
+                return Recovered(part=str(part), file=str(published), note=note)
             return _recover(part)
         finally:
             release(part)
@@ -103,6 +116,7 @@ def _recover_alone(part: Path) -> Recovered:
 
 
 def _recover(part: Path) -> Recovered:
+    refuse_if_led_elsewhere(part)
     # Whole with its receipt: it was about to get its name. Not asked of one that is marked or broken: HDF5 refuses it.
     finished = check_file(part)
     if finished.ok and finished.receipt is not None:
@@ -126,6 +140,12 @@ def _recover(part: Path) -> Recovered:
         wrong=settled.wrong,
         note=with_manifest(final, read_receipt(final)).removeprefix("; "),
     )
+
+
+def _with_manifest(final: Path) -> str:
+    with contextlib.suppress(FileError):  # a data file has no receipt, and needs no manifest
+        return with_manifest(final, read_receipt(final))
+    return ""
 
 
 def _free_name(part: Path) -> Path:

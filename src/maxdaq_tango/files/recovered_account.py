@@ -46,7 +46,11 @@ def left_receipt(part: Path) -> Receipt | None:
 
 
 def with_manifest(final: Path, receipt: Receipt) -> str:
-    """Write it; what is to be said of that, if anything: the file is good without."""
+    """Write it, if it is not there; what is to be said of that, if anything: the file is good without."""
+    with contextlib.suppress(FileError):
+        manifest = read_manifest(final)
+        if manifest is not None and manifest.receipt == receipt:
+            return ""
     try:
         write_manifest(final, receipt, receipt.data_files)
     except FileError as error:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from maxdaq_tango.files.block_file import HIGH, LOW, PIXELS
 from maxdaq_tango.files.columns import EXTRAS, FIXED
 from maxdaq_tango.files.completion import Completed
+from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.layout import EXPECTED
 from maxdaq_tango.files.receipt import Fates, find_detector, store_account
 from maxdaq_tango.files.rows import blank_rows, drop_unturned, turn_aside
@@ -43,7 +44,7 @@ class Settled(NamedTuple):
 
 def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receipt]) -> Settled:
     """After `recover_part`, whose repetition undoes all of this. OSError and what else h5py raises."""
-    with h5py.File(part, "r+", libver=("v108", "v110"), locking=False) as file:
+    with enclosed(part, libver=("v108", "v110")) as file:
         group = find_detector(file)
         data = group["data"]
         left_out = np.array(sorted({*completed.cut_off, *completed.wrong}), np.int64)

@@ -3,7 +3,7 @@
     1  whole already, and only without all of its names: they are given (`series_publication.py`)
     2  every data file is made whole by itself, without what is wrong in it (`series_members.py`)
     3  it gets the rows that its place in the series asks for: blank where no frame is; where a whole file is missing,
-       damaged, or of another shape, one is made (`stand_in.py`)
+       damaged, of another shape, or in the spill directory, one is made (`stand_in.py`)
     4  the master joins them, accounts for them, and says which names they are to have
     5  as 1
 
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.files.block_turn import BlockFiles
 from maxdaq_tango.files.columns import EXTRAS, FrameColumns
+from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, stand_in_of
 from maxdaq_tango.files.master import LIBVER, refer_to, take_columns
 from maxdaq_tango.files.ownership import claim, release
@@ -36,8 +36,17 @@ from maxdaq_tango.files.paths import MOST_NAMES
 from maxdaq_tango.files.receipt import find_detector, store_account
 from maxdaq_tango.files.recovered_account import Recovered, killed_receipt, left_receipt
 from maxdaq_tango.files.recovered_rows import Settled, fates_of, give_shape, missing_numbers
-from maxdaq_tango.files.series_members import Head, Member, Members, find_members, take_back_master
+from maxdaq_tango.files.series_members import (
+    Head,
+    Member,
+    Members,
+    find_members,
+    firsts_of,
+    take_back_master,
+    wrong_numbers,
+)
 from maxdaq_tango.files.series_publication import VALID, PublishedSeries, publish_series, take_second_names
+from maxdaq_tango.files.spilled_members import remove_spilled, spill_folder_of, spilled_parts, spilling_owner
 from maxdaq_tango.files.stand_in import Place, make_stand_in
 
 MOST_STAND_INS = 10_000
@@ -80,26 +89,38 @@ def _recover(series: KilledSeries, told: list[Recovered]) -> list[Path]:
             return []
         named = take_second_names(series)
         if named is not None:
-            told.append(Recovered(part=str(master), file=str(named), note="was finished: it has its name already"))
+            final, note = named
+            note = f"was finished: it has its name already{note}"
+            told.append(Recovered(part=str(master), file=str(final), note=note))
         elif (published := publish_series(series)) is not None:
             told += _told(series, parts, published, f"was finished: {published.receipt.verdict.value}")
         elif (head := take_back_master(master)) is None:
             return [master, *parts]
         else:
-            told += _join(series, parts, head)
+            folder = spill_folder_of(master)
+            spilled = spilled_parts(series, folder)
+            owner = spilling_owner(folder)
+            if owner is not None or not all(_claim(part, claims) for part in spilled.values()):
+                note = f"left alone: {owner or 'somebody else'} has a data file of its series in {folder}"
+                told += _left(series, note, with_master=True)
+                return []
+            told += _join(series, parts, head, spilled)
+            parts += spilled.values()
         return [part for part in parts if part.exists()]
 
 
-def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered]:
-    members = find_members(series, head)
+def _join(series: KilledSeries, parts: list[Path], head: Head, spilled: dict[int, Path]) -> list[Recovered]:
+    members = find_members(series, head, spilled)
     if not any(member.valid.any() for member in members.by_block.values()):
+        if members.damaged:
+            raise FileError(f"join the data files of {series.master}", answer="; ".join(_reasons(members)))
         note = "left as it is: it holds no frame, and no data file of its series holds one"
         return [Recovered(part=str(series.master), note=note)]
     plan = _plan(head, members, series)
     sources, made = _shaped(series, head, members, plan)
     final, names = _free_names(series, sources, members)
     _write_master(series, head, members, plan, sources, final, names)
-    published = publish_series(series, verify=False)
+    published = publish_series(series, verify=bool(spilled))  # of what was copied the source goes
     if published is None:
         raise FileError(
             f"publish {series.master}",
@@ -111,7 +132,17 @@ def _join(series: KilledSeries, parts: list[Path], head: Head) -> list[Recovered
         note += ", made again in the order of their frames; those that were there are recovered by themselves"
     elif made:
         note += f", {made} of them made anew"
-    return _told(series, parts, published, note)
+    return [*_told(series, parts, published, note), *_taken_home(members, published, spilled)]
+
+
+def _taken_home(members: Members, published: PublishedSeries, spilled: dict[int, Path]) -> Iterator[Recovered]:
+    """Data files of the spill directory all of whose frames are in the published ones, which were read."""
+    for block, part in spilled.items():
+        member = members.by_block.get(block)
+        if member is not None and member.path == part and not member.left_out and block < len(published.data_files):
+            remove_spilled(part)
+            final, frames = published.data_files[block].final, int(member.valid.sum())
+            yield Recovered(part=str(part), file=str(final), frames=frames, master=str(published.master))
 
 
 class _Plan(NamedTuple):
@@ -127,16 +158,16 @@ class _Plan(NamedTuple):
 
 
 def _plan(head: Head, members: Members, series: KilledSeries) -> _Plan:
-    size, firsts, last = head.block_rows, set[int](), 0
+    size, last = head.block_rows, 0
     for member in members.by_block.values():
         rows = np.flatnonzero(member.valid)
         if len(rows):
-            numbers = member.numbers[rows].astype(np.int64)
-            firsts.update(np.unique(numbers - rows - member.block * size).tolist())
             last = max(last, member.block * size + int(rows[-1]))
-    wrong = tuple(sorted(number for member in members.by_block.values() for number in member.left_out))
-    if len(firsts) == 1 and 0 <= min(firsts) <= min(wrong, default=min(firsts)):
-        plan = _Plan(firsts.pop(), last + 1, wrong, None)
+    firsts = firsts_of(members, head)
+    first = firsts.pop() if len(firsts) == 1 else None
+    wrong = wrong_numbers(members, head, first)
+    if first is not None and 0 <= first <= min(wrong, default=first):
+        plan = _Plan(first, last + 1, wrong, None)
     else:  # a sender that does not count from 0, before its rows were turned, or in the midst of it
         plan = _turned(members, wrong)
     blocks = count_blocks(plan.rows, size)
@@ -154,7 +185,9 @@ def _turned(members: Members, wrong: tuple[int, ...]) -> _Plan:
     places: dict[int, Place] = {}
     for member in members.by_block.values():
         for row in np.flatnonzero(member.valid).tolist():
-            places.setdefault(int(member.numbers[row]), Place(member.path, row))
+            number = int(member.numbers[row])
+            if number or row == member.block == 0:  # else it was lost on its way to the disk
+                places.setdefault(number, Place(member.path, row))
     wrong = tuple(number for number in wrong if number not in places)  # a turn leaves some in two places for a moment
     first = min(*places, *wrong, min(places))
     return _Plan(first, max(places) - first + 1, wrong, places)
@@ -198,7 +231,7 @@ def _shape(member: Member, numbers: npt.NDArray[np.uint64]) -> None:
     valid = np.zeros(len(numbers), np.bool_)
     known = member.valid[: len(numbers)]
     valid[: len(known)] = known
-    with h5py.File(member.path, "r+", libver=LIBVER, locking=False) as file:
+    with enclosed(member.path, libver=LIBVER) as file:
         give_shape(find_detector(file), valid, numbers)
         file.flush()
     sync_file(member.path)
@@ -228,7 +261,7 @@ def _write_master(
     """After `take_back_master`, whose repetition undoes it."""
     files = BlockFiles(sources, head.detector, head.block_rows)
     try:
-        with h5py.File(series.master, "r+", libver=LIBVER, locking=False) as file:
+        with enclosed(series.master, libver=LIBVER) as file:
             group = find_detector(file)
             extras = list(files.group(0).get(EXTRAS, {}))
             take_columns(group, FrameColumns(dict.fromkeys(extras, 0.0)), files, plan.rows, plan.first)

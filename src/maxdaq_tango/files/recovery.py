@@ -18,6 +18,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.closed_state import keep_state, put_back
 from maxdaq_tango.files.columns import CHECKSUM, NUMBER
 from maxdaq_tango.files.completion import Completed, complete
+from maxdaq_tango.files.enclosed import enclosed, refuse_led_elsewhere
 from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked, was_never_laid_out
 from maxdaq_tango.files.receipt import find_detector
@@ -35,15 +36,17 @@ def recover_part(part: Path) -> Completed:
     asked = f"recover {part}"
     if not part.is_file():
         raise FileError(asked, answer="there is no such file", accepted="the .part file of a run that was killed")
+    with_log = False
     try:
-        if log_path(part).exists():
+        with_log = log_path(part).exists()
+        if with_log:
             return complete(part, verify=True)
         return _recover_closed(part)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise FileError(
             asked,
             of=str(part),
-            answer=f"{error}; and there is no {log_path(part).name} beside it",
+            answer=str(error) if with_log else f"{error}; and there is no {log_path(part).name} beside it",
             accepted="an unfinished file of ours, with all that lies beside it",
         ) from error
 
@@ -59,6 +62,7 @@ def _recover_closed(part: Path) -> Completed:
     with h5py.File(part, "r", swmr=marked, locking=False) as file:
         if not len(file):
             return Completed(0)
+        refuse_led_elsewhere(file, part, joined=True)
         group = find_detector(file)
         dataset = f"{group.name}/data"
         if "data" not in group or group["data"].is_virtual:
@@ -67,13 +71,13 @@ def _recover_closed(part: Path) -> Completed:
         keep_state(part, dataset, swmr=marked)
     if marked:
         _take_marks_off(part)
-    with h5py.File(part, "r+", libver=("v108", "v110"), locking=False) as file:
+    with enclosed(part, libver=("v108", "v110")) as file:
         return _leave_out_wrong(file[dataset])
 
 
 def _take_marks_off(part: Path) -> None:
     """SWMR's order of writes makes what is on the disk a file at any time; only its first bytes say otherwise."""
-    handle = os.open(part, os.O_RDWR)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         superblock = closed_superblock(os.pread(handle, SUPERBLOCK_NBYTES, 0), os.fstat(handle).st_size)
         os.pwrite(handle, superblock, 0)

@@ -18,15 +18,17 @@ import xxhash
 
 from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.columns import CHECKSUM
+from maxdaq_tango.files.enclosed import refuse_led_elsewhere
 from maxdaq_tango.files.killed_series import UNREADABLE, KilledSeries, master_id, move_beside, other_name, stand_in_of
 from maxdaq_tango.files.layout import FILE_ID
-from maxdaq_tango.files.ownership import release
+from maxdaq_tango.files.ownership import remove_record
 from maxdaq_tango.files.paths import first_free, give_name, sync_directory
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
 from maxdaq_tango.files.recovered_account import with_manifest
 from maxdaq_tango.files.recovered_rows import columns_of
 from maxdaq_tango.files.reserve import remove_reserve
 from maxdaq_tango.files.stored_chunks import StoredChunks
+from maxdaq_tango.files.troubles import may_pass
 from maxdaq_tango.model import Fate, Receipt
 
 VALID = "daq/frame_valid"
@@ -96,26 +98,36 @@ def publish_series(series: KilledSeries, *, verify: bool = True) -> PublishedSer
         data_files.append(DataFile(part, final, frames))
     sync_directory(series.names.folder)
     sync_file(series.master)
-    final = _master_name(series, master.receipt)
-    give_name(series.master, final)
+    named = other_name(series.master)
+    final = named or _master_name(series, master.receipt)
+    if named is None:
+        give_name(series.master, final)
+    else:
+        series.master.unlink()
     move_beside(series.master, final)
     sync_directory(series.names.folder)
     return PublishedSeries(final, master.receipt, data_files, with_manifest(final, master.receipt).removeprefix("; "))
 
 
-def take_second_names(series: KilledSeries) -> Path | None:
-    """Of files that have two: a kill came between giving one and taking the other. Returns the master's, if it had."""
+def take_second_names(series: KilledSeries) -> tuple[Path, str] | None:
+    """Of files that have two: a kill came between giving one and taking the other.
+
+    Returns the name of the master, if it had two and its data files have theirs, and what else is to be said. OSError.
+    """
     for part in series.parts().values():
         if other_name(part) is not None:
             part.unlink()
     final = other_name(series.master)
-    if final is not None:
-        series.master.unlink()
-        move_beside(series.master, final)
-        master = _read(final)
-        for block, (name, _, _) in enumerate(master.blocks if master is not None else []):
-            _tidy(series.part(block), series.names.folder / name)
-    return final
+    master = _read(final) if final is not None else None
+    if final is None or master is None:
+        return None
+    if not all((series.names.folder / name).exists() for name, _, _ in master.blocks):
+        return None  # they were taken back, and the name of the master could not be
+    series.master.unlink()
+    move_beside(series.master, final)
+    for block, (name, _, _) in enumerate(master.blocks):
+        _tidy(series.part(block), series.names.folder / name)
+    return final, with_manifest(final, master.receipt)
 
 
 # ---- inside ----
@@ -129,12 +141,13 @@ def _tidy(part: Path, final: Path) -> None:
     if not part.exists():
         remove_reserve(part)
         move_beside(part, final)
-        release(part)
+        remove_record(part)
 
 
 def _read(path: Path) -> _Master | None:
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse_led_elsewhere(file, path, joined=True)
             receipt, group = receipt_of(file), find_detector(file)
             data = group["data"]
             columns = {column.name.removeprefix(f"{group.name}/"): column[...] for column in columns_of(group)}
@@ -153,10 +166,13 @@ def _read(path: Path) -> _Master | None:
                 link = links.get(f"data_{number + 1:06d}", getlink=True)
                 if not isinstance(link, h5py.ExternalLink) or link.filename != name:
                     return None
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if may_pass(error):
+            raise
         return None
     whole = (
-        tuple(name for name, _, _ in blocks) == receipt.data_files
+        all(name == os.path.basename(name) and name not in ("", ".", "..") for name, _, _ in blocks)
+        and tuple(name for name, _, _ in blocks) == receipt.data_files
         and sum(count for _, _, count in blocks) == master.shape[0] == len(columns[VALID])
         and receipt.frames_written == int(columns[VALID].astype(bool).sum())
     )
@@ -169,6 +185,7 @@ def _holds(path: Path, master: _Master, first: int, count: int, *, verify: bool)
         return False
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse_led_elsewhere(file, path)
             group = find_detector(file)
             data = group["data"]
             if (
@@ -187,7 +204,9 @@ def _holds(path: Path, master: _Master, first: int, count: int, *, verify: bool)
                 return all(chunks.has(row) for row in range(count)) and (
                     not verify or all(digest(chunks, int(row)) == int(checksums[row]) for row in np.flatnonzero(valid))
                 )
-    except UNREADABLE:
+    except UNREADABLE as error:
+        if may_pass(error):  # else the receipt of the run would be given up for another one
+            raise
         return False
 
 

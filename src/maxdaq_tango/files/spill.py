@@ -1,11 +1,12 @@
 """A second place for data files, for when their destination takes none: a folder for each series in a spill directory.
 
-    SPILL/<stem>.<id>/home.json                         where they belong, written before the first of them
+    SPILL/<stem>.<id>/home.json                         where they belong, written before the first of them;
+                                                        home.finished.json when the series is over
     SPILL/<stem>.<id>/.<stem>_data_000004.h5.part ...   the data files, under the names that they have before they are
                                                         published
 
-They are moved home when the series is over (`homecoming.py`). Of a series that was killed they are recovered where they
-are, as any unfinished file.
+They are moved home when the series is over (`homecoming.py`). Of a series that was killed they are copied home by its
+recovery (`spilled_members.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +28,10 @@ from maxdaq_tango.files.troubles import errno_of
 from maxdaq_tango.files.whereabouts import folder_at
 
 POINTER = "home.json"
+FINISHED = "home.finished.json"
+"""Name of the pointer when its series is over, and its data files are part of a whole one."""
 ID_DIGITS = 12
+_FOLDER = re.compile(rf".+\.[0-9a-f]{{{ID_DIGITS}}}", re.ASCII | re.DOTALL)
 LONGEST_STEM = 100
 """Bytes in the name of a folder; what makes it unique is the id."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -112,7 +117,7 @@ def refusal(error: FileError) -> str:
 
 def home_of(folder: Path) -> Path | None:
     """The unfinished master to which the data files in a folder belong; None: it is no folder of ours. FileError."""
-    pointer = folder / POINTER
+    pointer = folder / (FINISHED if is_finished(folder) else POINTER)
     try:
         return Path(msgspec.json.decode(pointer.read_bytes(), type=Home).master_part)
     except (FileNotFoundError, NotADirectoryError):
@@ -121,17 +126,45 @@ def home_of(folder: Path) -> Path | None:
         raise FileError(f"read where the files of {folder} belong", of=str(pointer), answer=str(error)) from error
 
 
+def is_finished(folder: Path) -> bool:
+    """The series is over: its data files are whole, and belong to a master that is."""
+    return os.path.lexists(folder / FINISHED)
+
+
+def mark_finished(folder: Path) -> None:
+    """From now on `is_finished`. It needs no room. Raises nothing: while the list is there, it says the same."""
+    with contextlib.suppress(OSError):
+        if not is_finished(folder):
+            os.rename(folder / POINTER, folder / FINISHED)
+            sync_directory(folder)
+
+
 def folders_of(directory: Path) -> Iterator[Path]:
-    """Folders of series in a spill directory, or the directory itself where it is one."""
-    if (directory / POINTER).exists():
+    """Folders of series in a spill directory, or the directory itself where it is one.
+
+    Anybody may have a file of that name in a folder. So one whose name we would not have given counts where the file in
+    it is a word of ours; of the others also one that is damaged.
+    """
+    pointers = (POINTER, FINISHED)
+    if any((directory / name).exists() for name in pointers) and _is_ours(directory):
         yield directory
     elif directory.is_dir():
-        yield from sorted(pointer.parent for pointer in directory.glob(f"*/{POINTER}"))
+        folders = {found.parent for name in pointers for found in directory.glob(f"*/{name}")}
+        yield from sorted(filter(_is_ours, folders))
+
+
+def _is_ours(folder: Path) -> bool:
+    if _FOLDER.fullmatch(folder.name):
+        return True
+    with contextlib.suppress(FileError):
+        return home_of(folder) is not None
+    return False
 
 
 def tidy(folder: Path) -> None:
     """Remove a folder in which nothing is left but the word where it belonged. Raises nothing."""
-    with contextlib.suppress(OSError):
-        if os.listdir(folder) == [POINTER]:
-            (folder / POINTER).unlink()
+    with contextlib.suppress(OSError, ValueError):  # there is more than one
+        (name,) = os.listdir(folder)
+        if name in (POINTER, FINISHED):
+            (folder / name).unlink()
             folder.rmdir()

@@ -51,7 +51,8 @@ def make_stand_in(
         for source in dict.fromkeys([like, *(place.path for place in places if place is not None)]):
             files[source] = h5py.File(source, "r", locking=False)
         groups = {source: find_detector(file) for source, file in files.items()}
-        with h5py.File(path, "w", libver=LIBVER, locking=False) as file:
+        path.unlink(missing_ok=True)
+        with h5py.File(path, "x", libver=LIBVER, locking=False) as file:  # a link is not followed
             group = _laid_out(file, groups[like], low, numbers, master_id)
             _fill(group, groups, places)
             group["sequence_number"][...] = numbers

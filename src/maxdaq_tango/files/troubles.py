@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import resource
@@ -15,6 +16,14 @@ from maxdaq_tango.files.paths import Destination
 
 LIBRARY_ERRORS = (OSError, RuntimeError, ValueError)
 """h5py reports failures of the library as any of these."""
+
+PASSING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT),
+    }
+)
+"""Of the place or the process, and not of the file: another attempt may find it whole."""
 
 
 @contextlib.contextmanager
@@ -40,11 +49,17 @@ def errno_of(error: BaseException | None) -> int | None:
     return number or (int(found[1]) if found else None)
 
 
+def may_pass(error: BaseException) -> bool:
+    """Nothing is said about the file by that: see PASSING."""
+    return errno_of(error.__cause__ or error) in PASSING
+
+
 def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:
     """Raises nothing. `broken`: the disk has refused something of it, so it stays as it is there.
 
     HDF5 cannot close a file that it can no longer write, and h5py crashes when it tries to again (measured: a
-    segmentation fault after every full disk). So its descriptor is pointed at scratch memory first. Nor may it try
+    segmentation fault after every full disk; of a flush after a refusal, in every third). So its descriptor is pointed
+    at scratch memory first. Nor may it try
     once more where there is room again: what was refused it has forgotten, and would write all else that follows from
     it.
     """

@@ -60,7 +60,8 @@ def pack_byte_offset(pixels: npt.NDArray[np.int32]) -> bytes:
     ends = np.cumsum(width)
     packed = np.zeros(int(ends[-1]) if len(ends) else 0, np.uint8)
     starts = ends - width
-    for nbytes, escape, size in ((1, b"", 1), (3, b"\x80", 2), (7, b"\x80\x00\x80", 4), (15, _LONGEST, 8)):
+    packed[starts] = differences.astype(np.uint8)  # nearly all take one byte; the others are written over
+    for nbytes, escape, size in ((3, b"\x80", 2), (7, b"\x80\x00\x80", 4), (15, _LONGEST, 8)):
         chosen = np.flatnonzero(width == nbytes)
         piece = np.frombuffer(escape, np.uint8)
         numbers = differences[chosen].astype(f"<i{size}").view(np.uint8).reshape(len(chosen), size)

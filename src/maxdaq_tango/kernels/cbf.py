@@ -60,6 +60,15 @@ def unpack_cbf(data: npt.NDArray[np.uint8], shape: tuple[int, ...], into: npt.ND
         raise _refused(f"{into.size} pixels in {end} of {len(packed)} bytes", "no byte over")
 
 
+def shape_in(data: Buffer) -> tuple[int, int]:
+    """(rows, columns) as the text of the file says; its pixels are not looked at. WireError."""
+    fields, _ = _read_text(np.frombuffer(data, np.uint8))
+    stated = [fields.get(f"x-binary-size-{name}-dimension".encode(), b"") for name in ("second", "fastest")]
+    if not all(text.isdigit() and len(text) <= 6 and int(text) > 0 for text in stated):
+        raise _refused(f"dimensions {', '.join(map(_shown, stated))}", "X-Binary-Size-Second- and -Fastest-Dimension")
+    return int(stated[0]), int(stated[1])
+
+
 def make_cbf(pixels: npt.NDArray[np.int32], text: str = "") -> bytes:
     """A file of one image with two dimensions; `text` is what a detector says of it, lines that begin with `#`."""
     rows, columns = pixels.shape

@@ -107,7 +107,7 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
             return _pixels(format, _decode_lz4_block(data, format.chunk_nbytes))
         case Encoding.LZ4_HDF5:
             return _pixels(format, _decode_lz4_hdf5(format, data))
-        case Encoding.CBF | Encoding.MONO12P:
+        case Encoding.CBF | Encoding.MONO12P | Encoding.MONO12:
             if len(data) < least_nbytes(format):
                 raise WireError(
                     "unpack a frame", answer=f"{len(data)} bytes", accepted=f"{least_nbytes(format)} or more"
@@ -118,7 +118,7 @@ def _decode_chunk(format: FrameFormat, blob: Buffer) -> npt.NDArray[Any]:
     raise WireError(
         "unpack a frame",
         answer=f"no decoder for {format.encoding} here",
-        accepted="none, bslz4, bszstd, lz4-block, lz4, cbf, mono12p",
+        accepted="none, bslz4, bszstd, lz4-block, lz4, cbf, mono12p, mono12",
     )
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels import cbf
-from maxdaq_tango.kernels.mono12p import packed_nbytes, unpack_mono12p
+from maxdaq_tango.kernels.mono12p import packed_nbytes, unpack_mono12, unpack_mono12p
 from maxdaq_tango.model import Buffer, Encoding, FrameFormat
 
-UNPACKED_HERE = frozenset({Encoding.CBF, Encoding.MONO12P})
-DTYPE_OF = {Encoding.CBF: cbf.DTYPE, Encoding.MONO12P: "uint16"}
+UNPACKED_HERE = frozenset({Encoding.CBF, Encoding.MONO12P, Encoding.MONO12})
+DTYPE_OF = {Encoding.CBF: cbf.DTYPE, Encoding.MONO12P: "uint16", Encoding.MONO12: "uint16"}
 """The only pixel type that such a packing has."""
 
 
@@ -26,8 +26,10 @@ def unpack_into(format: FrameFormat, blob: Buffer, into: memoryview) -> None:
         cbf.unpack_cbf(data, format.chunk, pixels)
     elif len(data) != packed_nbytes(count):
         raise _refused(format, f"{len(data)} bytes", f"{packed_nbytes(count)} for {format.chunk}")
-    else:
+    elif format.encoding is Encoding.MONO12P:
         unpack_mono12p(data, pixels)
+    else:
+        unpack_mono12(data, pixels)
 
 
 def least_nbytes(format: FrameFormat) -> int:

@@ -26,10 +26,11 @@ from maxdaq_tango.model.run import (
     FileNaming,
     Orientation,
     Pinned,
+    PixelSteps,
     RunRequest,
     Verification,
 )
-from maxdaq_tango.model.series import SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model.series import SeriesEnd, SeriesNote, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
 from maxdaq_tango.model.texts import encoded, ranges_text
 
@@ -66,12 +67,14 @@ __all__ = [
     "ModuleStart",
     "Orientation",
     "Pinned",
+    "PixelSteps",
     "Preview",
     "PreviewMethod",
     "PreviewSettings",
     "Receipt",
     "RunRequest",
     "SeriesEnd",
+    "SeriesNote",
     "SeriesStart",
     "StreamDescription",
     "StreamFormat",

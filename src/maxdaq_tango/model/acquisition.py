@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.model.conversion import RAW, Conversion
 
 
 class TriggerMode(StrEnum):
@@ -87,6 +88,8 @@ class StreamDescription(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...] = ()
     """(rows, columns) of one frame, () when the detector cannot tell beforehand."""
     dtype: str = ""
+    conversion: Conversion = RAW
+    """What its receiver shall make of the pixels."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     """Settings read back from the detector, JSON values only; they go into the file."""
 

@@ -8,6 +8,10 @@ import msgspec
 
 from maxdaq_tango.errors import (
     ConfigurationError,
+    DetectorError,
+    DetectorOffline,
+    DetectorRefused,
+    DetectorTimeout,
     EngineError,
     FileError,
     MaxdaqError,
@@ -17,7 +21,19 @@ from maxdaq_tango.errors import (
 )
 
 _KINDS: dict[str, type[MaxdaqError]] = {
-    kind.__name__: kind for kind in (ConfigurationError, FileError, PipelineError, StateError, WireError, EngineError)
+    kind.__name__: kind
+    for kind in (
+        ConfigurationError,
+        FileError,
+        PipelineError,
+        StateError,
+        WireError,
+        EngineError,
+        DetectorError,
+        DetectorOffline,
+        DetectorRefused,
+        DetectorTimeout,
+    )
 }
 
 

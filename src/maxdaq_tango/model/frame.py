@@ -32,7 +32,9 @@ class Encoding(StrEnum):
     CBF = "cbf"
     """A whole CBF file, text header included."""
     MONO12P = "mono12p"
-    """Two 12-bit pixels in three bytes."""
+    """Two 12-bit pixels in three bytes, the lower bits first."""
+    MONO12 = "mono12"
+    """Two 12-bit pixels in three bytes, the upper eight bits of each in a byte of their own."""
 
 
 class FrameFormat(msgspec.Struct, frozen=True, dict=True):

@@ -49,6 +49,8 @@ class ModuleFrame(msgspec.Struct, frozen=True, kw_only=True):
     exposure_time_s: float | None = None
     start_time_s: float | None = None
     """Detector clock, not UTC and not zero-based."""
+    head_nbytes: int = 0
+    """Of the message, beside its pixels: `extras` and `about` take memory as it is long."""
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
     """Whatever else the message tells of this frame, JSON values only."""
     about: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from maxdaq_tango.model.acquisition import StreamFormat
+from maxdaq_tango.model.conversion import RAW, Conversion
 
 
 class FileNaming(StrEnum):
@@ -67,6 +68,22 @@ class Orientation(msgspec.Struct, frozen=True):
         return self.rotation % 4 == 0 and not self.fliplr and not self.flipud
 
 
+class PixelSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to pixels before they are stored, beside turning: the table first, then turning, then the mask."""
+
+    tot_table: str = ""
+    """Path of an npz file: time over threshold becomes energy; see `kernels.time_over_threshold`."""
+    mask: tuple[int, ...] = ()
+    """(first row, row behind the last, first column, column behind the last) of a rectangle, as frames are stored; its
+    pixels become -1, of unsigned types the highest value. () = none."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """True when pixels can pass by untouched."""
+        return not self.tot_table and not self.mask
+
+
+NO_STEPS = PixelSteps()
 MOST_FRAMES_PER_FILE = 1_000_000
 """The chunk index of a data file is allocated at once."""
 MOST_ENGINES = 16
@@ -124,6 +141,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     detector: str = "detector"
     """`<name>` in /entry/instrument/<name>/data."""
     orientation: Orientation = Orientation()
+    conversion: Conversion = RAW
+    """Of detector units into energy or photons, before frames are turned."""
+    pixel_steps: PixelSteps = NO_STEPS
     backend: FileBackend = FileBackend.AUTO
     frames_per_file: int = 0
     """Frames of one data file, joined by a master; 0 = all in one file (or, with several engines, a good number)."""
@@ -132,6 +152,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     every series is stored in blocks, by processes, and there is one process more than `engines`."""
     engines: int = 1
     """Processes that write data files, block by block in turn; 1 = the engine itself writes."""
+    stitch: bool = False
+    """Frames of modules are stored as one picture, where the header says how; not the modules one by one."""
     compression: Compression = Compression.BSLZ4
     verify: Verification = Verification.FRAMING
     """Of frames that come compressed."""

@@ -43,5 +43,15 @@ class SeriesEnd(msgspec.Struct, frozen=True, kw_only=True):
     msg_number: int | None = None
 
 
-WireEvent = SeriesStart | Frame | SeriesEnd
+class SeriesNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a sender tells beside its frames, and that no frame depends on: it is not stored."""
+
+    series: str
+    """"" where the message does not say."""
+    kind: str
+    """The sender's own word."""
+    msg_number: int | None = None
+
+
+WireEvent = SeriesStart | Frame | SeriesEnd | SeriesNote
 """What a decoder makes of one message."""

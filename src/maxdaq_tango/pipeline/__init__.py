@@ -5,7 +5,8 @@ collector thread, one a run:
 """
 
 from maxdaq_tango.pipeline.collector import RunReport
+from maxdaq_tango.pipeline.phase import Phase
 from maxdaq_tango.pipeline.receiver import Receiver
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.series_run import SeriesRun
 
 __all__ = ["Phase", "Receiver", "RunReport", "SeriesRun"]

@@ -9,7 +9,8 @@ modules is stored as n chunks. A frame goes out as soon as all its modules are h
 - A module that was silent for the whole wait of a frame is not waited for any more until it sends something: a dead one
   costs its own pixels, and one wait.
 
-A part that comes after its frame has gone out is counted and dropped.
+A part that comes after its frame has gone out is counted and dropped; where its module was there already the two are
+compared by checksum: other pixels are of another life of the sender, or of another acquisition.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import numpy as np
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import Buffer, DamagedFrame, Frame, FrameFormat, ModuleFrame
-from maxdaq_tango.pipeline.numbers import NumberRuns
+from maxdaq_tango.pipeline.budget import head_cost
+from maxdaq_tango.pipeline.numbers import NumberRuns, Numbers
+from maxdaq_tango.pipeline.part_sums import PartSums, differ
 from maxdaq_tango.pipeline.transforms import fill_value
 
 MOST_FRAMES = 4096
 """That wait for modules at a time, however small they are."""
+MOST_BLANK_BYTES = 512 << 20
 PART_COST = 1024
 """Bytes that a part costs beyond its pixels."""
 NOBODY: frozenset[int] = frozenset()
@@ -41,12 +45,14 @@ Made = Frame | WireError
 class _Waiting:
     """A frame some of whose modules have come."""
 
-    __slots__ = ("began", "came", "nbytes", "number", "parts")
+    __slots__ = ("began", "came", "nbytes", "number", "parts", "troubles")
 
     def __init__(self, number: int, began: float, modules: int) -> None:
         self.number = number
         self.began = began
         self.parts: list[ModuleFrame | None] = [None] * modules
+        self.troubles: list[WireError] = []
+        """Of parts that could not be used; they are told with the frame."""
         self.came = 0
         self.nbytes = 0
 
@@ -66,10 +72,12 @@ class Assembler:
         limit_bytes: int,
         holds: Callable[[int], bool],
         most_frames: int = MOST_FRAMES,
+        most_blank_bytes: int = MOST_BLANK_BYTES,
     ) -> None:
         """`holds` tells of a frame number whether its frame has gone out: the ledger knows.
 
-        More than `limit_bytes` wait only where a single frame has as many.
+        More than `limit_bytes` wait only where a single frame has as many. A packed part may state any size: what is
+        put in the place of a missing one has `most_blank_bytes` at most, unpacked.
         """
         self.modules = modules
         self.nbytes = 0
@@ -78,48 +86,56 @@ class Assembler:
         """Parts whose frame had gone out."""
         self.duplicates = 0
         """Parts that came twice before their frame had gone out; the first is kept."""
+        self.conflicting = Numbers()
+        """Frames of which a part came again with other pixels."""
         self.partial = NumberRuns()
         """Frames that went out without all pixels of all modules."""
-        self.missing = [0] * modules
-        """Frames that went out without this module."""
-        self.incomplete = [0] * modules
-        """Frames in which packets of this module were lost before its sender."""
+        self.missing = [NumberRuns() for _ in range(modules)]
+        """Of each module the frames that went out without it."""
+        self.incomplete = [NumberRuns() for _ in range(modules)]
+        """Of each module the frames in which packets of it were lost before its sender."""
         self._wait_s = wait_s
         self._limit_bytes = limit_bytes
         self._holds = holds
         self._most_frames = most_frames
+        self._most_blank_bytes = most_blank_bytes
         self._waiting: dict[int, _Waiting] = {}  # in the order in which they began
         self._came_at = [-math.inf] * modules
         self._silent: set[int] = set()
         self._format: FrameFormat | None = None
         self._whole: FrameFormat | None = None
         self._blank: bytes | None = None
+        self._sums = PartSums(modules)
 
     def __len__(self) -> int:
         """Frames that wait."""
         return len(self._waiting)
 
+    @property
+    def parts(self) -> int:
+        """Parts that wait."""
+        return sum(waiting.came for waiting in self._waiting.values())
+
     def put(self, part: ModuleFrame, now: float) -> list[Made]:
         """One part; returns what has become of it and others."""
-        made: list[Made] = []
         if part.module >= self.modules or part.module_count not in (None, self.modules):
             of = f"{part.module_count} modules" if part.module_count is not None else "this detector"
             answer = f"module {part.module} of {of}"
             return [WireError(f"read frame {part.frame_number}", answer=answer, accepted=f"{self.modules} modules")]
-        if trouble := self._trouble_with(part):
-            made.append(trouble)
+        trouble = self._trouble_with(part)
         self._came_at[part.module] = now
         self._silent.discard(part.module)
         waiting = self._waiting.get(part.frame_number)
         if waiting is None:
             if self._holds(part.frame_number):
-                self.late += 1
-                return made
+                self.note_late(part)
+                return [trouble] if trouble is not None else []
             waiting = self._waiting[part.frame_number] = _Waiting(part.frame_number, now, self.modules)
         if not self._place(waiting, part, intact=trouble is None):
-            return made
-        if self._is_ready(waiting):
-            made.append(self._make(waiting))
+            return [trouble] if trouble is not None else []
+        if trouble is not None:
+            waiting.troubles.append(trouble)
+        made = self._make(waiting) if self._is_ready(waiting) else []
         while len(self._waiting) > self._most_frames or (self.nbytes > self._limit_bytes and len(self._waiting) > 1):
             made += self._give_up(next(iter(self._waiting.values())))
         return made
@@ -147,9 +163,16 @@ class Assembler:
         oldest = next(iter(self._waiting.values()))
         return frozenset(part.source for part in oldest.parts if part is not None)
 
+    def note_late(self, part: ModuleFrame) -> None:
+        """Its frame has gone out."""
+        self.late += 1
+        usable = part.blob is not None and part.format == self._format
+        if usable and self._sums.contradict(part.frame_number, part.module, part.blob):
+            self.conflicting.add(part.frame_number)
+
     def flush(self) -> list[Made]:
         """All that wait: nothing more can come."""
-        return [self._make(waiting) for waiting in list(self._waiting.values())]
+        return [made for waiting in list(self._waiting.values()) for made in self._make(waiting)]
 
     # ---- inside ----
 
@@ -173,6 +196,8 @@ class Assembler:
         before = waiting.parts[part.module]
         if before is not None and not (before.blob is None and intact):  # an intact copy of a damaged one is welcome
             self.duplicates += 1
+            if intact and differ(before.blob, part.blob):
+                self.conflicting.add(part.frame_number)
             return False
         if not intact:
             part = ModuleFrame(
@@ -183,7 +208,7 @@ class Assembler:
                 format=part.format,
                 blob=None,
             )
-        nbytes = PART_COST + (len(part.blob) if part.blob is not None else 0)
+        nbytes = PART_COST + (len(part.blob) + head_cost(part.head_nbytes) if part.blob is not None else 0)
         waiting.parts[part.module] = part
         waiting.came += before is None
         waiting.nbytes += nbytes
@@ -198,35 +223,39 @@ class Assembler:
     def _give_up(self, waiting: _Waiting) -> list[Made]:
         """It has waited long enough; and so have the others for a module that was silent all the time."""
         silent = {module for module in waiting.missing() if self._came_at[module] < waiting.began}
-        made = [self._make(waiting)]
+        made = self._make(waiting)
         if silent - self._silent:
             self._silent |= silent
-            made += [self._make(one) for one in list(self._waiting.values()) if self._is_ready(one)]
+            for one in list(self._waiting.values()):
+                made += self._make(one) if self._is_ready(one) else []
         return made
 
-    def _make(self, waiting: _Waiting) -> Made:
+    def _make(self, waiting: _Waiting) -> list[Made]:
+        """What was wrong with its parts, and the frame. One of which none is intact is the last of these troubles."""
         del self._waiting[waiting.number]
         self.nbytes -= waiting.nbytes
         there = [part for part in waiting.parts if part is not None and part.blob is not None]
         whole = self._whole
         if not there or whole is None:
+            *troubles, last = waiting.troubles
             error = WireError(
                 f"put frame {waiting.number} together",
-                answer=f"of {waiting.came} modules that came none is intact",
+                answer=f"of {waiting.came} modules that came none is intact, in the end: {last}",
                 accepted=f"{self.modules} modules, or some of them",
             )
-            return DamagedFrame(error, self._without_pixels(waiting))
+            return [*troubles, DamagedFrame(error, self._without_pixels(waiting))]
         try:
             blobs = tuple([self._blob(part) for part in waiting.parts])
         except WireError as error:
-            return DamagedFrame(error, self._without_pixels(waiting))
+            return [*waiting.troubles, DamagedFrame(error, self._without_pixels(waiting))]
         mask = 0
         for part in there:
             mask |= part.is_whole << part.module
         if mask != (1 << self.modules) - 1:
             self._count(waiting)
+        self._sums.keep(waiting.number, [part.blob if part is not None else None for part in waiting.parts])
         first = there[0]
-        return Frame(
+        frame = Frame(
             series="",
             frame_number=waiting.number,
             format=whole,
@@ -236,6 +265,7 @@ class Assembler:
             start_time_s=first.start_time_s,
             extras={**first.extras, **_packets(there), **modules_told(mask, self.modules)},
         )
+        return [*waiting.troubles, frame]
 
     def _without_pixels(self, waiting: _Waiting) -> Frame:
         format = self._whole or next(part.format for part in waiting.parts if part is not None)
@@ -245,9 +275,9 @@ class Assembler:
         self.partial.add(waiting.number)
         for module, part in enumerate(waiting.parts):
             if part is None or part.blob is None:
-                self.missing[module] += 1
+                self.missing[module].add(waiting.number)
             elif not part.is_whole:
-                self.incomplete[module] += 1
+                self.incomplete[module].add(waiting.number)
 
     def _blob(self, part: ModuleFrame | None) -> Buffer:
         if part is not None and part.blob is not None:
@@ -255,6 +285,9 @@ class Assembler:
         if self._blank is None:
             assert self._format is not None
             shape, dtype = self._format.shape, self._format.dtype
+            if self._format.nbytes > self._most_blank_bytes:
+                stated = f"its pixels are {self._format.nbytes} bytes"
+                raise WireError("make a blank module", answer=stated, accepted=f"at most {self._most_blank_bytes}")
             self._blank = encode_pixels(np.full(shape, fill_value(dtype), dtype), self._format.encoding)
         return self._blank
 

@@ -17,6 +17,16 @@ fast series holds 0.3 GB instead of 0.9.
 SLABS_MOST_BYTES = 96 << 20
 """Six blocks of 16 MiB keep any disk busy; more only delay the moment at which the sender feels it."""
 
+PLAIN_HEAD_BYTES = 1024
+"""Of JSON or CBOR: what is read from it costs no more than any message does."""
+HEAD_FACTOR = 32
+"""Beyond that: `{"":{}}` and a comma are 8 bytes, and 256 in memory (measured); nothing is much worse."""
+
+
+def head_cost(nbytes: int) -> int:
+    """Bytes in memory, at most, of what a message tells beside its pixels in so many bytes."""
+    return HEAD_FACTOR * max(0, nbytes - PLAIN_HEAD_BYTES)
+
 
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes each. Their sum is the budget."""

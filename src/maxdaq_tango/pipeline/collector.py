@@ -26,7 +26,8 @@ from maxdaq_tango.pipeline.listeners import unfailing, warn
 from maxdaq_tango.pipeline.module_taking import ModuleTaking
 from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.noting import Notes
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.phase import Phase
+from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.sources import SourceSet, choose_sockets
 from maxdaq_tango.pipeline.storing import told
 from maxdaq_tango.pipeline.taking import Taking
@@ -359,7 +360,8 @@ class Collector:
         """The next series, on the same sockets."""
         self._series_taken += 1
         self._bytes_before, self._full_before = self._sources.bytes_received, self._sources.full_count
-        self._taking = self._next_taking()
+        earlier, self._taking = self._taking, self._next_taking()
+        self._taking.follow(earlier)
         self._phase, self._laid_out, self._spilling = Phase.WAITING, False, ""
         try:
             self._taking.reserve()

@@ -14,6 +14,7 @@ import numpy as np
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.files import BlockLayout, FrameTimes
 from maxdaq_tango.files.backend_choice import choose_backend
+from maxdaq_tango.files.block_names import count_blocks
 from maxdaq_tango.model import Buffer
 from maxdaq_tango.pipeline.spilling import Spilling
 from maxdaq_tango.pipeline.writer_protocol import CloseAll, GiveUp, Settle
@@ -175,6 +176,8 @@ class DealtBlocks:
         """See `BlockStore`; all writers at the same time."""
         message = Settle(valid.astype(np.bool_).tobytes(), first)
         self._ask_all(lambda writer: writer.request(message))
+        if self._spilling is not None:
+            self._spilling.settled(count_blocks(len(valid), self._block_rows))
 
     def give_up(self) -> None:
         """See `BlockStore`. What a process that died has left is left alone: it may hold frames."""

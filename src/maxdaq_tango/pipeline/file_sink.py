@@ -18,6 +18,7 @@ from maxdaq_tango.files import (
     resolve_destination,
     write_manifest,
 )
+from maxdaq_tango.kernels.time_over_threshold import load_table
 from maxdaq_tango.model import (
     Fate,
     FileNaming,
@@ -29,10 +30,12 @@ from maxdaq_tango.model import (
     SeriesStart,
     Verification,
 )
+from maxdaq_tango.pipeline.conversion import Convert, converter
 from maxdaq_tango.pipeline.copies import Copies
 from maxdaq_tango.pipeline.dealt_blocks import DealtBlocks
 from maxdaq_tango.pipeline.ledger import Account
-from maxdaq_tango.pipeline.transforms import Chain, choose_transforms, fill_value, verified
+from maxdaq_tango.pipeline.stitching import steps_for
+from maxdaq_tango.pipeline.transforms import Chain, fill_value, verified
 from maxdaq_tango.pipeline.verdicts import written_and_lost
 from maxdaq_tango.pipeline.writers import Settled, Writer
 
@@ -66,6 +69,8 @@ class FileSink:
         self.chain: Chain | None = None
         """What frames go through before they can be written; None: nothing, they are written as they come."""
         self._orientation = request.orientation
+        self._convert: Convert | None = None
+        self._stitching = ""
         self._copies = Copies()
         self._slowest_s = 0.0
         self._slowest_since = 0.0
@@ -113,8 +118,12 @@ class FileSink:
             return {}
         file, packing = self._file, "as it comes" if self.chain is None else self.chain.stored_as
         decided = {"backend": file.way, "packing": packing}
+        if self._stitching:
+            decided["stitch"] = self._stitching
         if self._format is not None and self._request.verify is Verification.FULL:
             decided["verify"] = verified(self._format)
+        if self._convert is not None:
+            decided["conversion"] = self._convert.told
         if isinstance(file, BlockedSeries):
             decided["blocks"] = f"{file.block_rows} frames a file ({file.block_reason})"
         if self._dealt is not None and (spilled := self._dealt.spill_decision):
@@ -139,6 +148,9 @@ class FileSink:
     def reserve(self, path: str) -> None:
         """Check the path and make the `.part` file; FileError says what is in the way."""
         request = self._request
+        self._convert = converter(request.conversion)
+        if request.pixel_steps.tot_table:
+            load_table(request.pixel_steps.tot_table)  # may be gigabytes, and the first frame should not wait for it
         destination = resolve_destination(path, request.roots, overwrite=request.overwrite)
         how: dict[str, Any] = {
             "detector": request.detector,
@@ -327,13 +339,16 @@ class FileSink:
         if self._file is None:
             return
         request = self._request
-        chain = Chain(format, choose_transforms(format, self._orientation, request.compression, verify=request.verify))
+        transforms, self._stitching = steps_for(request, self._start, format, self._orientation, self._convert)
+        chain = Chain(format, transforms)
         self.chain = chain if chain else None
         stored = chain.stored
         start = self._start
         metadata: dict[str, Any] = dict(start.metadata) if start else {}
         if start is not None and start.series:
             metadata.setdefault("series", start.series)
+        if self._convert is not None:
+            metadata["conversion"] = self._convert.told
         if self._request.metadata:
             metadata["request_metadata"] = self._request.metadata
         self._file.begin(

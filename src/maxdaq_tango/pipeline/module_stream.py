@@ -20,6 +20,7 @@ import msgspec
 
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import (
+    DamagedFrame,
     Frame,
     ModuleEnd,
     ModuleEvent,
@@ -28,7 +29,7 @@ from maxdaq_tango.model import (
     SeriesEnd,
     SeriesStart,
 )
-from maxdaq_tango.pipeline.assembly import Assembler, Made
+from maxdaq_tango.pipeline.assembly import MOST_BLANK_BYTES, Assembler, Made
 from maxdaq_tango.pipeline.numbering import Numbering
 from maxdaq_tango.wire.lambda_modules import GEOMETRY
 
@@ -46,6 +47,8 @@ class _Link:
         self.numbering = Numbering()
         self.doubtful: ModuleFrame | None = None
         self.first_number: int | None = None
+        self.before: tuple[int, int] | None = None
+        """First and newest number of an earlier series that has not ended here: the rest of it may still come."""
         self.heard = False
         """It has brought a part."""
         self.newest = -1
@@ -62,7 +65,14 @@ class ModuleStream:
     """One series. One thread."""
 
     def __init__(
-        self, sources: int, *, headed: bool, wait_s: float, limit_bytes: int, holds: Callable[[int], bool]
+        self,
+        sources: int,
+        *,
+        headed: bool,
+        wait_s: float,
+        limit_bytes: int,
+        holds: Callable[[int], bool],
+        most_blank_bytes: int = MOST_BLANK_BYTES,
     ) -> None:
         """`headed`: every module sends a header of its own (STINS). The others as `Assembler` takes them."""
         self.assembler: Assembler | None = None
@@ -70,10 +80,10 @@ class ModuleStream:
         self.first_number: int | None = None
         """Number of the first frame of the series, as far as any module has told."""
         self.out_of_series = 0
-        """Messages from before the header of their module, or of an earlier life of its sender."""
+        """Messages of the series before, older than the header of their module, or of an earlier life of its sender."""
         self.wait_s = wait_s
         self._headed = headed
-        self._limit_bytes = limit_bytes
+        self._limits = {"limit_bytes": limit_bytes, "most_blank_bytes": most_blank_bytes}
         self._holds = holds
         self._links = [_Link() for _ in range(sources)]
         self._start: SeriesStart | None = None
@@ -89,17 +99,18 @@ class ModuleStream:
         if not link.ahead:
             if isinstance(event, ModuleStart):
                 link.ahead = self._is_next_header(link, event.start)
-            elif isinstance(event, ModuleFrame) and not self._headed:
+            elif isinstance(event, ModuleFrame) and not self._headed and not self._is_left_over(link, event):
                 link.ahead = self._is_next_part(link, event)
             if link.ahead and self._over_since is None:
                 self._over_since = now
         return link.ahead
 
     def is_stranger(self, part: ModuleFrame) -> bool:
-        """It is older than the header of its module, or there was none."""
+        """It is of an earlier series, or older than the header of its module, or there was none."""
+        link = self._links[part.source]
         if not self._headed:
-            return False
-        header = self._links[part.source].header
+            return self._is_left_over(link, part)
+        header = link.header
         if header is None:
             return True
         return header.msg_number is not None and part.msg_number is not None and part.msg_number <= header.msg_number
@@ -122,6 +133,29 @@ class ModuleStream:
         if waits and now - max(self._over_since or 0.0, self._last_at) >= self.wait_s:
             given += self._finish()
         return given
+
+    def follow(self, earlier: ModuleStream) -> None:
+        """The series before this one: where it has not ended the rest of it may still come."""
+        for link, old in zip(self._links, earlier._links, strict=True):
+            if not old.is_over:
+                link.before = old.before if old.first_number is None else (old.first_number, old.newest)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Nothing of this series has come: no part, and no header."""
+        return self.assembler is None and all(link.header is None for link in self._links)
+
+    @property
+    def all_over(self) -> bool:
+        """Every connection has ended the series, or is at the next one."""
+        return all(link.is_over for link in self._links)
+
+    def cut(self) -> list[Given]:
+        """This series is over, whoever has not ended it."""
+        if self._finished:
+            return []
+        begun = [] if self._start is not None else [self._begin()]
+        return [*begun, *self._finish()]
 
     def flush(self) -> list[Made]:
         """What has come of frames that are not complete: the series is over."""
@@ -164,13 +198,22 @@ class ModuleStream:
 
     # ---- parts ----
 
+    def _is_left_over(self, link: _Link, part: ModuleFrame) -> bool:
+        """Of the series before, as far as its first number tells; a publisher keeps the order."""
+        return (
+            link.before is not None
+            and link.first_number is None
+            and part.first_number == link.before[0]
+            and part.frame_number > link.before[1]
+        )
+
     def _is_next_part(self, link: _Link, part: ModuleFrame) -> bool:
         if link.ended or self._finished:
             return True
         if part.first_number is None:
             return False
         if link.first_number is not None:
-            return part.first_number > link.first_number
+            return part.first_number != link.first_number
         # Silent until now: it may have lost the first frames, but not all that a connection that is over has brought.
         return self._over_since is not None and part.first_number > self._newest
 
@@ -191,16 +234,14 @@ class ModuleStream:
         for one in parts:
             if self.assembler is None:
                 modules = len(self._links) if one.module_count is None else one.module_count
-                self.assembler = Assembler(
-                    modules, wait_s=self.wait_s, limit_bytes=self._limit_bytes, holds=self._holds
-                )
+                self.assembler = Assembler(modules, wait_s=self.wait_s, holds=self._holds, **self._limits)
             link.newest = max(link.newest, one.frame_number)
             self._newest = max(self._newest, one.frame_number)
             given += self.assembler.put(one, now)
         if self._start is None and not self._headed:
             given.insert(0, self._begin(part.about))
-        elif self._start is None and given:  # there is no more room to wait for the other headers
-            given.insert(0, self._begin())
+        elif self._start is None and any(isinstance(one, (Frame, DamagedFrame)) for one in given):
+            given.insert(0, self._begin())  # there is no more room to wait for the other headers
         return given
 
     def _in_step(self, link: _Link, part: ModuleFrame) -> list[ModuleFrame]:
@@ -224,7 +265,7 @@ class ModuleStream:
         link.ended, link.end_number = True, event.msg_number
         if self._over_since is None:
             self._over_since = now
-        if self._finished or not all(one.is_over for one in self._links):
+        if self._finished or not self.all_over:
             return []
         if self._start is None:
             return [self._begin(), *self._finish()]
@@ -233,6 +274,7 @@ class ModuleStream:
     def _is_end_of_this(self, link: _Link, event: ModuleEnd) -> bool:
         """Not a left-over of the series before."""
         if not self._headed:
+            link.before = None
             return link.heard  # an end that is all a connection brings may be of this series or not: nobody can tell
         header = link.header
         if header is None:

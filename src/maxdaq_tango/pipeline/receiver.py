@@ -31,6 +31,9 @@ from maxdaq_tango.pipeline.cores import IoThreads, on_cores
 from maxdaq_tango.pipeline.newest import NewestFrame
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
 
+MOST_FRAMES = 2**62
+"""Above that nothing counts; see `wire.json_parts.Count`."""
+
 
 class Receiver:
     """See the module. Methods may be called from one control thread; callbacks come from the collector."""
@@ -154,8 +157,8 @@ class Receiver:
 
 
 def _check_count(frames: int | None) -> None:
-    if frames is not None and frames < 0:
-        raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 or more, or no count")
+    if frames is not None and not 0 <= frames <= MOST_FRAMES:
+        raise ConfigurationError(f"expect {frames} frames", answer="not a count", accepted="0 to 2**62, or no count")
 
 
 def _check_metadata(request: RunRequest) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.compression import decode_pixels
 from maxdaq_tango.kernels.orientation import turned
 from maxdaq_tango.kernels.preview import preview_factor, reduced
@@ -23,6 +24,9 @@ LEAST_INTERVAL_S = 0.1
 SHARE = 0.02
 """Of one core."""
 
+MOST_BYTES = 256 << 20
+"""Of the unpacked frame, which is in no budget: the largest detectors have 72 MB. Packed, a kilobyte states more."""
+
 
 def interval_s(cost_s: float) -> float:
     """From one picture to the next when the last one has cost so much processor time."""
@@ -30,8 +34,13 @@ def interval_s(cost_s: float) -> float:
 
 
 def preview_of(taken: Taken, settings: PreviewSettings) -> Preview:
-    """The frame as it is stored, made small. WireError when it is damaged, or packed as nothing here can unpack."""
+    """The frame as it is stored, made small.
+
+    WireError when it is damaged, packed as nothing here can unpack, or unpacked larger than MOST_BYTES.
+    """
     frame = taken.frame
+    if frame.format.nbytes > MOST_BYTES:
+        raise WireError("show a frame", answer=f"{frame.format.nbytes} bytes", accepted=f"at most {MOST_BYTES}")
     pixels = turned(decode_pixels(frame.format, frame.blobs), taken.orientation)
     factor = preview_factor(pixels.shape, settings.size_px)
     return Preview(reduced(pixels, factor, settings.method), frame.frame_number, taken.run_number, factor)

@@ -15,8 +15,6 @@ Pure: events and the clock come in as arguments, decisions go out. The thread ar
 
 from __future__ import annotations
 
-from enum import Enum
-
 from maxdaq_tango.model import (
     PLACES,
     Fate,
@@ -31,17 +29,8 @@ from maxdaq_tango.model import (
 )
 from maxdaq_tango.pipeline.ledger import Account, Entry, Ledger
 from maxdaq_tango.pipeline.numbering import Numbering
+from maxdaq_tango.pipeline.phase import Phase
 from maxdaq_tango.pipeline.verdicts import HowItEnded, counts_of, judge, loss_of
-
-
-class Phase(Enum):
-    """Where a run stands."""
-
-    WAITING = "waiting for the start message"
-    TAKING = "taking frames"
-    ENDING = "waiting for stragglers"
-    OVER = "over"
-
 
 WRITTEN = Fate.WRITTEN
 END_MESSAGE_WAIT_S = 0.5
@@ -114,7 +103,7 @@ class SeriesRun:
             if start.repeats(self.start):
                 return False
             if self.ledger.seen:
-                self._end_early("the next header came before the end of this series", now)
+                self.end_early("the next header came before the end of this series", now)
                 self.interrupted = True
                 self.out_of_series += 1
                 return False
@@ -166,6 +155,11 @@ class SeriesRun:
             # STINS numbers every message, so the end tells how many frames were sent.
             self.ledger.expected = end.msg_number - self.start.msg_number - 1
         self._begin_ending(now)
+
+    def on_last_end(self) -> None:
+        """The end has come, or was waited for, of every connection, each of which keeps order: nothing can follow."""
+        if self.phase is Phase.ENDING:
+            self.phase = Phase.OVER
 
     def on_corrupt(self, reason: str, now: float) -> None:
         """A message that no decoder could make sense of."""
@@ -287,7 +281,7 @@ class SeriesRun:
             self.reasons.append(f"{waited} from {sources} (series wanted: {self._wanted or 'any'}; came: {others})")
             self.phase = Phase.OVER
         elif self.phase is Phase.TAKING:
-            self._end_early(f"the stream fell silent for {self.stall_timeout_s:g} s before its end", now)
+            self.end_early(f"the stream fell silent for {self.stall_timeout_s:g} s before its end", now)
         else:
             self.phase = Phase.OVER
 
@@ -312,6 +306,13 @@ class SeriesRun:
             self.verdict = Verdict.ABORTED
             self.reasons.append(reason or "aborted")
             self.phase = Phase.OVER
+
+    def end_early(self, reason: str, now: float) -> None:
+        """Over at once with what has come, which makes it INCOMPLETE; another series may follow."""
+        self.reasons.append(reason)
+        self._stopping = False
+        self._begin_ending(now)
+        self.phase = Phase.OVER
 
     def fail(self, reason: str) -> None:
         """An error of ours ends the run."""
@@ -392,9 +393,3 @@ class SeriesRun:
         if self._stopping and self.end_message_seen and self.ledger.gaps == 0 and self._in_order:
             return 0.0  # one socket keeps order: behind its end message nothing can follow
         return self.request.grace_s
-
-    def _end_early(self, reason: str, now: float) -> None:
-        self.reasons.append(reason)
-        self._stopping = False
-        self._begin_ending(now)
-        self.phase = Phase.OVER

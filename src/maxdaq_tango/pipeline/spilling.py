@@ -73,6 +73,7 @@ class Spilling(Generic[Process]):
         self._spills = False
         """The newest block is spilled."""
         self._why = ""
+        self._count: int | None = None
 
     def choose(self, block: int) -> Process | None:
         """Who writes it, as things stand; None: it is to wait, until there is room or the stall has been long enough.
@@ -115,7 +116,12 @@ class Spilling(Generic[Process]):
     @property
     def blocks(self) -> frozenset[int]:
         """All that are in the spill directory."""
-        return frozenset(self.handed_over).union(*(home.spilled for home in self._homes))
+        blocks = frozenset(self.handed_over).union(*(home.spilled for home in self._homes))
+        return blocks if self._count is None else frozenset(block for block in blocks if block < self._count)
+
+    def settled(self, block_count: int) -> None:
+        """Blocks from `block_count` on hold nothing of the series: their files are removed."""
+        self._count = block_count
 
     @property
     def present(self) -> str:

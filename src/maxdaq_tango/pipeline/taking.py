@@ -21,18 +21,20 @@ from maxdaq_tango.model import (
     Receipt,
     RunRequest,
     SeriesEnd,
+    SeriesNote,
     SeriesStart,
     Verdict,
     WireEvent,
 )
 from maxdaq_tango.pipeline.blackbox import BlackBox
-from maxdaq_tango.pipeline.budget import Shares
+from maxdaq_tango.pipeline.budget import Shares, head_cost
 from maxdaq_tango.pipeline.file_sink import FileSink
-from maxdaq_tango.pipeline.ingest import Message
+from maxdaq_tango.pipeline.ingest import MESSAGE_COST, Message
 from maxdaq_tango.pipeline.ledger import Account
 from maxdaq_tango.pipeline.newest import NewestFrame
+from maxdaq_tango.pipeline.phase import Phase
 from maxdaq_tango.pipeline.pool import worker_count
-from maxdaq_tango.pipeline.series_run import Phase, SeriesRun
+from maxdaq_tango.pipeline.series_run import SeriesRun
 from maxdaq_tango.pipeline.stages import Stages
 from maxdaq_tango.pipeline.storing import Storing, told
 from maxdaq_tango.pipeline.writers import Writer
@@ -106,7 +108,12 @@ class Taking:
     def is_untouched(self) -> bool:
         """Nothing came that an account would have to be given of."""
         run = self.run
+        if self.ahead or any(isinstance(event, Frame) for event in self._held):  # an end may have been said twice
+            return False
         return run.start is None and not run.corrupt and not run.out_of_series and run.verdict is not Verdict.FAILED
+
+    def follow(self, earlier: Taking) -> None:
+        """The series before this one on the same sockets; formats with fences of their own need not know of it."""
 
     def take(self, message: Message, now: float, received_at: float) -> None:
         """One message: `now` monotonic, `received_at` UNIX time."""
@@ -121,7 +128,7 @@ class Taking:
                 run.on_corrupt(str(error), now)
             return
         if isinstance(event, Frame):
-            if run.phase is not Phase.WAITING or not self._hold(event):
+            if run.phase is not Phase.WAITING or not self._hold(event, message):
                 self._take_frame(event, now, received_at)
         elif isinstance(event, SeriesStart):
             self._blackbox.note_message("header", message, series=event.series, frames=event.frame_count)
@@ -129,9 +136,11 @@ class Taking:
                 self.sink.on_start(event)
                 self._newest.begin(self.number, self.sink.orientation)
                 self._release(now, received_at)
+        elif isinstance(event, SeriesNote):
+            self._blackbox.note(event.kind, series=event.series)
         else:
             self._blackbox.note("end", series=event.series)
-            if not (run.phase is Phase.WAITING and self._hold(event)):
+            if not (run.phase is Phase.WAITING and self._hold(event, message)):
                 run.on_end(event, now)
 
     def look_again(self, now: float, *, drained: bool) -> None:
@@ -151,7 +160,8 @@ class Taking:
         except WireError:
             self.run.out_of_series += 1
         else:
-            self._leave(event)
+            if not isinstance(event, SeriesNote):
+                self._leave(event)
 
     def decisions(self) -> dict[str, str]:
         """What was decided by itself so far, and why."""
@@ -297,9 +307,10 @@ class Taking:
             run.doubtful = None
             run.on_corrupt(str(error), now)
 
-    def _hold(self, event: Frame | SeriesEnd) -> bool:
+    def _hold(self, event: Frame | SeriesEnd, message: Message) -> bool:
         """With several sockets frames overtake their header: keep a few until it comes."""
-        nbytes = sum(map(len, event.blobs)) if isinstance(event, Frame) else 0
+        nbytes, pixel_nbytes = sum(map(len, message)), sum(map(len, event.blobs)) if isinstance(event, Frame) else 0
+        nbytes += MESSAGE_COST + head_cost(nbytes - pixel_nbytes)
         if self._held_bytes + nbytes > self._held_limit_bytes or not self._held_limit_bytes:
             return False
         self._held.append(event)

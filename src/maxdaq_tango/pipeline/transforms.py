@@ -16,12 +16,23 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from maxdaq_tango.errors import WireError
+from maxdaq_tango.errors import PipelineError, WireError
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels
 from maxdaq_tango.kernels.orientation import turned
 from maxdaq_tango.kernels.packing import pack_into, packed_room
+from maxdaq_tango.kernels.time_over_threshold import convert, load_table
 from maxdaq_tango.kernels.unpacking import UNPACKED_HERE, unpack_into
-from maxdaq_tango.model import Buffer, Compression, Encoding, Frame, FrameFormat, Orientation, Verification
+from maxdaq_tango.model import (
+    Buffer,
+    Compression,
+    Encoding,
+    Frame,
+    FrameFormat,
+    Orientation,
+    PixelSteps,
+    Verification,
+)
+from maxdaq_tango.model.run import NO_STEPS
 from maxdaq_tango.wire.blobs import lz4_block_to_hdf5
 
 USUAL_PACKING = 20
@@ -136,6 +147,68 @@ class Orient:
         return msgspec.structs.replace(frame, blobs=tuple(blobs), format=target)
 
 
+class ConvertTimeOverThreshold:
+    """Counts become energies, by a table for each pixel. What comes out is unpacked float32."""
+
+    def __init__(self, path: str) -> None:
+        """FileError when the table cannot be read."""
+        self._path = path
+        self._shape, self._table = load_table(path)
+
+    def describe(self, format: FrameFormat) -> FrameFormat:
+        """PipelineError when the table is for frames of another shape."""
+        if format.dtype != "int32" or format.chunk_count != 1 or _plane(format.shape) != self._shape:
+            raise PipelineError(
+                "convert time over threshold",
+                answer=f"frames of {format.shape} {format.dtype}",
+                accepted=f"{self._shape} int32, for which {self._path} is",
+            )
+        return FrameFormat(format.shape, "float32", Encoding.NONE, format.chunk_shape)
+
+    def room(self, format: FrameFormat) -> int:
+        """The energies; and the unpacked counts, for which the decoder finds memory by itself."""
+        return format.nbytes if format.encoding is Encoding.NONE else 2 * format.nbytes
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Convert."""
+        counts = decode_pixels(frame.format, frame.blobs).reshape(-1)
+        blob = into[: frame.format.nbytes]
+        convert(counts, self._table, np.frombuffer(blob, np.float32))
+        return msgspec.structs.replace(frame, blobs=(blob,), format=self.describe(frame.format))
+
+
+class MaskRectangle:
+    """A part of each frame is none: a module that is missing, the shadow of a beam pipe. What comes out is unpacked."""
+
+    def __init__(self, mask: tuple[int, ...]) -> None:
+        self._first_row, self._last_row, self._first_column, self._last_column = mask
+
+    def describe(self, format: FrameFormat) -> FrameFormat:
+        """PipelineError when the rectangle does not lie in the frame."""
+        rows, columns = _plane(format.shape)
+        if format.chunk_count != 1 or self._last_row > rows or self._last_column > columns:
+            raise PipelineError(
+                f"mask rows {self._first_row} to {self._last_row}, columns {self._first_column} to {self._last_column}",
+                answer=f"frames of {format.shape}, in {format.chunk_count} chunks",
+                accepted="a rectangle inside frames of one chunk",
+            )
+        return _packed_as(format, Encoding.NONE)
+
+    def room(self, format: FrameFormat) -> int:
+        """The pixels; and the unpacked ones before, for which the decoder finds memory by itself."""
+        return format.nbytes if format.encoding is Encoding.NONE else 2 * format.nbytes
+
+    def apply(self, frame: Frame, into: memoryview) -> Frame:
+        """Copy and fill."""
+        format = frame.format
+        blob = into[: format.nbytes]
+        pixels = np.frombuffer(blob, np.dtype(format.dtype).newbyteorder("<")).reshape(format.shape)
+        pixels[...] = decode_pixels(format, frame.blobs)
+        rectangle = np.s_[..., self._first_row : self._last_row, self._first_column : self._last_column]
+        pixels[rectangle] = masked_value(format.dtype)
+        return msgspec.structs.replace(frame, blobs=(blob,), format=self.describe(format))
+
+
 class Pack:
     """Uncompressed pixels become chunks of HDF5's bitshuffle filter, ready to be stored."""
 
@@ -215,20 +288,23 @@ def choose_transforms(
     orientation: Orientation,
     compression: Compression,
     verify: Verification = Verification.FRAMING,
+    steps: PixelSteps = NO_STEPS,
 ) -> list[Transform]:
     """The steps that turn a frame of `format` as asked and make it storable.
 
     `compression` is for frames that come uncompressed, or in a packing that no file holds (cbf, mono12p). Compressed
     ones that are turned are packed again as bslz4; they are unpacked for that, so there is nothing left to verify.
+    Raises what the steps raise that do not fit the format: FileError, PipelineError.
     """
     here = format.encoding in UNPACKED_HERE
     packed = Encoding(compression.value) if here or format.encoding is Encoding.NONE else Encoding.BSLZ4
     packing: list[Transform] = [] if packed is Encoding.NONE else [Pack(packed)]
     turning: list[Transform] = [] if orientation.is_identity else [Orient(orientation)]
-    if here:
-        return [Unpack(), *turning, *packing]
-    if turning:
-        return [*turning, *packing]
+    before: list[Transform] = [Unpack()] if here else []
+    before += [ConvertTimeOverThreshold(steps.tot_table)] if steps.tot_table else []
+    behind: list[Transform] = [MaskRectangle(steps.mask)] if steps.mask else []
+    if before or turning or behind:
+        return [*before, *turning, *behind, *packing]
     if format.encoding is Encoding.NONE:
         return packing
     verifying: list[Transform] = [Verify()] if verify is Verification.FULL and _is_unpackable(format) else []
@@ -254,6 +330,12 @@ def fill_value(dtype_name: str) -> float | int:
     return -1 if dtype.kind == "i" else float("nan")
 
 
+def masked_value(dtype_name: str) -> int:
+    """The value of a pixel that is none: -1 as camserver has it, the highest of unsigned types as Dectris has it."""
+    dtype = np.dtype(dtype_name)
+    return int(np.iinfo(dtype).max) if dtype.kind == "u" else -1
+
+
 @lru_cache(maxsize=64)
 def _packed_as(format: FrameFormat, encoding: Encoding) -> FrameFormat:
     """One object for all frames of a series."""
@@ -269,6 +351,11 @@ def _is_unpackable(format: FrameFormat) -> bool:
 def _one_chunk(format: FrameFormat) -> FrameFormat:
     """What one blob of a frame is."""
     return FrameFormat(format.chunk, format.dtype, format.encoding)
+
+
+def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(rows, columns)."""
+    return tuple(shape[-2:])
 
 
 def _lz4_bound(nbytes: int) -> int:

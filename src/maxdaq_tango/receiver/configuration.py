@@ -18,6 +18,7 @@ from maxdaq_tango.model import (
     FileBackend,
     FileNaming,
     Pinned,
+    PixelSteps,
     Verification,
 )
 
@@ -42,10 +43,12 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
     prepare_wait_s: float
     module_wait_s: float = 1.0
+    stitch: bool = False
     curve_server_key: str = ""
     curve_key_file: str = ""
     recover_at_start: bool = True
     spill_directory: str = ""
+    pixel_steps: PixelSteps = PixelSteps()
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""
@@ -66,9 +69,11 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
             "stall_timeout_s": self.stall_timeout_s,
             "grace_s": self.grace_s,
             "module_wait_s": self.module_wait_s,
+            "stitch": self.stitch,
             "curve_server_key": self.curve_server_key,
             "curve_key_file": self.curve_key_file,
             "spill_directory": self.spill_directory,
+            "pixel_steps": self.pixel_steps,
         }
 
 
@@ -118,6 +123,7 @@ def checked(configuration: ReceiverConfiguration) -> ReceiverConfiguration:
             accepted=error.accepted,
         ) from None
     _check_pinned(configuration.pinned)
+    _check_steps(configuration.pixel_steps)
     _check_keys(configuration.curve_server_key, configuration.curve_key_file)
     for name in (
         "connect_timeout_s",
@@ -152,6 +158,19 @@ def _check_keys(server_key: str, key_file: str) -> None:
         raise ConfigurationError(
             f"set property CurveKeyFile to '{key_file}'", answer=error.answer, accepted=error.accepted
         ) from None
+
+
+def _check_steps(steps: PixelSteps) -> None:
+    if steps.tot_table and not os.path.isfile(steps.tot_table):
+        raise ConfigurationError(
+            f"set property TotTable to '{steps.tot_table}'", answer="no such file here", accepted="an npz file"
+        )
+    mask = steps.mask
+    if mask and (len(mask) != 4 or not 0 <= mask[0] < mask[1] or not 0 <= mask[2] < mask[3]):
+        raise ConfigurationError(
+            f"set property MaskRectangle to {list(mask)}",
+            accepted="four numbers: first row, row behind the last, first column, column behind the last; or none",
+        )
 
 
 MOST_OF_PINNED = {

@@ -356,9 +356,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         self._steps.run("restart the engine", self._restart, 0.0)
 
     def _restart(self) -> None:
-        deadline_s = time.monotonic() + 5.0
-        while self._engine.is_alive and time.monotonic() < deadline_s:
-            self._engine.wait_idle(0.1)
+        self._engine.wait_gone(5.0)
         self._start_engine()
         self._engine.reset()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tango.server import device_property
 
 from maxdaq_tango.model import Compression as Packing
-from maxdaq_tango.model import FileBackend, FileNaming, Pinned, Verification
+from maxdaq_tango.model import FileBackend, FileNaming, Pinned, PixelSteps, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 
 
@@ -88,6 +88,11 @@ class ReceiverProperties:
         default_value=1.0,
         doc="How long a frame waits for modules that have not come, where each sends its own part, s.",
     )
+    StitchModules = device_property(
+        dtype=bool,
+        default_value=False,
+        doc="Frames of modules are stored as one picture of `full_shape`, where the headers say how the modules lie.",
+    )
     PrepareWait = device_property(
         dtype=float,
         default_value=2.0,
@@ -131,6 +136,18 @@ class ReceiverProperties:
         default_value=0.0,
         doc="Between two checkpoints of a file, s; 0 = a twentieth of the time at most, and never over 1 s apart.",
     )
+    TotTable = device_property(
+        dtype=str,
+        default_value="",
+        doc="Path of an npz file with `tot_to_energy_tensor` (rows, columns, counts): pixels become energies (float32) "
+        "before they are turned, negative ones -1, those beyond the table -2. Empty: they are stored as counts.",
+    )
+    MaskRectangle = device_property(
+        dtype=(int,),
+        default_value=[],
+        doc="First row, row behind the last, first column, column behind the last of a rectangle whose pixels become "
+        "-1 (of unsigned types the highest value) after frames have been turned. Empty: none.",
+    )
     CurveServerKey = device_property(
         dtype=str,
         default_value="",
@@ -172,10 +189,14 @@ class ReceiverProperties:
                 stall_timeout_s=self.StallTimeout,
                 grace_s=self.Grace,
                 module_wait_s=self.ModuleWait,
+                stitch=bool(self.StitchModules),
                 prepare_wait_s=self.PrepareWait,
                 curve_server_key=self.CurveServerKey.strip(),
                 curve_key_file=self.CurveKeyFile,
                 recover_at_start=bool(self.RecoverAtStart),
                 spill_directory=self.SpillDirectory,
+                pixel_steps=PixelSteps(
+                    tot_table=self.TotTable.strip(), mask=tuple(int(place) for place in self.MaskRectangle)
+                ),
             )
         )

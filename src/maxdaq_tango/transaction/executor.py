@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec.structs import replace
+
 from maxdaq_tango.errors import DetectorError, EngineError, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, RunRequest, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
@@ -129,6 +131,7 @@ class Executor:
         run_id = uuid.uuid4().hex
         with self._changed:
             self._handle(Begin(run_id, plans))
+            self._reports = {name: _without_count(report) for name, report in self._reports.items()}
         return run_id
 
     def wait_armed(self, timeout_s: float) -> bool:
@@ -295,11 +298,14 @@ class Executor:
     def _watch(self, name: str, look: Callable[[str, int], SourceSeen | ReceiverSeen]) -> None:
         while True:
             with self._changed:
-                tick = self._sequence.tick
+                tick, run_id = self._sequence.tick, self._sequence.run_id
+                arming = self._sequence.state is AcquisitionState.CONFIGURING
             seen = look(name, tick)
             with self._changed:
                 if isinstance(seen, SourceSeen):
-                    self._reports[name] = seen.report
+                    # A detector keeps the count of its last series until it is armed for this one.
+                    old = arming or run_id != self._sequence.run_id
+                    self._reports[name] = _without_count(seen.report) if old else seen.report
                 else:
                     self._views[name] = seen.view
                 self._handle(seen)
@@ -328,3 +334,7 @@ class Executor:
             log.exception("look at the receiver of %s", name)
             view = ReceiverView(reachable=False, message=f"{type(error).__name__}: {error}")
         return ReceiverSeen(name, view, tick)
+
+
+def _without_count(report: DetectorReport) -> DetectorReport:
+    return replace(report, frames_acquired=None)

@@ -105,6 +105,7 @@ class PairRun:
             overwrite=self.plan.overwrite,
             save_raw=self.plan.save_raw,
             orientation=self.plan.orientation,
+            conversion=described.conversion,
             expected_frames=described.frame_count,
             frame_period_s=described.frame_period_s,
             triggered=self.plan.settings.trigger_mode is not TriggerMode.INTERNAL,

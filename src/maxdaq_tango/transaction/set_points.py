@@ -42,6 +42,8 @@ class SetPoints:
     rotation: int = 0
     fliplr: bool = False
     flipud: bool = False
+    live_frames: int = LIVE_FRAMES
+    """Of Live and Continuous; fewer where a detector cannot make so many in one go."""
 
     @property
     def latency(self) -> float:
@@ -92,7 +94,7 @@ class SetPoints:
         settings = AcquisitionSettings(
             exposure_time_s=self.exposure_time_s,
             latency_time_s=latency_s,
-            trigger_count=LIVE_FRAMES,
+            trigger_count=self.live_frames,
             trigger_mode=mode,
         )
         return self._plan(settings, "")

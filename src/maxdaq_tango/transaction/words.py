@@ -18,6 +18,7 @@ from maxdaq_tango.model import (
     StreamFormat,
     Verdict,
 )
+from maxdaq_tango.model.conversion import RAW, Conversion
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
 from maxdaq_tango.transaction.ports import ReceiverView
 
@@ -84,6 +85,7 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     triggered: bool = False
     frame_nbytes: int | None = None
     orientation: Orientation = Orientation()
+    conversion: Conversion = RAW
     series_count: int = 1
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -82,10 +82,10 @@ def bslz4_header(nbytes: int, block_nbytes: int = BSLZ4_BLOCK_NBYTES) -> bytes:
 def check_blob(format: FrameFormat, blob: Buffer) -> None:
     """Refuse a blob that cannot hold one chunk of `format`.
 
-    `none` and `mono12p` are measured; of `bslz4`, `bszstd` and `lz4` the size that they state, their block size and all
-    block lengths must fit to the byte, so that none that was cut gets through. The compressed data themselves are not
-    looked at. A bare LZ4 block and a CBF file state no size of their own: only a blob that could not possibly hold the
-    pixels is refused.
+    `none`, `mono12p` and `mono12` are measured; of `bslz4`, `bszstd` and `lz4` the size that they state, their block
+    size and all block lengths must fit to the byte, so that none that was cut gets through. The compressed data
+    themselves are not looked at. A bare LZ4 block and a CBF file state no size of their own: only a blob that could not
+    possibly hold the pixels is refused.
     """
     try:
         view = memoryview(blob)
@@ -98,7 +98,7 @@ def check_blob(format: FrameFormat, blob: Buffer) -> None:
         if encoding is Encoding.NONE:
             if size != expected:
                 raise _wrong_size(format, size, f"{expected} bytes")
-        elif encoding is Encoding.MONO12P:
+        elif encoding in (Encoding.MONO12P, Encoding.MONO12):
             packed = least_nbytes(format)
             if size != packed:
                 raise _wrong_size(format, size, f"{packed} bytes, two pixels in three")

@@ -1,8 +1,9 @@
 """Dectris stream v2: one CBOR map per message, in one part.
 
-Source: DECTRIS documentation `stream_v2/README.md`. Pilatus4 and Jungfraujoch send it too, the latter with keys of its
-own, so unknown keys are kept. MAX IV puts `filename` into `user_data` (maxiv-science/streaming-receiver 21c9f92,
-detector.py:443). `docs/reference/wire-dectris-v2.md` has the tables.
+Source: DECTRIS documentation `stream_v2/README.md`. Pilatus4 and Jungfraujoch send it too. The latter has keys of its
+own, so unknown keys are kept; and messages of its own, on which no frame depends. MAX IV puts `filename` into
+`user_data` (maxiv-science/streaming-receiver 21c9f92, detector.py:443). `docs/reference/wire-dectris-v2.md` has the
+tables.
 
 The element type comes from the array's tag and the packing from tag 56500, never from the start message.
 """
@@ -15,13 +16,24 @@ from typing import Any
 import cbor2
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.model import Buffer, DamagedFrame, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.model import (
+    Buffer,
+    DamagedFrame,
+    Frame,
+    FrameFormat,
+    SeriesEnd,
+    SeriesNote,
+    SeriesStart,
+    WireEvent,
+)
 from maxdaq_tango.wire.blobs import check_blob, frame_format
 from maxdaq_tango.wire.cbor_arrays import TAG_SELF_DESCRIBE, WireArray, packed_array_tag, with_array_tags
 from maxdaq_tango.wire.cbor_values import MAP_TYPES, PlainValues, load_map
 from maxdaq_tango.wire.hints import appendix_hints, appendix_value, positive_seconds, whole_number
 from maxdaq_tango.wire.json_parts import shown
 
+NOTES = frozenset({"calibration", "metadata"})
+"""Types of messages that Jungfraujoch sends beside start, image and end."""
 _IDENTITY_KEYS = frozenset({"type", "series_unique_id"})
 _IMAGE_KEYS = _IDENTITY_KEYS | {"image_id", "start_time", "stop_time", "real_time", "data", "user_data"}
 _START_KEYS = _IDENTITY_KEYS | {"user_data"}
@@ -47,6 +59,9 @@ class DectrisV2Decoder:
             return _start(message)
         if kind == "end":
             return SeriesEnd(series=_series(message))
+        if isinstance(kind, str) and kind in NOTES:
+            named = "series_unique_id" in message or "series_id" in message
+            return SeriesNote(series=_series(message) if named else "", kind=kind)
         raise WireError("read Dectris v2 type", answer=shown(kind), accepted="start, image, end")
 
 

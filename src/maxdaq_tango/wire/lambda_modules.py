@@ -79,6 +79,7 @@ def _image(source: int, raw: dict[str, Any], message: Sequence[Buffer]) -> Modul
         discard=image.discard,
         exposure_time_s=image.exposure_time,
         start_time_s=image.start_time_s,
+        head_nbytes=len(message[0]),
         extras=unknown_keys(raw, IMAGE_KEYS),
     )
 

@@ -99,10 +99,10 @@ class SlsJsonDecoder:
             return ModuleEnd(source)
         if len(message) != 2:
             raise WireError("read an slsReceiver image", answer=f"{len(message)} parts", accepted="2, JSON and pixels")
-        return _image(source, raw, message[1])
+        return _image(source, raw, message[1], len(head))
 
 
-def _image(source: int, raw: dict[str, Any], blob: Buffer) -> ModuleFrame:
+def _image(source: int, raw: dict[str, Any], blob: Buffer, head_nbytes: int) -> ModuleFrame:
     image = typed(_Image, raw, "slsReceiver image")
     columns, rows = image.detshape
     format = _format(image.shape, image.bitmode, columns * rows)
@@ -131,6 +131,7 @@ def _image(source: int, raw: dict[str, Any], blob: Buffer) -> ModuleFrame:
         packets=image.packet_number,
         exposure_time_s=None if image.exp_length is None else image.exp_length * TICK_S,
         start_time_s=None if image.timestamp is None else image.timestamp * TICK_S,
+        head_nbytes=head_nbytes,
         extras=unknown_keys(raw, _NOT_EXTRAS),
         about={key: raw[key] for key in SERIES_KEYS if key in raw},
     )

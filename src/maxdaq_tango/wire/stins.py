@@ -43,7 +43,8 @@ ENCODINGS = {
 """`compression` as STINS spells it. The last three are ours, for frames re-published from Dectris streams: the label
 must follow the data, and STINS has no word for them."""
 
-_MONO12P = "mono12p"
+PACKED_TYPES = {"mono12p": Encoding.MONO12P, "mono12": Encoding.MONO12}
+"""`type` of images whose pixels are packed; both are uint16 once unpacked."""
 PLAIN_NBYTES = 400
 """A longer part 0 brings something beside what every image has."""
 
@@ -168,10 +169,11 @@ def image_format(shape: tuple[int, ...], type: str, compression: str, chunks: tu
         raise WireError(
             "read STINS compression", answer=shown(compression), accepted=", ".join(filter(None, ENCODINGS))
         )
-    if type == _MONO12P:
+    packed = PACKED_TYPES.get(type)
+    if packed is not None:
         if encoding is not Encoding.NONE:
-            raise WireError("read a mono12p image", answer=f"compression {compression!r}", accepted="none")
-        return frame_format(shape, "uint16", Encoding.MONO12P, chunks)
+            raise WireError(f"read a {type} image", answer=f"compression {compression!r}", accepted="none")
+        return frame_format(shape, "uint16", packed, chunks)
     return frame_format(shape, type, encoding, chunks)
 
 
@@ -216,8 +218,8 @@ def encode_end(msg_number: int | None) -> list[bytes]:
 
 def wire_type(format: FrameFormat) -> dict[str, str]:
     """`type` and `compression` of an image."""
-    if format.encoding is Encoding.MONO12P:
-        return {"type": _MONO12P, "compression": "none"}
+    if format.encoding.value in PACKED_TYPES:
+        return {"type": format.encoding.value, "compression": "none"}
     return {"type": format.dtype, "compression": format.encoding.value}
 
 

@@ -17,12 +17,13 @@ from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels import framing
 from maxdaq_tango.kernels.cbf import PADDING, make_cbf
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels, encode_pixels
-from maxdaq_tango.kernels.mono12p import pack_mono12p
+from maxdaq_tango.kernels.mono12p import pack_mono12, pack_mono12p
 from maxdaq_tango.kernels.unpacking import DTYPE_OF
 from maxdaq_tango.model import Encoding
 from maxdaq_tango.wire.blobs import ITEM_NBYTES, accept_blob, frame_format, lz4_block_to_hdf5
 
 ENCODINGS = tuple(Encoding)
+PACK = {Encoding.MONO12P: pack_mono12p, Encoding.MONO12: pack_mono12}
 TYPES = tuple(ITEM_NBYTES)
 HEAD = 5
 FIRST_BLOCK = 12
@@ -69,8 +70,8 @@ def seeds() -> dict[str, bytes]:
             for rows, columns in ((5, 3), (90, 60)):
                 head = bytes([ENCODINGS.index(encoding), TYPES.index(dtype), rows - 1, columns - 1, 0])
                 pixels = (np.arange(rows * columns) % 3).astype(dtype).reshape(rows, columns)
-                if encoding is Encoding.MONO12P:
-                    blob = pack_mono12p(pixels)
+                if encoding in PACK:
+                    blob = PACK[encoding](pixels)
                 elif encoding is Encoding.CBF:
                     blob = make_cbf(pixels).replace(bytes(PADDING), b"")
                 elif (encoding is Encoding.NONE and rows > 5) or (encoding is Encoding.BSZSTD and not HAS_BSZSTD):

@@ -80,7 +80,7 @@ def test_every_part_is_used_or_counted_and_every_gap_is_told(came: tuple[int, li
     assert used + assembler.late + assembler.duplicates == len(steps)
     partial = [number for number, frame in frames.items() if frame.extras["modules_valid"] < modules]
     assert assembler.partial.ranges() == ranges_of(partial)
-    assert sum(assembler.missing) == modules * len(frames) - used
+    assert sum(one.count for one in assembler.missing) == modules * len(frames) - used
     assert (assembler.nbytes, len(assembler)) == (0, 0)
     assert most <= max(limit_bytes, modules * PART_NBYTES)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -9,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maxdaq_tango.cli.demo import _programs, _short, _topology
+from maxdaq_tango.cli.demo_outcome import _programs, _short
 from maxdaq_tango.cli.new_folder import new_folder
 from maxdaq_tango.cli.preview import coloured, write_preview
-from maxdaq_tango.cli.verification import compare_with_pattern
+from maxdaq_tango.cli.verification import Pixels, compare_with_pattern
 from maxdaq_tango.deployment.acquisition import report_in
-from maxdaq_tango.deployment.topology import EmbeddedDatabase
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.errors import FileError, LaunchError, StateError
 from maxdaq_tango.model import Verdict
@@ -22,6 +22,11 @@ from maxdaq_tango.model import Verdict
 SHAPE = (48, 64)
 SEED = 7
 DATASET = "/entry/instrument/eiger/data"
+
+
+def pattern(shape: tuple[int, ...], dtype: str, seed: int = SEED) -> Pixels:
+    rows, columns = shape
+    return FramePattern(seed, (rows, columns), dtype).frame
 
 
 @pytest.fixture
@@ -48,13 +53,6 @@ def test_a_file_in_the_way_is_one_sentence(tmp_path: Path) -> None:
     assert (tmp_path / "data").read_text() == "mine"
 
 
-def test_the_demo_always_has_a_database_of_its_own() -> None:
-    topology = _topology("demo-1")
-    assert topology.name == "demo-1"
-    assert topology.database.embedded is EmbeddedDatabase.ALWAYS
-    assert topology.database.port == 0
-
-
 def test_paths_are_shown_relative_to_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _short(tmp_path / "data" / "x.h5") == Path("data/x.h5")
@@ -72,7 +70,7 @@ def test_commands_are_shown_so_that_a_shell_finds_them(monkeypatch: pytest.Monke
 
 def test_equal_pixels_are_equal(series: Path) -> None:
     looks: list[int] = []
-    comparison = compare_with_pattern(series, DATASET, SEED, 3, looks.append)
+    comparison = compare_with_pattern(series, DATASET, pattern, 3, looks.append)
     assert (comparison.pixels, comparison.pixels_different) == (3 * 48 * 64, 0)
     assert comparison.first_difference == ""
     assert looks == [1, 2, 3]
@@ -82,7 +80,7 @@ def test_one_wrong_pixel_is_found_and_named(series: Path) -> None:
     with h5py.File(series, "r+") as file:
         right = int(file[DATASET][2, 10, 20])
         file[DATASET][2, 10, 20] = right + 1
-    comparison = compare_with_pattern(series, DATASET, SEED, 3)
+    comparison = compare_with_pattern(series, DATASET, pattern, 3)
     assert comparison.pixels_different == 1
     assert comparison.first_difference == f"frame 2, row 10, column 20: {right + 1}, not {right}"
 
@@ -91,27 +89,27 @@ def test_frames_in_the_wrong_order_are_found(series: Path) -> None:
     with h5py.File(series, "r+") as file:
         data = file[DATASET]
         data[0], data[1] = data[1], data[0]
-    assert compare_with_pattern(series, DATASET, SEED, 3).pixels_different > 0
+    assert compare_with_pattern(series, DATASET, pattern, 3).pixels_different > 0
 
 
 def test_another_seed_is_found(series: Path) -> None:
-    assert compare_with_pattern(series, DATASET, SEED + 1, 3).pixels_different > 100
+    assert compare_with_pattern(series, DATASET, partial(pattern, seed=SEED + 1), 3).pixels_different > 100
 
 
 def test_a_frame_too_few_is_an_error(series: Path) -> None:
     with pytest.raises(FileError, match=r"compare 4 frames.*shape \(3, 48, 64\)"):
-        compare_with_pattern(series, DATASET, SEED, 4)
+        compare_with_pattern(series, DATASET, pattern, 4)
 
 
 def test_a_dataset_that_is_not_there_is_an_error(series: Path) -> None:
     with pytest.raises(FileError, match="read the frames"):
-        compare_with_pattern(series, "/entry/none", SEED, 3)
+        compare_with_pattern(series, "/entry/none", pattern, 3)
 
 
 def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"no HDF5")
     with pytest.raises(FileError, match="read the frames"):
-        compare_with_pattern(tmp_path / "x.h5", DATASET, SEED, 3)
+        compare_with_pattern(tmp_path / "x.h5", DATASET, pattern, 3)
 
 
 def test_a_preview_is_a_picture_of_the_frames(series: Path, tmp_path: Path) -> None:

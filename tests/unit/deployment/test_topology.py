@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from maxdaq_tango.deployment.programs import SERVER_MODULES, SIMULATOR_MODULES
+from maxdaq_tango.deployment.simulators import SIMULATOR_ANSWERS, Simulator, StinsSimulator
+from maxdaq_tango.deployment.streamers import STREAMER_ANSWERS, Streamer
 from maxdaq_tango.deployment.topology import (
-    SIMULATOR_ANSWERS,
-    EigerSimulator,
     EmbeddedDatabase,
-    StinsSimulator,
     Topology,
     built_in_topology,
     load_topology,
@@ -34,9 +34,39 @@ def test_every_server_of_the_built_in_topology_is_ours() -> None:
     assert set(parse_topology(built_in_topology(), "built in").servers) <= set(SERVER_MODULES)
 
 
+def test_the_topology_of_a_simulated_lambda_is_sound() -> None:
+    topology = parse_topology(built_in_topology("simulated-lambda"), "built in")
+    assert set(topology.servers) <= set(SERVER_MODULES)
+    assert topology.streamers["lambda-streamer"].library.endswith("simulated_pyxsp")  # type: ignore[union-attr]
+
+
+def test_a_simulated_lambda_is_refused_what_it_cannot_do() -> None:
+    text = "name: a\nsimulators: {s: {family: lambda, fault: [missing_end]}}\n"
+    with pytest.raises(ConfigurationError, match="the streamer makes them"):
+        parse_topology(text, "a.yaml")
+
+
 def test_every_family_that_can_be_described_can_be_started() -> None:
-    families = {kind.__struct_config__.tag for kind in (EigerSimulator, StinsSimulator)}
+    families = {kind.__struct_config__.tag for kind in get_args(Simulator)}
     assert families == set(SIMULATOR_MODULES) == set(SIMULATOR_ANSWERS)
+
+
+def test_every_streamer_tells_where_it_listens() -> None:
+    assert {kind.__struct_config__.tag for kind in get_args(Streamer)} == set(STREAMER_ANSWERS)
+    assert all({"host", "port"} <= set(answers) for answers in STREAMER_ANSWERS.values())
+
+
+def test_a_streamer_may_name_what_a_simulator_answered() -> None:
+    text = "name: a\nsimulators: {s: {family: stins}}\nstreamers: {p: {family: pilatus, folder: '/a/${s.port}'}}\n"
+    assert parse_topology(text, "a.yaml").streamers["p"].folder == "/a/${s.port}"  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match=r"streamers\.p\.folder.*line 3.*t\.port"):
+        parse_topology(text.replace("${s", "${t"), "a.yaml")
+
+
+def test_a_streamer_is_not_called_as_a_simulator() -> None:
+    text = "name: a\nsimulators: {s: {family: stins}}\nstreamers: {s: {family: pilatus, folder: x}}\n"
+    with pytest.raises(ConfigurationError, match="a simulator is called 's', too"):
+        parse_topology(text, "a.yaml")
 
 
 def test_a_stins_sender_has_no_port_for_cbor() -> None:
@@ -82,7 +112,7 @@ def test_a_device_may_say_nothing() -> None:
         ("name: a\nhost: 0.0.0.0", "host (of t.yaml, line 2)", "127.0.0.1"),
         ("name: a\ndatabase:\n  port: 70000", "database.port (of t.yaml, line 3)", "1 to 65535, or 0"),
         ("name: a\ndatabase:\n  embedded: yes", "database.embedded (of t.yaml, line 3)", "auto, always, never"),
-        ("name: a\nsimulators:\n  e:\n    family: jungfrau", "simulators.e.family (of t.yaml, line 4)", "eiger, stins"),
+        ("name: a\nsimulators:\n  e:\n    family: merlin", "simulators.e.family (of t.yaml, line 4)", "eiger, "),
         ("name: a\nsimulators:\n  e: {family: eiger, rows: 0}", "simulators.e.rows", "from 1 to 16384"),
         ("name: a\nsimulators:\n  e f: {family: eiger}", "simulators.e f", "letters, digits"),
         ("name: a\nprograms:\n  Mine: python", "programs.Mine (of t.yaml, line 3)", "a list of words"),

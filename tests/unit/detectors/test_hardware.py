@@ -164,3 +164,37 @@ def test_a_failing_extra_look_is_only_logged(build, caplog):
     eventually(lambda: driver.looks > 2)
     assert hardware.reachable
     assert "read temperature" in caplog.text
+
+
+class CountingDriver(Driver):
+    """One that counts its frames, and keeps the count of a series until the next one is armed."""
+
+    frames = 20
+
+    def arm(self) -> str:
+        self.frames = 0
+        return "armed"
+
+    def report(self) -> DetectorReport:
+        frames = self.frames  # as seen when the look begins
+        report = super().report()
+        return DetectorReport(state=report.state, frames_acquired=frames)
+
+
+def test_the_count_of_an_earlier_series_is_not_told_of_the_next_one(build) -> None:
+    driver = CountingDriver()
+    hardware = build(driver)
+    eventually(lambda: hardware.report().frames_acquired == 20)
+    hardware.forget_count()
+    assert hardware.last_report.frames_acquired is None
+    assert hardware.report().frames_acquired is None  # the driver still says 20
+    looks, driver.hold = driver.looks, threading.Event()
+    looking = threading.Thread(target=hardware.report, name="report")
+    looking.start()
+    eventually(lambda: driver.looks > looks)  # a look that began before arm ...
+    hardware.arm()
+    hold, driver.hold = driver.hold, None
+    hold.set()
+    looking.join()
+    assert hardware.last_report.frames_acquired in (None, 0)  # ... and what it saw is not told
+    assert hardware.report().frames_acquired == 0

@@ -176,6 +176,27 @@ def test_a_failed_run_leaves_fault_by_reset_or_by_the_next_run(owner: Owner) -> 
     owner.wait(lambda: owner.engine.state is AcquisitionState.IDLE)
 
 
+def test_whoever_has_killed_an_engine_at_rest_can_wait_for_its_death_and_start_another(owner: Owner) -> None:
+    owner.engine.start()
+    first = owner.engine.pid
+    assert not owner.engine.wait_gone(0.05)
+    owner.engine.kill()
+    assert owner.engine.wait_gone(WAIT_S)
+    owner.engine.start()
+    assert owner.engine.is_alive
+    assert owner.engine.pid != first
+
+
+def test_a_count_that_no_cell_holds_freezes_no_counters() -> None:
+    handle = create_counters_file()
+    writer, reader = CountersMemory(handle), CountersMemory(handle)
+    os.close(handle)
+    for received in (1, 2):
+        writer.write(Counters(frames_received=received, frames_expected=2**70))
+        seen = reader.read()
+        assert (seen.frames_received, seen.frames_expected) == (received, 2**63 - 1)
+
+
 def test_counters_are_read_whole_while_they_are_written() -> None:
     handle = create_counters_file()
     writer, reader = CountersMemory(handle), CountersMemory(handle)

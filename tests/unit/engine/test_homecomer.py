@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from maxdaq_tango.engine import homecoming
 from maxdaq_tango.engine.homecomer import Homecomer
-from maxdaq_tango.files import check_file
+from maxdaq_tango.files import Homecoming, check_file
 from spilled_series import AWAY, spilled
 
 
@@ -69,6 +72,66 @@ def test_a_series_is_moved_at_the_start_and_the_next_when_it_is_told(
     for path in (home / "a.h5", home / "other" / "a.h5"):
         assert check_file(path).problems == []
     assert os.listdir(spill) == []
+
+
+def test_what_a_dead_one_says_late_is_not_said_of_the_next(
+    homecomer: Homecomer, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, spill = folders
+    late = threading.Event()
+    read = homecomer._read
+
+    def read_late(process: subprocess.Popen[bytes]) -> None:
+        if first:
+            first.clear()
+            late.wait(60)
+        read(process)
+
+    first = {"one": True}
+    monkeypatch.setattr(homecomer, "_read", read_late)
+    homecomer.start(str(spill), [])
+    dead, reader = homecomer._process, homecomer._reader
+    assert dead is not None
+    assert reader is not None
+    dead.kill()
+    dead.wait()
+    homecomer.look()
+    assert homecomer._process is not dead
+    late.set()
+    reader.join(60)
+    assert homecomer.problems == []
+
+
+def test_a_spill_directory_that_gives_an_error_is_told_and_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(homecoming, "_say", said.append)
+    exists = Path.exists
+
+    def stale(path: Path) -> bool:
+        if path.parent == tmp_path:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return exists(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", stale)
+        homecoming._look(tmp_path, [], lambda nbytes: None)
+    (told,) = said
+    assert isinstance(told, Homecoming)
+    assert "the spill directory cannot be looked at: [Errno 116] Stale file handle" in told.problem
+    homecoming._look(tmp_path, [], lambda nbytes: None)
+    assert len(said) == 1
+
+
+def test_a_pointer_to_a_path_that_cannot_be_one_stops_nobody(homecomer: Homecomer, folders: tuple[Path, Path]) -> None:
+    home, spill = folders
+    (spill / "0").mkdir()
+    (spill / "0" / "home.json").write_text('{"master_part": "/a\\u0000b/.a.h5.part"}')
+    spilled(home, spill)
+    homecomer.start(str(spill), [str(home), "/"])
+    wait((home / "a.h5").exists)
+    wait(lambda: any("null byte" in problem for problem in homecomer.problems))
 
 
 def test_one_that_is_killed_is_told_and_replaced_and_the_next_goes_on(

@@ -118,3 +118,20 @@ def test_after_a_kill_the_file_says_which_modules_each_frame_has(
     with h5py.File(done.file, "r") as file:
         mask = file["entry/instrument/detector/frame_metadata/modules_mask"][:5]
     assert mask.tolist() == [11.0] * 5
+
+
+def test_writer_processes_store_the_same_pictures(owner: Owner, four: Lambda) -> None:
+    places = {"x": (0, 5, 0, 5), "y": (0, 0, 3, 3)}
+    prepare(owner, four, StreamFormat.LAMBDA_MODULES, engines=2, frames_per_file=6, stitch=True)
+    for module in range(4):
+        four.header(module, rotation=0, full_shape=[6, 10], **{key: values[module] for key, values in places.items()})
+    for number in range(FRAMES):
+        four.image(number)
+    four.end()
+    receipt = finished(owner)
+    assert (receipt.verdict, receipt.shape) == (Verdict.COMPLETE, (FRAMES, 6, 10))
+    expected = []
+    for number in range(FRAMES):
+        one, two, three, last = whole(number, 4)
+        expected.append(np.vstack([np.hstack([one, two]), np.hstack([three, last])]))
+    np.testing.assert_array_equal(pixels_of(receipt.file), expected)

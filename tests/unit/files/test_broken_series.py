@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
 
 from killed_blocks import SERIES, kill, killed, look, masters, recovered
-from maxdaq_tango.files import check_file, find_parts, read_receipt, recover_file, recover_found, write_manifest
+from maxdaq_tango.errors import FileError
+from maxdaq_tango.files import (
+    check_file,
+    find_parts,
+    read_receipt,
+    recover_file,
+    recover_found,
+    recovery,
+    series_publication,
+    write_manifest,
+)
+from maxdaq_tango.files.closed_state import remove_state
 from maxdaq_tango.files.frame_log import log_path, read_log
 from maxdaq_tango.files.ownership import claim, release
 from maxdaq_tango.files.side_files import remove_side_files
+from maxdaq_tango.files.troubles import may_pass
 from maxdaq_tango.model import Receipt, Verdict
 
 
@@ -94,6 +108,114 @@ def test_frames_whose_pixels_are_not_what_was_written_are_left_out(tmp_path: Pat
     assert found.numbers == [n for n in range(21) if n != 8]
     receipt = read_receipt(found.master)
     assert (receipt.frames_lost, receipt.frames_missing_ranges) == ((8, 21), ())
+
+
+@pytest.mark.lesson(13)
+def test_a_recovery_that_has_no_room_for_a_data_file_leaves_the_series_for_another(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is not damaged by that: it must not be joined without its frames."""
+    master = killed(tmp_path, backend)
+    step = {"swmr": "keep_state", "direct": "complete"}[backend]
+    real = getattr(recovery, step)
+
+    def refuse(part: Path, *arguments: Any, **named: Any) -> Any:
+        if part == data_part(master, 5):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+        return real(part, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery, step, refuse)
+        told = list(recover_found(find_parts(master.parent)))
+    assert os.strerror(errno.ENOSPC) in told[0].problem
+    assert ("there is no" in told[0].problem) is (backend == "swmr")  # a log
+    assert [one.note for one in told[1:]] == ["left for another attempt"] * 5
+    told = recovered(master.parent)
+    assert look(Path(told[0].file), told).numbers == SERIES["plain"]
+
+
+def test_what_another_attempt_may_find_whole_is_told_from_damage(tmp_path: Path) -> None:
+    def told(cause: OSError) -> FileError:
+        try:
+            raise FileError("recover a file") from cause
+        except FileError as error:
+            return error
+
+    for number in (errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EMFILE):
+        assert may_pass(OSError(number, os.strerror(number)))
+        assert may_pass(told(OSError(number, os.strerror(number))))
+        assert may_pass(told(OSError(f"unable to open the file (errno = {number}, message = '')")))
+    for damage in (OSError("no superblock"), OSError(errno.EIO, "broken"), KeyError("data"), FileError("damaged")):
+        assert not may_pass(damage)
+
+
+@pytest.mark.lesson(13)
+def test_a_series_without_a_data_file_that_can_be_used_says_so(tmp_path: Path, backend: str) -> None:
+    master = killed(tmp_path, backend, frames=7)
+    for number in (1, 2):
+        for path in (data_part(master, number), log_path(data_part(master, number))):
+            if path.exists():
+                path.write_bytes(b"damaged" * 100)
+    told = list(recover_found(find_parts(master.parent)))
+    assert "data file .a_data_000001.h5.part cannot be used, its frames are not there" in told[0].problem
+    assert all(one.file == "" for one in told)
+
+
+@pytest.mark.lesson(13)
+def test_a_whole_series_that_cannot_be_read_now_keeps_the_account_of_its_run(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = kill(tmp_path, backend, "gaps", ["after 2 blocks give_name"])
+
+    def refuse(chunks: Any, row: int) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(series_publication, "digest", refuse)
+        (told, *_) = recover_found(find_parts(folder))
+    assert os.strerror(errno.ESTALE) in told.problem
+    told, *_ = recovered(folder)
+    assert told.note == "was finished: INCOMPLETE"
+    assert read_receipt(told.file).reasons == ()
+
+
+@pytest.mark.lesson(13)
+@pytest.mark.parametrize(
+    ("number", "checksum_too", "lost"),
+    [
+        (0, True, [17]),  # neither of them has come to the disk, by a power cut
+        (10**15, True, [17]),
+        (0, False, []),
+    ],
+)
+def test_a_frame_whose_number_is_lost_is_known_by_its_place(
+    tmp_path: Path, number: int, checksum_too: bool, lost: list[int]
+) -> None:
+    master = killed(tmp_path, "swmr", frames=19)
+    part = data_part(master, 4)
+    recovery._take_marks_off(part)
+    with h5py.File(part, "r+", locking=False) as file:
+        group = file["entry/instrument/d"]
+        group["sequence_number"][2] = number
+        if checksum_too:
+            group["daq/chunk_checksum"][2] = 0
+    told = recovered(master.parent)
+    assert look(Path(told[0].file), told).numbers == [n for n in range(19) if n not in lost]
+    receipt = read_receipt(told[0].file)
+    assert (list(receipt.frames_lost), receipt.frames_missing_ranges) == (lost, ((19, 21),))
+
+
+@pytest.mark.lesson(13)
+def test_a_number_that_is_lost_before_rows_are_turned_names_no_frame(tmp_path: Path) -> None:
+    """Row 2 is frame 22, of the second round: which frame it is cannot be known, and it is not said to be frame 0."""
+    master = killed(tmp_path, "swmr", "turned")
+    part = data_part(master, 1)
+    remove_state(part)
+    with h5py.File(part, "r+", locking=False) as file:
+        file["entry/instrument/d/sequence_number"][2] = 0
+    told = list(recover_found(find_parts(master.parent)))
+    assert look(Path(told[0].file), told).numbers == [n for n in range(7, 27) if n != 22]
+    assert read_receipt(told[0].file).frames_missing_ranges == ((22, 22),)
 
 
 def test_names_that_somebody_has_taken_are_left_to_him(tmp_path: Path, backend: str) -> None:

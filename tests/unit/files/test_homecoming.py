@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import hdf5plugin  # noqa: F401
@@ -18,10 +19,21 @@ import pytest
 
 from block_series import BACKENDS, SERIES, Series, contents, pixels, plain, same
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import Search, block_set, bring_all_home, bring_home, check_file, homecoming, recover_file
-from maxdaq_tango.files.homecoming import away_path
+from maxdaq_tango.files import (
+    away,
+    block_set,
+    blocks,
+    bring_all_home,
+    bring_home,
+    check_file,
+    homecoming,
+    read_receipt,
+    recover_file,
+    write_manifest,
+)
 from maxdaq_tango.files.ownership import claim, release
-from maxdaq_tango.files.spill import POINTER
+from maxdaq_tango.files.side_files import away_path
+from maxdaq_tango.files.spill import FINISHED, POINTER
 from maxdaq_tango.model import FileBackend
 from spilled_series import AWAY, COUNT, spilled
 
@@ -139,6 +151,20 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_attempt_ends_it(tmp_pat
     assert told["bad"] == []
 
 
+def test_the_manifest_of_an_earlier_file_of_that_name_is_moved_aside(home: Path, spill: Path) -> None:
+    plain(6).finished(home / "a.h5")
+    receipt = read_receipt(home / "a.h5")
+    earlier = write_manifest(home / "a.h5", receipt, receipt.data_files).read_bytes()
+    for path in home.glob("*.h5"):
+        path.unlink()
+    spilled(home, spill)
+    (told,) = bring_all_home(spill)
+    assert (told.problem, told.note) == ("", "")
+    assert check_file(home / "a.h5").problems == []
+    (aside,) = [path for path in home.iterdir() if ".old1" in path.name]
+    assert aside.read_bytes() == earlier
+
+
 def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
     home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +174,7 @@ def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(homecoming, "sync_directory", fail)
+        patch.setattr(away, "sync_directory", fail)
         with pytest.raises(FileError, match=f"errno {errno.EIO}"):
             spilled(home, spill)
     part = home / ".a.h5.part"
@@ -158,6 +184,60 @@ def test_a_list_that_cannot_be_made_safe_is_none_and_the_names_are_taken_back(
     (told,) = bring_all_home(spill)
     assert part.exists()
     assert told.master == ""
+
+
+def test_the_names_of_spilled_files_are_on_the_disk_before_the_list_of_them(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a list names must be there after a power cut; with direct nothing else asks for it after the last file."""
+    seen: list[tuple[list[str], bool]] = []
+    sync = blocks.sync_directory
+
+    def look(folder: Path) -> None:
+        if folder.parent == spill:
+            names = [path.name for path in sources(spill) if path.suffix == ".part"]
+            seen.append((names, away_path(home / ".a.h5.part").exists()))
+        sync(folder)
+
+    monkeypatch.setattr(blocks, "sync_directory", look)
+    spilled(home, spill)
+    assert seen == [([f".a_data_{block + 1:06d}.h5.part" for block in AWAY], False)]
+
+
+def test_where_an_earlier_list_cannot_be_moved_aside_the_names_are_taken_back(
+    home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise FileError(f"move {path} aside", answer="10000 older versions exist")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(away, "move_aside", fail)
+        with pytest.raises(FileError, match="older versions exist"):
+            spilled(home, spill)
+    assert [name for name in os.listdir(home) if not name.startswith(".")] == []
+    assert not away_path(home / ".a.h5.part").exists()
+
+
+def test_a_series_with_nothing_to_move_is_not_claimed(home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery that starts at that moment would find it taken, and leave it."""
+    part = spilled(home, spill)
+    (folder,) = spill.iterdir()
+    away_path(part).unlink()
+    (folder / FINISHED).rename(folder / POINTER)
+    monkeypatch.setattr(homecoming, "claim", lambda path: pytest.fail("claimed"))
+    assert "was not finished" in bring_home(folder).note
+
+
+def test_files_of_another_folder_are_not_counted_as_left_in_this_one(part: Path, home: Path, spill: Path) -> None:
+    other = spill / "b.0"
+    other.mkdir()
+    for path in sources(spill):
+        (other / path.name).write_bytes(b"")
+    (other / POINTER).write_bytes(msgspec.json.encode({"master_part": str(part)}))
+    assert homecoming.survey(spill).left == len(AWAY)
+    told = bring_home(other)
+    assert "it waits for those of" in told.problem
+    assert told.left == 0
 
 
 def test_a_list_of_an_earlier_file_of_that_name_is_moved_aside(home: Path, spill: Path) -> None:
@@ -204,6 +284,23 @@ class TestRefused:
         assert [one.problem for one in bring_all_home(spill)] == [""]
         assert is_whole(home, spill)
 
+    @pytest.mark.parametrize("short", [True, False])
+    def test_a_destination_that_would_be_full_afterwards_is_left_its_room(
+        self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch, short: bool
+    ) -> None:
+        """Somebody else may be receiving frames there."""
+        largest = max(path.stat().st_size for path in sources(spill))
+        status = list(os.statvfs(home))
+        status[1], status[4] = 1, 2 * largest + homecoming.SPARE_NBYTES - short
+        with monkeypatch.context() as patch:
+            patch.setattr(homecoming.os, "statvfs", lambda path: os.statvfs_result(status))
+            patch.setattr(homecoming, "_copy", mock.Mock(wraps=homecoming._copy))
+            (told,) = bring_all_home(spill)
+            assert homecoming._copy.called is not short  # type: ignore[attr-defined]
+        assert (f"{home} has" in told.problem) is short
+        assert short or is_whole(home, spill)
+        assert not short or told.left == len(AWAY)
+
     def test_a_copy_that_reads_back_differently_is_none(
         self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -247,16 +344,43 @@ class TestRefused:
         assert part.exists()
         assert not (home / "a.h5").exists()
 
+    @pytest.mark.parametrize("name", ["a_data_000002.h5", "a.h5"])
+    def test_a_file_that_has_the_name_of_one_that_is_nowhere_is_not_taken_for_it(
+        self, part: Path, home: Path, spill: Path, name: str
+    ) -> None:
+        if name == "a.h5":
+            plain(6).finished(home / "b.h5")
+            (home / "b.h5").rename(home / name)
+            part.rename(spill / "kept")
+        else:
+            sources(spill)[0].rename(spill / "kept")
+            (home / name).write_bytes(b"somebody else's")
+        before = (home / name).read_bytes()
+        (told,) = bring_all_home(spill)
+        assert told.master == ""
+        assert "another file" in told.problem
+        assert (home / name).read_bytes() == before
+        assert away_path(part).exists()
+
+    def test_one_of_another_size_that_has_a_name_is_not_read(
+        self, part: Path, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every 30 s."""
+        (home / "a_data_000002.h5").write_bytes(b"somebody else's")
+        monkeypatch.setattr(homecoming, "_digest", lambda path: pytest.fail("read"))
+        (told,) = bring_all_home(spill)
+        assert "another file has that name" in told.problem
+
     @pytest.mark.parametrize("change", [{"master": "../a.h5"}, {"master": ""}, {"files": ("../x", "y")}])
     def test_a_list_that_leads_out_of_its_folders_is_refused(
         self, part: Path, home: Path, spill: Path, change: dict[str, Any]
     ) -> None:
-        away = homecoming.read_away(part)
-        assert away is not None
+        listed = away.read_away(part)
+        assert listed is not None
         if "files" in change:
             name, source = change["files"]
-            change = {"files": (homecoming.AwayFile(name=name, source=source, nbytes=1),)}
-        away_path(part).write_bytes(msgspec.json.encode(msgspec.structs.replace(away, **change)))
+            change = {"files": (away.AwayFile(name=name, source=source, nbytes=1),)}
+        away_path(part).write_bytes(msgspec.json.encode(msgspec.structs.replace(listed, **change)))
         (told,) = bring_all_home(spill)
         assert "is no name of a file" in told.problem
         assert len(sources(spill)) == len(AWAY)
@@ -265,21 +389,9 @@ class TestRefused:
     def test_damaged_words_about_where_they_belong_move_nothing(
         self, part: Path, home: Path, spill: Path, what: str
     ) -> None:
-        damaged = away_path(part) if what == "list" else sources(spill)[0].with_name(POINTER)
+        damaged = away_path(part) if what == "list" else sources(spill)[0].with_name(FINISHED)
         damaged.write_bytes(b'{"master_part": "a.txt"}' if what == "strange pointer" else b"{")
         (told,) = bring_all_home(spill)
         assert told.problem
         assert len(sources(spill)) == len(AWAY)
         assert part.exists()
-
-
-def test_of_a_series_that_was_killed_they_are_recovered_where_they_are(part: Path, home: Path, spill: Path) -> None:
-    away_path(part).unlink()  # it was not written yet
-    (told,) = bring_all_home(spill)
-    assert "maxdaq recover makes its data files readable where they are" in told.note
-    assert sorted(Search([str(spill)])) == sources(spill)  # as at the start of a receiver
-    found = [recover_file(path) for path in sources(spill)]
-    assert [one.problem for one in found] == [""] * len(AWAY)
-    assert [one.frames for one in found] == [4] * len(AWAY)
-    assert [check_file(one.file).problems for one in found] == [[]] * len(AWAY)
-    assert all(Path(one.file).is_relative_to(spill) for one in found)

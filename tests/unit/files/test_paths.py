@@ -102,3 +102,35 @@ def test_a_file_system_without_hard_links_replaces_nothing_either(
     assert (tmp_path / "old").read_text() == "old"
     give_name(tmp_path / "new", tmp_path / "other")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "other"]
+
+
+def test_a_file_that_keeps_its_old_name_does_not_get_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("content")
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        give_name(old, new)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert old.read_text() == "content"
+
+
+def test_an_old_name_that_has_gone_although_a_server_said_no_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("content")
+
+    def remove_and_refuse(path: Path, missing_ok: bool = False) -> None:
+        os.unlink(path)
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "unlink", remove_and_refuse)
+    give_name(old, new)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert new.read_text() == "content"

@@ -22,16 +22,18 @@ from maxdaq_tango.files import (
     SeriesFile,
     check_file,
     find_parts,
+    ownership,
     read_receipt,
     recover_file,
     recover_part,
     resolve_destination,
 )
+from maxdaq_tango.files import recovered as recovered_module
 from maxdaq_tango.files.closed_state import keep_state, put_back, state_path
 from maxdaq_tango.files.frame_log import log_path, read_log
 from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked
 from maxdaq_tango.files.ownership import Owner, claim, living_owner, owner_path, release
-from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Verdict
+from maxdaq_tango.model import Encoding, FileBackend, FrameFormat, Receipt, Verdict
 
 SHAPE = (30, 40)
 
@@ -275,6 +277,45 @@ def test_an_owner_is_known_by_its_start_and_its_host(tmp_path: Path) -> None:
     assert claim(part)
     release(part)
     release(part)
+
+
+def record_of_another(part: Path) -> bytes:
+    """Of a process that lives, and has just begun to write."""
+    parent = Owner(**msgspec.structs.asdict(ownership._self()) | {"pid": os.getppid()})
+    parent = msgspec.structs.replace(parent, started=ownership._started(os.getppid()))
+    record: bytes = msgspec.json.encode(parent)
+    owner_path(part).write_bytes(record)
+    return record
+
+
+def test_nobody_releases_what_another_process_writes(tmp_path: Path) -> None:
+    part = tmp_path / ".a.h5.part"
+    record = record_of_another(part)
+    release(part)
+    assert owner_path(part).read_bytes() == record
+    assert living_owner(part) is not None
+    for strange in (b"", b"[]", b"\xff"):
+        owner_path(part).write_bytes(strange)
+        release(part)
+        assert owner_path(part).read_bytes() == strange
+
+
+@pytest.mark.lesson(13)
+def test_a_run_that_takes_a_name_as_soon_as_it_is_free_keeps_its_record(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last step of a recovery, and the moment when it says that it has the file no more."""
+    part = killed(tmp_path, backend)
+    real = recovered_module.with_manifest
+
+    def taken(final: Path, receipt: Receipt) -> str:
+        owner_path(part).unlink()
+        record_of_another(part)
+        return real(final, receipt)
+
+    monkeypatch.setattr(recovered_module, "with_manifest", taken)
+    assert recover_file(part).frames == 40
+    assert living_owner(part) is not None
 
 
 CLAIMED_WITHOUT_ROOM = """

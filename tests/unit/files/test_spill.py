@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
 
-from block_series import FORMAT, Series, plain
+from block_series import FORMAT, Series, extras, pixels, plain
+from full_disk import can_mount
+from maxdaq_tango.cli.recover import recover
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files import BlockedSeries, BlockLayout, bring_all_home, check_file, reserve
+from maxdaq_tango.files import (
+    BlockedSeries,
+    BlockLayout,
+    BlockSet,
+    FrameTimes,
+    block_file,
+    bring_all_home,
+    check_file,
+    reserve,
+)
 from maxdaq_tango.files.block_names import choose_spilled_rows
 from maxdaq_tango.files.spill import POINTER, check_spill_directory, folder_of_series, lacks_room
+from maxdaq_tango.kernels.compression import encode_pixels
 from maxdaq_tango.model import FileBackend
 
 
@@ -28,11 +46,39 @@ def spill(tmp_path: Path) -> Path:
     return tmp_path / "spill"
 
 
+FILLED = f"""
+import json, os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from block_series import FORMAT, extras, pixels, plain
+from maxdaq_tango.files import FrameTimes, bring_all_home, check_file
+from maxdaq_tango.kernels.compression import encode_pixels
+
+home, spill = map(Path, sys.argv[1:])
+series = plain(600, 50)
+file = series.reserved(home / "a.h5", spill_directory=str(spill))
+file.begin(FORMAT, 600, 65535, {{}}, {{}}, extras=extras(0))
+for number in range(600):
+    if number in (50, 200):
+        status = os.statvfs(home)
+        with (home / "filler").open("ab") as filler:
+            filler.write(bytes(status.f_bavail * status.f_frsize))
+    file.write(number, number, [encode_pixels(pixels(number), FORMAT.encoding)], FrameTimes(), extras(number))
+path = series.finish(file)
+(home / "filler").unlink()
+moved = [told.problem for told in bring_all_home(spill)]
+print(json.dumps({{"path": str(path), "spilled": len(file.data_files_spilled), "moved": moved,
+                  "check": check_file(home / "a.h5").problems}}))
+"""
+"""A series at whose destination somebody fills the disk to the last byte, twice."""
+
+
 def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No room can be held back in that folder."""
+    """No room can be held back in that folder for a data file."""
 
     def refuse(handle: int, offset: int, nbytes: int) -> None:
-        if os.readlink(f"/proc/self/fd/{handle}").startswith(str(folder)):
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if name.startswith(str(folder)) and "_data_" in os.path.basename(name):
             raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(reserve.os, "posix_fallocate", refuse)
@@ -57,6 +103,43 @@ def test_a_new_data_file_that_is_refused_for_want_of_room_is_spilled(
     monkeypatch.undo()
     assert [told.problem for told in bring_all_home(spill)] == [""]
     assert check_file(home / "a.h5").problems == []
+
+
+class TestRoomForTheEnd:
+    def test_the_master_holds_it_back_until_the_end_begins(self, home: Path, spill: Path) -> None:
+        held = reserve.reserve_path(home / ".a.h5.part")
+        file = plain(10).written(home / "a.h5", spill_directory=str(spill))
+        assert held.stat().st_blocks * 512 >= reserve.LEAST_BYTES
+        plain(10).finish(file)
+        assert not held.exists()
+        file = plain(10).written(home / "b.h5", spill_directory=str(spill))
+        file.abandon()
+        assert not reserve.reserve_path(home / ".b.h5.part").exists()
+
+    def test_a_destination_to_which_nothing_more_can_be_written_has_room_for_it(self, home: Path, spill: Path) -> None:
+        """Whoever else writes there fills it to the last byte: all that follows is spilled, and the run ends well."""
+        if not can_mount("tmpfs"):
+            pytest.skip("needs the right to mount a small disk")
+        mounted = 'mount -t tmpfs -o size=160m none "$1" && exec "$3" -c "$4" "$1" "$2"'
+        command = ["unshare", "-m", "sh", "-c", mounted, "sh", str(home), str(spill), sys.executable, FILLED]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["spilled"] >= 8
+        assert (told["path"], told["moved"], told["check"]) == (str(home / ".a.h5.part"), [""], [])
+
+    def test_a_destination_without_it_is_told_at_the_first_frame(
+        self, home: Path, spill: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(handle: int, offset: int, nbytes: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(reserve.os, "posix_fallocate", full)
+        file = plain(10).reserved(home / "a.h5", spill_directory=str(spill))
+        with pytest.raises(FileError, match=rf"lay out the file {home}/a.h5.*\(errno {errno.ENOSPC}\)"):
+            file.begin(FORMAT, 10, 65535, {}, {}, extras=extras(0))
+        file.abandon()
+        assert os.listdir(home) == os.listdir(spill) == []
 
 
 def test_of_one_that_is_refused_half_made_nothing_is_left(
@@ -161,6 +244,47 @@ class TestRoom:
         assert lacks_room(layout, 0, 0) == ""
 
 
+class TestSync:
+    """A process that closes a large file is told from one whose disk takes nothing."""
+
+    def test_each_piece_that_the_disk_has_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a").write_bytes(bytes(2 * block_file.SYNC_NBYTES + 1))
+        told: list[str] = []
+        sync = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", lambda handle: (told.append("all"), sync(handle)))
+        block_file.sync_file(tmp_path / "a", lambda: told.append("piece"))
+        assert told == ["piece"] * 3 + ["all"]
+
+    @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EIO])
+    def test_a_refusal_is_an_error_and_a_file_system_that_cannot_say_is_none_the_worse(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        def refuse(*_: object) -> int:
+            ctypes.set_errno(number)
+            return -1
+
+        (tmp_path / "a").write_bytes(b"x")
+        synced: list[int] = []
+        monkeypatch.setattr(block_file, "_SYNC_FILE_RANGE", refuse)
+        monkeypatch.setattr(os, "fdatasync", synced.append)
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="Input/output error"):
+                block_file.sync_file(tmp_path / "a", lambda: pytest.fail("told"))
+        else:
+            block_file.sync_file(tmp_path / "a", lambda: pytest.fail("told"))
+            assert len(synced) == 1
+
+    def test_a_data_file_that_is_closed_is_told_of(self, layout: BlockLayout) -> None:
+        told: list[str] = []
+        blocks = BlockSet(layout, on_progress=lambda: told.append("piece"))
+        blobs = [encode_pixels(pixels(0), FORMAT.encoding)]
+        blocks.write(0, 0, blobs, FrameTimes(), {})
+        assert told == []
+        blocks.close_all(1)
+        assert told != []
+        blocks.settle(np.array([True]), 0)
+
+
 class TestNames:
     def test_no_two_series_have_a_folder(self, spill: Path) -> None:
         names = {folder_of_series(str(spill), "a") for _ in range(100)}
@@ -199,3 +323,25 @@ def test_a_file_is_half_of_what_a_process_may_be_behind(
     found, told = choose_spilled_rows(frame_nbytes, rows, 128 << 20)
     assert found == chosen
     assert told.startswith(reason)
+
+
+@pytest.mark.parametrize("content", ['{"home": "sweet"}', "{", ""])
+def test_a_file_of_somebody_that_is_called_as_ours_is_no_matter_of_a_recovery(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "website").mkdir()
+    (tmp_path / "website" / POINTER).write_text(content)
+    with pytest.raises(typer.Exit) as told:
+        recover([tmp_path, tmp_path / "website"], json=True)
+    assert told.value.exit_code == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "files": [], "moved": []}
+
+
+def test_a_damaged_word_in_a_folder_of_ours_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(folder_of_series(str(tmp_path), "scan"))
+    folder.mkdir()
+    (folder / POINTER).write_text("{")
+    with pytest.raises(typer.Exit) as told:
+        recover([tmp_path], json=True)
+    assert told.value.exit_code == 1
+    assert [one["folder"] for one in json.loads(capsys.readouterr().out)["moved"]] == [str(folder)]

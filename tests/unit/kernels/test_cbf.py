@@ -11,7 +11,7 @@ import pytest
 from fabio.cbfimage import CbfImage
 
 from maxdaq_tango.errors import WireError
-from maxdaq_tango.kernels.cbf import LONGEST_TEXT, START_OF_PIXELS, make_cbf, unpack_cbf
+from maxdaq_tango.kernels.cbf import LONGEST_TEXT, START_OF_PIXELS, make_cbf, shape_in, unpack_cbf
 
 PIXELS = np.random.default_rng(3).poisson(40, (31, 47)).astype(np.int32)
 PIXELS[3], PIXELS[:, 5] = -1, -2
@@ -103,3 +103,18 @@ def test_a_turned_bit_is_found_where_the_file_states_its_md5() -> None:
     assert not np.array_equal(unpacked(without_digest(damaged)), PIXELS)
     with pytest.raises(WireError, match="MD5"):
         unpacked(damaged)
+
+
+def test_the_shape_is_told_without_looking_at_the_pixels() -> None:
+    data = make_cbf(np.zeros((3, 5), np.int32))
+    assert shape_in(data) == (3, 5)
+    assert shape_in(data[: data.index(START_OF_PIXELS) + 4]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"Fastest-Dimension: 5", b"Fastest-Dimension: x"), (b"Second-Dimension: 3", b"Second-Dimension: 0")],
+)
+def test_a_text_that_tells_no_shape_is_refused(old: bytes, new: bytes) -> None:
+    with pytest.raises(WireError, match="Dimension"):
+        shape_in(make_cbf(np.zeros((3, 5), np.int32)).replace(old, new))

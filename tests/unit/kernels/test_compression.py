@@ -95,7 +95,7 @@ def test_uncompressed_pixels_are_not_copied() -> None:
     assert not decoded.flags.writeable
 
 
-@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.MONO12P])
+@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.MONO12P, Encoding.MONO12])
 def test_packings_without_an_encoder_say_so(encoding: Encoding) -> None:
     with pytest.raises(WireError, match=f"no encoder for {encoding} here"):
         encode_pixels(counts((4, 4)), encoding)

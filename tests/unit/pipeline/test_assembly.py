@@ -29,6 +29,14 @@ class Bench:
     def numbers(self) -> list[int]:
         return [frame.frame_number for frame in self.frames]
 
+    @property
+    def missing(self) -> list[int]:
+        return [one.count for one in self.assembler.missing]
+
+    @property
+    def incomplete(self) -> list[int]:
+        return [one.count for one in self.assembler.incomplete]
+
     def put(self, *parts: Any, now: float = 0.0) -> None:
         for one in parts:
             self.hear(self.assembler.put(one, now))
@@ -72,7 +80,7 @@ def test_a_module_that_never_comes_is_blank_and_told(encoding: Encoding, dtype: 
     mask = sum(1 << m for m in range(3) if m not in without)
     assert frame.extras == {"modules_valid": 3 - len(without), "modules_mask": mask}
     assert made.assembler.partial.ranges() == ((5, 5),)
-    assert made.assembler.missing == [int(m in without) for m in range(3)]
+    assert made.missing == [int(m in without) for m in range(3)]
 
 
 def test_floats_of_a_missing_module_are_no_numbers() -> None:
@@ -111,7 +119,7 @@ def test_a_dead_module_costs_one_wait_and_its_own_pixels() -> None:
         assert made.numbers[-1] == number
     for frame in made.frames:
         np.testing.assert_array_equal(seen(frame), whole(frame.frame_number, 3, (1,)))
-    assert made.assembler.missing == [0, 50, 0]
+    assert made.missing == [0, 50, 0]
     assert made.assembler.partial.ranges() == ((0, 49),)
 
 
@@ -164,7 +172,7 @@ def test_a_damaged_part_is_told_and_its_module_is_blank() -> None:
     made.put(part(0, 0, blob=None, trouble="3 bytes"), part(0, 1))
     np.testing.assert_array_equal(seen(made.frames[0]), whole(0, 2, (0,)))
     assert ["module 0 of frame 0" in str(problem) and "3 bytes" in str(problem) for problem in made.problems] == [True]
-    assert made.assembler.missing == [1, 0]
+    assert made.missing == [1, 0]
 
 
 def test_an_intact_copy_of_a_damaged_part_is_welcome() -> None:
@@ -178,9 +186,19 @@ def test_a_frame_without_any_intact_module_is_damaged() -> None:
     made = Bench(2)
     made.put(part(4, 0, blob=None, trouble="cut"), part(4, 1, blob=None, trouble="cut"))
     assert made.frames == []
+    assert len(made.problems) == 2  # as many as messages
     damaged = made.problems[-1]
     assert isinstance(damaged, DamagedFrame)
-    assert damaged.frame.frame_number == 4
+    assert (damaged.frame.frame_number, "cut" in str(damaged)) == (4, True)
+
+
+def test_copies_of_a_damaged_part_are_told_each_and_at_once() -> None:
+    made = Bench(2)
+    damaged = part(0, 0, blob=None, trouble="cut")
+    made.put(damaged, damaged, damaged)
+    assert len(made.problems) == 2  # the first waits for its frame
+    made.hear(made.assembler.flush())
+    assert (len(made.problems), isinstance(made.problems[-1], DamagedFrame)) == (3, True)
 
 
 @pytest.mark.parametrize("changes", [{"dtype": "uint32"}, {"encoding": Encoding.BSLZ4}])
@@ -203,7 +221,7 @@ def test_lost_packets_leave_the_pixels_and_take_the_module_off_the_list() -> Non
     made.put(part(0, 0, is_whole=False, packets=60), part(0, 1, packets=64))
     np.testing.assert_array_equal(seen(made.frames[0]), whole(0, 2))
     assert made.frames[0].extras == {"packets_caught": 124, "modules_valid": 1, "modules_mask": 2}
-    assert (made.assembler.missing, made.assembler.incomplete) == ([0, 0], [1, 0])
+    assert (made.missing, made.incomplete) == ([0, 0], [1, 0])
     assert made.assembler.partial.ranges() == ((0, 0),)
 
 

@@ -319,8 +319,27 @@ def test_parts_that_waited_for_headers_in_vain_are_out_of_series(harness: Harnes
     detector.header(0)
     detector.image(0, 0)
     detector.image(1, 0)
-    wait_for_bytes(harness, 2 * part(0, 0).format.nbytes + 200)
+    wait_for_bytes(harness, detector.nbytes)
     harness.receiver.stop()
     receipt = harness.receipt()
     assert (receipt.verdict, receipt.frames_out_of_series, receipt.file) == (Verdict.ABORTED, 2, "")
     assert harness.counters[-1].queue_limit_bytes > 0
+
+
+def test_parts_of_a_last_series_that_wait_for_headers_are_told_when_the_run_is_stopped(
+    harness: Harness, detector: Lambda
+) -> None:
+    prepare(harness, detector, series_count=0, module_wait_s=60.0)
+    detector.header()
+    detector.image(0)
+    detector.end()
+    harness.wait_receipts(1)
+    before = detector.nbytes
+    detector.header(0, 1, 2)
+    for number in range(3):
+        detector.image(number, 0, 1, 2)
+    wait_for_bytes(harness, detector.nbytes - before)
+    harness.receiver.stop()
+    last = harness.wait_receipts(2)[1]
+    assert (last.verdict, last.frames_out_of_series, last.file) == (Verdict.ABORTED, 9, "")
+    harness.wait_state(AcquisitionState.IDLE)

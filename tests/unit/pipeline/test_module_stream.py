@@ -96,6 +96,22 @@ class TestHeaders:
         assert bench.stream.assembler is not None
         assert bench.stream.assembler.nbytes <= 10_000
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [part(0, 0, msg_number=1, blob=None, trouble="cut"), part(0, 7, msg_number=1, source=0)],
+        ids=["damaged", "no place"],
+    )
+    def test_a_part_with_which_something_is_wrong_begins_nothing_before_all_headers_are_here(
+        self, wrong: ModuleFrame
+    ) -> None:
+        bench = Bench(2, headed=True)
+        bench.feed(header(0, x=5), wrong)
+        assert "S" not in bench.kinds
+        bench.feed(header(1, x=7), image(1, 0), image(1, 1))
+        assert (bench.kinds.replace("!", ""), bench.stream.out_of_series) == ("Sf", 0)
+        (start,) = [one for one in bench.given if isinstance(one, SeriesStart)]
+        assert start.metadata["x"] == [5, 7]
+
     def test_a_header_that_is_said_twice_is_one(self) -> None:
         bench = Bench(2, headed=True)
         bench.feed(header(0), header(0), header(1), header(1))
@@ -162,10 +178,11 @@ class TestNoHeaders:
         assert bench.ahead == []
         assert bench.stream.first_number == 101
 
-    def test_a_higher_first_number_is_of_the_next_series_and_so_is_all_that_follows(self) -> None:
+    @pytest.mark.parametrize("first", [1, 20], ids=["lower", "higher"])
+    def test_another_first_number_is_of_the_next_series_and_so_is_all_that_follows(self, first: int) -> None:
         bench = Bench(2, headed=False)
-        late = [shot(4, 0, 4), ModuleEnd(0), shot(9, 0, 9)]
-        bench.feed(shot(0, 0), shot(0, 1), *late, shot(1, 1))
+        late = [shot(first, 0, first), ModuleEnd(0), shot(first + 9, 0, first + 9)]
+        bench.feed(shot(10, 0, 10), shot(10, 1, 10), *late, shot(11, 1, 10))
         assert bench.ahead == late
         assert bench.stream.assembler is not None
         assert len(bench.stream.assembler) == 1
@@ -256,3 +273,32 @@ def test_whatever_the_order_of_the_connections_it_is_the_same_series(came: tuple
     assert frames == max(event.frame_number for event in events if isinstance(event, ModuleFrame)) + 1
     for number, frame in bench.frames.items():
         np.testing.assert_array_equal(seen(frame), whole(number, sources))
+
+
+class TestAfterAnotherSeries:
+    def bench(self) -> Bench:
+        """A bench whose second connection had brought frames 10 and 11 of a series that the first one ended."""
+        one, two = Bench(2, headed=False), Bench(2, headed=False)
+        one.feed(shot(10, 0, 10), shot(10, 1, 10), shot(11, 1, 10), ModuleEnd(0))
+        two.stream.follow(one.stream)
+        return two
+
+    def test_what_is_left_of_it_begins_nothing(self) -> None:
+        bench = self.bench()
+        bench.feed(shot(12, 1, 10), shot(13, 1, 10), ModuleEnd(1))
+        assert (bench.kinds, bench.ahead, bench.stream.out_of_series) == ("", [], 3)
+        bench.feed(shot(20, 1, 20), shot(20, 0, 20))
+        assert (bench.kinds, bench.stream.first_number) == ("Sf", 20)
+
+    def test_the_connection_that_had_ended_may_count_from_the_same_number_again(self) -> None:
+        bench = self.bench()
+        bench.feed(shot(12, 0, 10), shot(10, 1, 10), shot(12, 1, 10))
+        assert (bench.kinds, bench.stream.out_of_series) == ("Sf", 0)
+
+    def test_it_is_known_of_a_connection_that_is_silent_for_a_series(self) -> None:
+        silent = self.bench()
+        silent.feed(shot(20, 0, 20), ModuleEnd(0))
+        third = Bench(2, headed=False)
+        third.stream.follow(silent.stream)
+        third.feed(shot(12, 1, 10), shot(30, 1, 30))
+        assert (third.stream.out_of_series, third.stream.first_number) == (1, 30)

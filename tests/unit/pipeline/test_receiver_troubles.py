@@ -356,12 +356,13 @@ def test_an_absurd_count_is_missing_frames_and_no_hang(harness: Harness, number:
     assert receipt.shape == (1, *SHAPE)
 
 
-def test_a_count_below_nothing_is_refused(harness: Harness) -> None:
-    with pytest.raises(ConfigurationError, match="expect -1 frames"):
-        harness.receiver.prepare(harness.request(expected_frames=-1))
+@pytest.mark.parametrize("count", [-1, 2**62 + 1, 2**70])
+def test_a_count_below_nothing_or_beyond_all_counting_is_refused(harness: Harness, count: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"expect {count} frames"):
+        harness.receiver.prepare(harness.request(expected_frames=count))
     harness.prepare()
-    with pytest.raises(ConfigurationError, match="expect -5 frames"):
-        harness.receiver.expect(None, -5)
+    with pytest.raises(ConfigurationError, match=f"expect {count} frames"):
+        harness.receiver.expect(None, count)
 
 
 def test_a_second_source_that_is_no_address_leaves_no_socket_of_the_first(harness: Harness) -> None:

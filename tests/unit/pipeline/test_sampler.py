@@ -75,6 +75,13 @@ def test_frames_in_several_chunks(encoding: Encoding, shape: tuple[int, ...], ch
     np.testing.assert_array_equal(preview.pixels, reduced(data, preview.factor, PreviewMethod.MEAN))
 
 
+def test_a_frame_that_states_more_pixels_than_a_picture_is_worth_is_not_unpacked() -> None:
+    side = 1 << 15
+    huge = FrameFormat((side, side), "uint8", Encoding.BSLZ4)
+    with pytest.raises(WireError, match=f"{side * side} bytes"):
+        preview_of(Taken(Frame(series="", frame_number=0, format=huge, blobs=(b"packed",)), TURN, 1), WANTED)
+
+
 @pytest.mark.parametrize("orientation", [Orientation(1), Orientation(2, True, False), Orientation(3, False, True)])
 @pytest.mark.parametrize("shape", [SHAPE, (2, *SHAPE)])
 def test_the_picture_is_of_the_frame_as_it_is_stored(shape: tuple[int, ...], orientation: Orientation) -> None:

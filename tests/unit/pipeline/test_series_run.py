@@ -15,7 +15,8 @@ from maxdaq_tango.model import (
     StreamFormat,
     Verdict,
 )
-from maxdaq_tango.pipeline.series_run import END_MESSAGE_WAIT_S, Phase, SeriesRun
+from maxdaq_tango.pipeline.phase import Phase
+from maxdaq_tango.pipeline.series_run import END_MESSAGE_WAIT_S, SeriesRun
 
 FORMAT = FrameFormat((2, 2), "uint16", Encoding.NONE)
 

@@ -29,7 +29,7 @@ from maxdaq_tango.pipeline.sources import (
     choose_receive_buffer,
     choose_sockets,
 )
-from receiving import SHAPE, WAIT_S, Harness, pixels, slow_writes, stored
+from receiving import SHAPE, WAIT_S, Harness, pixels, slow_writes, stored, wait_for_bytes
 
 
 def receipts(harness: Harness, count: int) -> list[Receipt]:
@@ -38,6 +38,18 @@ def receipts(harness: Harness, count: int) -> list[Receipt]:
         found = lambda: [r.receipt for r in harness.reports if r.receipt is not None]  # noqa: E731
         assert harness.states.wait_for(lambda: len(found()) >= count, WAIT_S), harness.reports[-1]
         return found()[:count]
+
+
+def test_frames_of_a_last_series_that_wait_for_their_header_are_told_when_the_run_is_stopped(harness: Harness) -> None:
+    other = harness.add_sender()
+    harness.prepare(sources=(harness.sender.endpoint, other.endpoint), series_count=0)
+    harness.sender.series(2)
+    receipts(harness, 1)
+    other.image(0)
+    wait_for_bytes(harness, other.nbytes)
+    harness.receiver.stop()
+    last = receipts(harness, 2)[1]
+    assert (last.verdict, last.frames_out_of_series, last.file) == (Verdict.ABORTED, 1, "")
 
 
 class TestInARow:

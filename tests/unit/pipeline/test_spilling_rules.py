@@ -114,3 +114,14 @@ def test_what_a_process_has_spilled_itself_for_want_of_room_is_told() -> None:
     homes[1].is_spilling = False
     assert rule.present == ""
     assert rule.decision.startswith("data files 4-6, 8 in /spill/a.1: ")
+
+
+def test_files_that_are_removed_at_the_end_are_not_told_of() -> None:
+    homes, spare = [Process(spilled=[4, 6])], Process()
+    rule = spilling(homes, spare)
+    for block in (5, 7):
+        rule.note(block, spare)
+    assert rule.decision.startswith("data files 5-8 in /spill/a.1")
+    rule.settled(6)
+    assert rule.blocks == {4, 5}
+    assert rule.decision.startswith("data files 5-6 in /spill/a.1")

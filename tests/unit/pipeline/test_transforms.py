@@ -8,7 +8,7 @@ import pytest
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.kernels.cbf import make_cbf
 from maxdaq_tango.kernels.compression import HAS_BSZSTD, decode_pixels, encode_pixels
-from maxdaq_tango.kernels.mono12p import pack_mono12p
+from maxdaq_tango.kernels.mono12p import pack_mono12, pack_mono12p
 from maxdaq_tango.kernels.orientation import orient
 from maxdaq_tango.model import Compression, Encoding, Frame, FrameFormat, Orientation
 from maxdaq_tango.pipeline.transforms import Chain, choose_transforms
@@ -104,6 +104,7 @@ COUNTS = np.random.default_rng(5).poisson(900, (6, 4)).astype("i4")
 UNPACKED_HERE = [
     (FrameFormat((6, 4), "int32", Encoding.CBF), make_cbf(COUNTS)),
     (FrameFormat((6, 4), "uint16", Encoding.MONO12P), pack_mono12p(COUNTS.astype("u2"))),
+    (FrameFormat((6, 4), "uint16", Encoding.MONO12), pack_mono12(COUNTS.astype("u2"))),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Packings that no file holds: CBF files of Pilatus, Mono12p of cameras. Every pixel read back."""
+"""Packings that no file holds: CBF files of Pilatus, Mono12p and Mono12 of cameras. Every pixel read back."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import pytest
 
 from maxdaq_tango.files import check_file
 from maxdaq_tango.kernels.cbf import START_OF_PIXELS, make_cbf
-from maxdaq_tango.kernels.mono12p import pack_mono12p
+from maxdaq_tango.kernels.mono12p import pack_mono12, pack_mono12p
 from maxdaq_tango.model import Compression, Encoding, Frame, FrameFormat, Verdict
 from maxdaq_tango.wire import stins
 from receiving import Harness
 
 SHAPE = (30, 41)
 COUNT = 7
-KINDS = [Encoding.CBF, Encoding.MONO12P]
+KINDS = [Encoding.CBF, Encoding.MONO12P, Encoding.MONO12]
+PACK = {Encoding.MONO12P: pack_mono12p, Encoding.MONO12: pack_mono12}
 
 
 def picture(number: int, encoding: Encoding) -> np.ndarray[Any, Any]:
     counts = np.random.default_rng(number).poisson(500, SHAPE)
-    if encoding is Encoding.MONO12P:
+    if encoding in PACK:
         return counts.astype("u2")
     counts[4], counts[:, 9] = -1, -2
     return counts.astype("i4")
@@ -30,7 +31,7 @@ def picture(number: int, encoding: Encoding) -> np.ndarray[Any, Any]:
 
 def image(number: int, encoding: Encoding) -> Frame:
     pixels = picture(number, encoding)
-    blob = make_cbf(pixels, f"# N_image {number}") if encoding is Encoding.CBF else pack_mono12p(pixels)
+    blob = make_cbf(pixels, f"# N_image {number}") if encoding is Encoding.CBF else PACK[encoding](pixels)
     return Frame(series="", frame_number=number, format=FrameFormat(SHAPE, str(pixels.dtype), encoding), blobs=(blob,))
 
 

@@ -338,7 +338,9 @@ def test_ends() -> None:
 # Writing
 
 
-@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.BSZSTD, Encoding.LZ4_HDF5, Encoding.MONO12P])
+@pytest.mark.parametrize(
+    "encoding", [Encoding.CBF, Encoding.BSZSTD, Encoding.LZ4_HDF5, Encoding.MONO12P, Encoding.MONO12]
+)
 def test_packings_that_v1_does_not_have_are_not_written(encoding: Encoding) -> None:
     with pytest.raises(WireError, match=str(encoding)):
         encode_image(1, 0, FrameFormat((4, 6), "uint16", encoding), BLOB, start_ns=0, stop_ns=0, real_ns=0)

@@ -509,7 +509,7 @@ def test_arrays_are_written_as_the_documentation_has_them() -> None:
     assert raw["n"] == 5
 
 
-@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.LZ4_BLOCK, Encoding.MONO12P])
+@pytest.mark.parametrize("encoding", [Encoding.CBF, Encoding.LZ4_BLOCK, Encoding.MONO12P, Encoding.MONO12])
 def test_packings_that_v2_does_not_have_are_not_written(encoding: Encoding) -> None:
     format = FrameFormat((4, 6), "uint16", encoding)
     with pytest.raises(WireError, match=str(encoding)):

@@ -171,14 +171,15 @@ def test_a_cbf_file_has_pixels_of_32_bits_and_a_byte_for_each_at_least() -> None
             decode(image((bytes(size),), compression="cbf", type=type))
 
 
-def test_mono12p_is_uint16_once_unpacked() -> None:
-    frame = decode(image((bytes(36),), type="mono12p"))
+@pytest.mark.parametrize("packing", [Encoding.MONO12P, Encoding.MONO12])
+def test_packed_pixels_are_uint16_once_unpacked(packing: Encoding) -> None:
+    frame = decode(image((bytes(36),), type=packing.value))
     assert isinstance(frame, Frame)
-    assert frame.format == FrameFormat((4, 6), "uint16", Encoding.MONO12P)
+    assert frame.format == FrameFormat((4, 6), "uint16", packing)
     with pytest.raises(WireError):
-        decode(image((bytes(35),), type="mono12p"))
+        decode(image((bytes(35),), type=packing.value))
     with pytest.raises(WireError):
-        decode(image((compress_bslz4(PIXELS),), type="mono12p", compression="bslz4"))
+        decode(image((compress_bslz4(PIXELS),), type=packing.value, compression="bslz4"))
 
 
 def test_several_blobs_are_chunks_when_chunks_are_stated() -> None:
@@ -326,7 +327,9 @@ def test_an_image_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_the_label_follows_the_data_for_every_encoding(encoding: Encoding) -> None:
-    blob = {Encoding.NONE: BLOB, Encoding.MONO12P: bytes(36)}.get(encoding, compress_bslz4(PIXELS))
+    blob = {Encoding.NONE: BLOB, Encoding.MONO12P: bytes(36), Encoding.MONO12: bytes(36)}.get(
+        encoding, compress_bslz4(PIXELS)
+    )
     type = "int32" if encoding is Encoding.CBF else "uint16"
     frame = Frame(series="", frame_number=0, format=FrameFormat((4, 6), type, encoding), blobs=(blob,))
     assert decode(encode_image(None, frame)) == frame

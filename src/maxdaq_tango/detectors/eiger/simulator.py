@@ -44,9 +44,9 @@ from maxdaq_tango.detectors.eiger.simulator_status import status_of
 from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, unique_series_id
 from maxdaq_tango.detectors.eiger.simulator_work import Work
 from maxdaq_tango.detectors.eiger.tiff import encode_tiff
+from maxdaq_tango.detectors.serving.messages import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.http_messages import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.pattern import pixel_mask
 from maxdaq_tango.errors import ConfigurationError, WireError
 

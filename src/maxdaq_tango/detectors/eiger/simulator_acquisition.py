@@ -24,8 +24,8 @@ from maxdaq_tango.detectors.eiger.simulator_queue import SendQueues
 from maxdaq_tango.detectors.eiger.simulator_settings import DetectorSettings, Refusal
 from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, Shot
 from maxdaq_tango.detectors.eiger.simulator_work import Burst, Work, WorkKind
+from maxdaq_tango.detectors.serving.messages import Answer, Reply, refused
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.http_messages import Answer, Reply, refused
 
 LONGEST_SERIES_S = 7 * 86400.0
 MOST_IMAGES = 1 << 48

@@ -11,8 +11,8 @@ from __future__ import annotations
 import msgspec
 
 from maxdaq_tango.detectors.eiger.simulator import EigerSimulator
+from maxdaq_tango.detectors.serving.messages import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.http_messages import Answer, Reply, Request, json_reply, refused
 from maxdaq_tango.errors import ConfigurationError
 
 PREFIX = "/simulator/api/"

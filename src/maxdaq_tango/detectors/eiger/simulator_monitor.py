@@ -15,7 +15,7 @@ from maxdaq_tango.detectors.eiger.parameters import monitor_config
 from maxdaq_tango.detectors.eiger.protocol import TIFF_TYPE, MonitorState
 from maxdaq_tango.detectors.eiger.simulator_settings import Refusal, Settings
 from maxdaq_tango.detectors.eiger.tiff import encode_tiff
-from maxdaq_tango.detectors.simulation.http_messages import Answer, Reply, json_reply, refused
+from maxdaq_tango.detectors.serving.messages import Answer, Reply, json_reply, refused
 
 Array = npt.NDArray[Any]
 PERIOD_S = 0.1

@@ -29,11 +29,12 @@ from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_controls import PREFIX, handle_control
+from maxdaq_tango.detectors.serving.listener import HttpListener
+from maxdaq_tango.detectors.serving.messages import Reply, Request, refused
+from maxdaq_tango.detectors.serving.program import serve
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.http_listener import HttpListener
-from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, refused
 from maxdaq_tango.detectors.simulation.outlet import Outlet
-from maxdaq_tango.detectors.simulation.program import new_parser, serve
+from maxdaq_tango.detectors.simulation.program import new_parser
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import StreamFormat
 

@@ -8,7 +8,7 @@ import msgspec
 
 from maxdaq_tango.detectors.eiger.simulator_headers import SeriesPlan
 from maxdaq_tango.detectors.eiger.simulator_stream import Product, SeriesStream, Shot
-from maxdaq_tango.detectors.simulation.http_messages import Answer
+from maxdaq_tango.detectors.serving.messages import Answer
 
 
 class WorkKind(StrEnum):

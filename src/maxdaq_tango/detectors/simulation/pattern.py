@@ -12,6 +12,7 @@ would cost a start-up of seconds.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -264,3 +265,11 @@ def frame_number_in(frame: Array) -> int:
     for digit in frame.reshape(-1)[:TAG_PIXELS]:
         number = number << 4 | int(digit) & 15
     return number
+
+
+def pixels_of(settings: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[[int], Array]:
+    """Frame number > the frame as a simulator with these settings sends it, and as it must stand in a file whose frames
+    have this shape and type. A family whose simulator does something else has a function like this of its own.
+    """
+    rows, columns = shape
+    return FramePattern(settings.seed, (rows, columns), dtype.name).frame

@@ -23,12 +23,13 @@ if __name__ == "__main__":
 
 import msgspec
 
+from maxdaq_tango.detectors.serving.listener import HttpListener
+from maxdaq_tango.detectors.serving.messages import Reply, Request, json_reply, refused
+from maxdaq_tango.detectors.serving.program import serve
 from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.detectors.simulation.http_listener import HttpListener
-from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, json_reply, refused
 from maxdaq_tango.detectors.simulation.outlet import Outlet
-from maxdaq_tango.detectors.simulation.program import new_parser, serve
+from maxdaq_tango.detectors.simulation.program import new_parser
 from maxdaq_tango.detectors.simulation.stins_sender import (
     COMPRESSIONS,
     DTYPES,

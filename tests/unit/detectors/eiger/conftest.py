@@ -10,7 +10,7 @@ import pytest
 
 from maxdaq_tango.detectors.eiger.simulator import EigerSimulator, SimulatorOptions
 from maxdaq_tango.detectors.eiger.simulator_controls import PREFIX, handle_control
-from maxdaq_tango.detectors.simulation.http_messages import Answer, Request
+from maxdaq_tango.detectors.serving.messages import Answer, Request
 from maxdaq_tango.wire.dectris_v1 import DectrisV1Decoder
 from maxdaq_tango.wire.dectris_v2 import DectrisV2Decoder
 

@@ -1,4 +1,7 @@
-"""The HTTP listener before a simulator: standard library, keep-alive, one write an answer, no Nagle delay."""
+"""The HTTP listener before a simulator or a streamer: standard library, keep-alive, one write an answer.
+
+Answers leave at once (no Nagle delay).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from maxdaq_tango.detectors.simulation.http_messages import Reply, Request, refused
+from maxdaq_tango.detectors.serving.messages import Reply, Request, refused
 
 MOST_BODY_BYTES = 512 << 20
 ACCEPT_S = 0.05
@@ -42,9 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         try:
             reply = self.server.serve(request)
-        except Exception as error:  # a fault of the simulator: say so to both sides and go on
+        except Exception as error:  # a fault of ours: say so to both sides and go on
             traceback.print_exc()
-            reply = refused(500, f"The simulator failed: {error!r}")
+            reply = refused(500, f"The server failed: {error!r}")
         self._answer(reply)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - names given by http.server
@@ -62,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client has gone
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: a simulator's standard error is for what is wrong with the simulator."""
+        """Nothing: standard error is for what is wrong here."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -80,7 +83,7 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for each connection, remembered so that it can be ended and joined."""
         thread = threading.Thread(
-            target=self.process_request_thread, args=(request, client_address), name="eiger-sim-connection"
+            target=self.process_request_thread, args=(request, client_address), name="http-connection"
         )
         with self.guard:
             self.open[request] = thread
@@ -119,7 +122,7 @@ class HttpListener:
         self._stopping = threading.Event()
         self._outage: tuple[float, float] | None = None
         self._leftover: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self._run, name="sim-http")
+        self._thread = threading.Thread(target=self._run, name="http-listener")
 
     def start(self) -> None:
         """Begin to serve."""

@@ -1,4 +1,4 @@
-"""Requests and answers of a simulated detector as values: what an HTTP server hands in and sends back."""
+"""Requests and answers as values: what the HTTP listener hands in and sends back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""PSI Jungfrau: driver over slsdet, device, simulated detector and receiver program, pedestals."""

@@ -1,0 +1,1 @@
+"""Hamamatsu ORCA cameras over DCAM-API."""

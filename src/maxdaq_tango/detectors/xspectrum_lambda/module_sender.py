@@ -1,0 +1,126 @@
+"""What leaves for one module: a bounded queue, and the thread that pushes out of it.
+
+The library has a fixed number of places for frames, so frames must come out of it at the detector's pace, also while
+the receiver is slow. What waits here is bounded in bytes; when that is full, frames stay in the library.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from maxdaq_tango.detectors.streaming.outlet import StreamOutlet
+from maxdaq_tango.model import Buffer
+
+WAIT_S = 0.05
+
+
+class _Message:
+    """One that waits."""
+
+    __slots__ = ("dropped", "is_image", "nbytes", "parts", "series")
+
+    def __init__(self, series: int, parts: Sequence[Buffer], nbytes: int, *, is_image: bool) -> None:
+        self.series, self.parts, self.nbytes, self.is_image = series, parts, nbytes, is_image
+        self.dropped = False
+
+
+class ModuleSender:
+    """Owns the outlet of one module. `start` it, `close` it; any thread may put and look."""
+
+    def __init__(self, number: int, outlet: StreamOutlet, limit_bytes: int) -> None:
+        self.number, self.outlet = number, outlet
+        self.nbytes = 0
+        """That wait."""
+        self.sent = self.given_up = 0
+        """Images of the newest series."""
+        self._limit_bytes = limit_bytes
+        self._queue: deque[_Message] = deque()
+        self._current: _Message | None = None
+        self._series = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._push_all, name=f"lambda-send-{number}")
+
+    def start(self) -> None:
+        """Begin to push."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End at once. May be called twice, and before `start`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.outlet.close()
+
+    def begin(self, series: int, header: Sequence[Buffer]) -> None:
+        """A new series; what is left of those before is thrown away, as their receiver has gone."""
+        self.drop(images_only=False)
+        with self._changed:
+            self._series, self.sent, self.given_up = series, 0, 0
+            self._put(_Message(series, header, 0, is_image=False))
+
+    def image(self, parts: Sequence[Buffer], nbytes: int, enough: Callable[[], bool]) -> bool:
+        """Waits for room; False, and counted as given up, when `enough()` said so before there was any."""
+        with self._changed:
+            while self.nbytes and self.nbytes + nbytes > self._limit_bytes:
+                if self._closing or enough():
+                    self.given_up += 1
+                    return False
+                self._changed.wait(WAIT_S)
+            self._put(_Message(self._series, parts, nbytes, is_image=True))
+        return True
+
+    def end(self, parts: Sequence[Buffer]) -> None:
+        """The series is over."""
+        with self._changed:
+            self._put(_Message(self._series, parts, 0, is_image=False))
+
+    def drop(self, *, images_only: bool) -> None:
+        """Throw away what waits: all of it, or its images alone, which leaves an empty series for the receiver."""
+        with self._changed:
+            kept: deque[_Message] = deque()
+            for message in self._queue:
+                if images_only and not message.is_image:
+                    kept.append(message)
+                else:
+                    self._lose(message)
+            self._queue = kept
+            if self._current is not None and (self._current.is_image or not images_only):
+                self._current.dropped = True
+            self._changed.notify_all()
+
+    # ---- inside ----
+
+    def _put(self, message: _Message) -> None:
+        self._queue.append(message)
+        self.nbytes += message.nbytes
+        self._changed.notify_all()
+
+    def _lose(self, message: _Message) -> None:
+        self.nbytes -= message.nbytes
+        self.given_up += message.is_image and message.series == self._series
+
+    def _push_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._queue)
+                if self._closing:
+                    return
+                message = self._current = self._queue.popleft()
+
+            def enough(message: _Message = message) -> bool:
+                return self._closing or message.dropped
+
+            pushed = self.outlet.push(message.parts, enough)
+            with self._changed:
+                self._current = None
+                if pushed is False:
+                    self._lose(message)
+                else:
+                    self.nbytes -= message.nbytes
+                    self.sent += message.is_image and message.series == self._series
+                self._changed.notify_all()
