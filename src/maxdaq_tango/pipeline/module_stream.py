@@ -128,7 +128,11 @@ class ModuleStream:
         if self._start is None:
             since = self._gathering_since
             return [] if since is None or now - since < self.wait_s else [self._begin()]
-        given: list[Given] = [*self.assembler.due(now)] if self.assembler is not None else []
+        given: list[Given] = []
+        if self.assembler is not None:
+            if self.assembler.leaders():
+                self._last_at = now  # they are not listened to, so they are not silent
+            given += self.assembler.due(now)
         waits = self._over_since is not None and not self._finished
         if waits and now - max(self._over_since or 0.0, self._last_at) >= self.wait_s:
             given += self._finish()

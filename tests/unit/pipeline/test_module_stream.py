@@ -225,6 +225,19 @@ class TestEnds:
         bench.tick(9.0)
         assert bench.kinds == "SffE"
 
+    def test_connections_that_are_not_read_for_want_of_room_are_not_silent(self) -> None:
+        bench = Bench(2, headed=True, limit_bytes=4 * 1024)
+        bench.feed(header(0), header(1), ModuleEnd(1, 1), *(image(number, 0) for number in range(3)), now=0.0)
+        assert bench.stream.assembler is not None
+        assert bench.stream.assembler.leaders() == {0}
+        bench.tick(WAIT_S)  # the frames go out without module 1; connection 0 can be read again
+        assert bench.kinds == "Sfff"
+        bench.feed(image(3, 0), now=1.5 * WAIT_S)
+        bench.tick(2 * WAIT_S)
+        assert bench.kinds == "Sffff"
+        bench.feed(ModuleEnd(0, 5), now=2 * WAIT_S)
+        assert bench.kinds == "SffffE"
+
     def test_two_series_in_a_row_of_which_no_end_comes_are_told_apart(self) -> None:
         bench = Bench(2, headed=True)
         bench.feed(header(0), header(1), image(0, 0), image(0, 1), header(0, 9), header(1, 9))
