@@ -38,6 +38,11 @@ class Camserver:
         self.post("faults", faults)
 
 
+def status_of(port: object) -> dict[str, object]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/streamer/api/status", timeout=5) as answer:
+        return json.loads(answer.read())
+
+
 @pytest.fixture(scope="module")
 def clients(site, make_clients, wait_on):
     folder = site.folder / "images"
@@ -55,6 +60,7 @@ def clients(site, make_clients, wait_on):
     controller = site.controller("main", detector)
     made = make_clients(site, detector=detector, receiver=receiver, controller=controller)
     made.camserver, made.properties = Camserver(camserver), properties
+    made.streamer_status = lambda: status_of(streamer["http"])
     wait_on(made.detector, made.receiver, made.controller)
     return made
 
@@ -288,7 +294,8 @@ def test_a_truncated_and_a_missing_image_are_told_by_their_numbers(clients, wait
     (receipt,) = json.loads(controller.LastReport)["receipts"].values()
     assert receipt["frames_corrupt_numbers"] == [3]
     assert receipt["frames_missing_ranges"] == [[5, 5]]
-    assert receipt["frames_duplicate"] == 1
+    # The copy of frame 9 took its name: whether the streamer had read the first one by then, is chance.
+    assert receipt["frames_duplicate"] == clients.streamer_status()["frames_sent"] - 11 <= 1
     compare(path, [0, 1, 2, 4, 6, 7, 8, 9, 10, 11])
 
 

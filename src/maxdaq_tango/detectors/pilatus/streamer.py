@@ -57,8 +57,10 @@ class _Series:
     waiting: deque[str] = field(default_factory=deque)
     """Names of files to send, in the order in which they came."""
     header_sent: bool = False
+    finishing: bool = False
+    """No more files will come, but not all that came may have been heard of."""
     over: bool = False
-    """No more files will come."""
+    """Nor is there one that has not been heard of."""
     closed: bool = False
     """Nothing more will be sent."""
     unsent: int = 0
@@ -165,9 +167,8 @@ class PilatusStreamer:
         with self._changed:
             series = self._newest
             if series is not None and not series.over:
-                self._look_through_folder(series)
-                series.over = True
-                self._changed.notify_all()
+                series.finishing = True
+                self._watch.wake()
             return self._status()
 
     def abort(self) -> StreamerStatus:
@@ -212,15 +213,25 @@ class PilatusStreamer:
     # --- the folder ---------------------------------------------------------------------------------------------------
 
     def _watch_folder(self) -> None:
+        finishing: _Series | None = None
         while True:
-            names, missed = self._watch.wait(LOOK_S)
+            names, missed = self._watch.wait(0.0 if finishing else LOOK_S)
             with self._changed:
                 if self._closing:
                     return
                 for name in names:
                     self._came(name)
-                if missed and self._newest is not None and not self._newest.over:
-                    self._look_through_folder(self._newest)
+                series = self._newest
+                if series is None or series.over:
+                    finishing = None
+                    continue
+                heard_all = series is finishing and not names
+                if missed or heard_all:
+                    self._look_through_folder(series)
+                if heard_all:
+                    series.over = True
+                    self._changed.notify_all()
+                finishing = series if series.finishing and not series.over else None
 
     def _came(self, name: str) -> None:
         """With the lock. A file that comes once more is sent once more: it is another one."""
