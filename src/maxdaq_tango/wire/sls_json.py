@@ -180,7 +180,7 @@ def encode_image(
         "acqIndex": frame_number,
         "frameIndex": frame_number - first_number,
         "progress": 0.0,
-        "fname": "/tmp/run",
+        "fname": "/data/run",
         "data": 1,
         "completeImage": int(is_whole),
         "frameNumber": frame_number,

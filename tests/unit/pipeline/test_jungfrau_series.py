@@ -57,7 +57,7 @@ def test_frames_of_both_interfaces_are_stored_pixel_by_pixel_in_the_type_of_the_
     assert column(receipt, "frame_metadata/packets_caught") == [128] * 5
     with h5py.File(receipt.file, "r") as file:
         group = file["entry/instrument/jungfrau"]
-        assert (group["detshape"][()].tolist(), group["modules"][()], group["fname"][()]) == ([1, 2], 2, b"/tmp/run")
+        assert (group["detshape"][()].tolist(), group["modules"][()], group["fname"][()]) == ([1, 2], 2, b"/data/run")
     assert check_file(Path(receipt.file)).problems == []
 
 

@@ -27,7 +27,7 @@ IMAGE = {
     "acqIndex": 12,
     "frameIndex": 2,
     "progress": 30.0,
-    "fname": "/tmp/run",
+    "fname": "/data/run",
     "data": 1,
     "completeImage": 1,
     "frameNumber": 12,
