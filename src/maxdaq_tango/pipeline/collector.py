@@ -236,7 +236,7 @@ class Collector:
                 run.out_of_series -= 1
                 return
             if self._requests:
-                self._answer_requests(now)
+                self._answer_requests(time.monotonic())  # a frame may have taken long: a stop begins now, not before it
 
     def _pass_time(self, before: float, *, idle: bool) -> None:
         """Inside a series time passes only while no message waits: a slow disk is no silence of the sender.

@@ -38,6 +38,8 @@ class PairRun:
     receiver_aborted_s: float | None = None
     progress_s: float = 0.0
     """When the receiver's counters last moved."""
+    looked_s: float = 0.0
+    """The newest moment for which they tell: a receiver that is busy with a frame does not see what else has come."""
     source_lost_s: float | None = None
     receiver_lost_s: float | None = None
     receipt: Receipt | None = None

@@ -66,6 +66,8 @@ def receiver_seen(pair: PairRun, view: ReceiverView, sequence: Sequence, at_s: f
         return
     pair.receiver_lost_s = None
     pair.receiver_state, pair.receiver_message = view.state, view.message
+    if view.counters.updated_ns != pair.counters.updated_ns or not view.counters.updated_ns:
+        pair.looked_s = at_s
     if view.counters != pair.counters:
         moved = view.counters.frames_received, view.counters.frames_written, view.counters.bytes_written
         before = pair.counters.frames_received, pair.counters.frames_written, pair.counters.bytes_written
@@ -176,7 +178,6 @@ def _end_receiver(pair: PairRun, sequence: Sequence, at_s: float) -> Told:
             )
             pair.receiver_done_s = at_s
         return []
-    quiet_s = at_s - max(pair.progress_s, pair.source_done_s or 0.0)
     if pair.receiver_stopped_s is not None:
         if at_s - max(pair.progress_s, pair.receiver_stopped_s) > limits.close_s:
             _broken(
@@ -191,6 +192,10 @@ def _end_receiver(pair: PairRun, sequence: Sequence, at_s: float) -> Told:
         return [(Step.STOP_RECEIVER, None)]
     if pair.broken:
         return [(Step.STOP_RECEIVER, str(pair.errors[-1]))]
+    since_s = max(pair.progress_s, pair.source_done_s or 0.0)
+    if at_s - max(since_s, pair.looked_s) > limits.close_s:
+        return [(Step.STOP_RECEIVER, f"the receiver has not looked for messages for {limits.close_s:g} s")]
+    quiet_s = pair.looked_s - since_s
     if quiet_s > limits.drain_s + 3 * pair.plan.settings.frame_period_s:
         return [(Step.STOP_RECEIVER, f"the detector has finished, and nothing more arrived for {quiet_s:.1f} s")]
     return []

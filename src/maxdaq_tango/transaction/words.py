@@ -60,7 +60,8 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     settle_s: float = 3.0
     """Time for a detector to become idle by itself when its receiver has all frames; then it is stopped."""
     close_s: float = 60.0
-    """Silence of a stopped receiver before it is aborted: a disk that hangs."""
+    """Silence of a stopped receiver before it is aborted, or of one that looks for nothing before it is stopped: a disk
+    that hangs."""
     unreachable_s: float = 30.0
     """How long a side may be out of reach in a run before it is given up. Data flow without the control link."""
 

@@ -116,6 +116,7 @@ class Stage:
         run_id: str = "run-1",
         message: str = "",
         reachable: bool = True,
+        updated_ns: int = 0,
     ) -> list[Instruction]:
         receipt = None
         if verdict is not None:
@@ -127,7 +128,7 @@ class Stage:
             receipt=receipt,
             message=message,
             reachable=reachable,
-            counters=Counters(frames_received=received, frames_written=received),
+            counters=Counters(frames_received=received, frames_written=received, updated_ns=updated_ns),
         )
         return self(ReceiverSeen(name, view, self.sequence.tick))
 

@@ -397,6 +397,29 @@ def test_a_finished_source_and_a_silent_receiver_end_in_a_stop_of_the_receiver(s
     assert play.sequence.state is S.IDLE
 
 
+def test_a_receiver_that_has_not_looked_is_not_taken_for_one_to_which_nothing_comes(stage):
+    play = stage().to(Phase.RUN)
+    play.receiver(S.ACQUIRING, received=2, updated_ns=1)
+    play.source(HardwareState.IDLE)
+    play.wait(9)
+    assert play.receiver(S.ACQUIRING, received=2, updated_ns=1) == []  # busy with a frame since before the end
+    play.receiver(S.ACQUIRING, received=5, updated_ns=2)
+    play.wait(2.5)
+    (stop,) = play.receiver(S.ACQUIRING, received=5, updated_ns=3)
+    assert stop.step is Step.STOP_RECEIVER
+    assert "nothing more arrived for 2.5 s" in str(stop.argument)
+
+
+def test_a_receiver_that_never_looks_again_is_stopped(stage):
+    play = stage().to(Phase.RUN)
+    play.receiver(S.ACQUIRING, received=2, updated_ns=1)
+    play.source(HardwareState.IDLE)
+    play.wait(10.5)
+    (stop,) = play.receiver(S.ACQUIRING, received=2, updated_ns=1)
+    assert stop.step is Step.STOP_RECEIVER
+    assert "has not looked for messages for 10 s" in str(stop.argument)
+
+
 def test_a_stopped_receiver_that_hangs_is_aborted_and_given_up(stage):
     play = stage().to(Phase.RUN)
     play(StopAsked())
