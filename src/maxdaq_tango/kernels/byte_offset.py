@@ -15,12 +15,11 @@ first needed (half a second) and releases the GIL; `unpack_in_python` is its twi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from maxdaq_tango.kernels.once import compiled_once
 
 TOO_SHORT, OUT_OF_RANGE = -1, -2
 """Instead of a length: the data end before the last pixel; a pixel is no 32-bit number."""
@@ -74,7 +73,7 @@ def pack_byte_offset(pixels: npt.NDArray[np.int32]) -> bytes:
 _LONGEST = b"\x80\x00\x80\x00\x00\x00\x80"
 
 
-@compiled_once
+@cache
 def _compiled() -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int32]], int]:
     import numba
 

@@ -28,12 +28,11 @@ are the twins, bit by bit the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from maxdaq_tango.kernels.once import compiled_once
 
 GAINS = 3
 """G0, G1, G2, in this order in every calibration."""
@@ -153,7 +152,7 @@ def _aligned(raw: Raw) -> Raw:
     return raw if raw.flags.aligned else raw.copy()
 
 
-@compiled_once
+@cache
 def _compiled_convert(dtype: str) -> Callable[[Raw, Planes, Planes, npt.NDArray[Any]], None]:
     import numba
 
@@ -204,7 +203,7 @@ def _to_counts(raw: Any, pedestal: Any, scale: Any, out: Any) -> None:
                 out[at] = np.int32(worth)
 
 
-@compiled_once
+@cache
 def _compiled_accumulate() -> Callable[..., int]:
     import numba
 

@@ -14,12 +14,12 @@ An odd number of pixels ends after its second byte. Compiled by numba when they 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maxdaq_tango.kernels.once import compiled_once
 from maxdaq_tango.model import Encoding
 
 
@@ -85,7 +85,7 @@ def _expect(data: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint16]) -> None
         raise ValueError(f"{len(data)} bytes for {len(pixels)} pixels of 12 bits, not {packed_nbytes(len(pixels))}")
 
 
-@compiled_once
+@cache
 def _compiled(encoding: Encoding) -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint16]], None]:
     import numba
 

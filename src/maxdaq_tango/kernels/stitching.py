@@ -9,12 +9,11 @@ Compiled by numba when it is first needed, without the GIL; `place_with_numpy` i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from maxdaq_tango.kernels.once import compiled_once
 
 TILE = 32
 """Pixels of a side that are turned together: a column of the module is a row of the picture, and lines of the cache
@@ -48,7 +47,7 @@ def _check(module: npt.NDArray[Any], canvas: npt.NDArray[Any], row: int, column:
         )
 
 
-@compiled_once
+@cache
 def _compiled(item: int) -> Callable[..., None]:
     import numba
 

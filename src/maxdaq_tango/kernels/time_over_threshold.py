@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.kernels.once import compiled_once
 
 ARRAY = "tot_to_energy_tensor"
 NEGATIVE, BEYOND = -1.0, -2.0
@@ -81,7 +80,7 @@ def _expect(counts: npt.NDArray[Any], table: Table, energies: npt.NDArray[Any]) 
         raise ValueError(f"{len(counts)} counts, {len(energies)} energies, a table of {len(table)} pixels")
 
 
-@compiled_once
+@cache
 def _compiled() -> Callable[[npt.NDArray[np.int32], Table, npt.NDArray[np.float32]], None]:
     import numba
 
