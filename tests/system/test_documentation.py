@@ -18,6 +18,7 @@ from maxdaq_tango.deployment.topology import built_in_topology, parse_topology
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+SCRIPTS = ROOT / "docs" / "how-to" / "script-with-deviceproxy.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first-acquisition.md"
 
 TOPOLOGIES = [
@@ -57,9 +58,9 @@ def test_the_command_line_page_and_the_readme_name_every_command() -> None:
     assert [name for name in COMMANDS if f"| `maxdaq {name}" not in page] == []
 
 
-@pytest.mark.timeout(180)
-def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    code = "\n".join(re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL))
+def run_examples(page: Path, tmp_path: Path) -> str:
+    """What all Python of the page prints, one example after the other, beside the built-in topology."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
     topology = parse_topology(built_in_topology(), "built in")
     interruption = Interruption()
     with deployed(topology, tmp_path, interruption=interruption) as deployment:
@@ -73,7 +74,23 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    assert "ACQUIRING" in done.stdout
-    assert "\nCOMPLETE\n" in done.stdout
-    assert "(100, 1065, 1030) uint16" in done.stdout
-    assert "frames_written 100" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    told = run_examples(TUTORIAL, tmp_path)
+    assert "ACQUIRING" in told
+    assert "\nCOMPLETE\n" in told
+    assert "(100, 1065, 1030) uint16" in told
+    assert "frames_written 100" in told
+
+
+@pytest.mark.timeout(180)
+def test_the_page_about_scripts_does_what_it_says(tmp_path: Path) -> None:
+    first, plain, triggered, helper, stepwise = run_examples(SCRIPTS, tmp_path).splitlines()
+    assert first == "COMPLETE"
+    assert plain.startswith("laptop/detector/eiger 50 frames in ")
+    assert triggered == "COMPLETE"
+    assert helper.startswith("COMPLETE {'laptop/detector/eiger': '")
+    assert stepwise == "COMPLETE [10]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN
+from maxdaq_tango.controller.overrides import EXAMPLE
 from maxdaq_tango.tango_support.attributes import told
 
 MOST_DETECTORS = 64
@@ -64,6 +65,14 @@ class ControllerAttributes:
         dtype=str,
         label="Metadata",
         doc="JSON object that is stored in every file of the next acquisition: sample, proposal ...",
+    )
+    Overrides = told(
+        lambda self: self.overrides_text,
+        lambda self, value: self.override(value),
+        dtype=str,
+        label="Overrides",
+        doc="JSON object of detectors that do otherwise than set here: ExposureTime, LatencyTime, FrameTime,"
+        f" nFramesPerTrigger by detector, such as {EXAMPLE}; {{}} = none.",
     )
     Progress = told(
         lambda self: self.progress,
@@ -148,4 +157,10 @@ class ControllerAttributes:
         dtype=str,
         label="Last report",
         doc="JSON {run_id, verdict, armed, reasons, receipts}: receipts by detector device.",
+    )
+    History = told(
+        lambda self: self.history,
+        dtype=str,
+        label="History",
+        doc="JSON array of the last acquisitions, at most 20, the newest last; as LastReport, with the counts of receipts.",
     )

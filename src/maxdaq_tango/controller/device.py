@@ -14,6 +14,7 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.controller.attributes import ControllerAttributes
 from maxdaq_tango.controller.configuration import detector_names
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
+from maxdaq_tango.controller.overrides import NONE, Override, read_overrides
 from maxdaq_tango.controller.pairs import Pairs
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionState as State
@@ -70,6 +71,8 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
         self.enabled: tuple[str, ...] = ()
         self.metadata_text = "{}"
         self._metadata: dict[str, Any] = {}
+        self.overrides_text = "{}"
+        self._overrides: dict[str, Override] = {}
         self._acquired = "", 0
         self._steps = Steps(PyTangoThread)
         try:
@@ -85,6 +88,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             "FilePattern": DEFAULT_PATTERN,
             "ScanNumber": 1,
             "Metadata": "{}",
+            "Overrides": "{}",
             "EnabledDetectors": list(self.enabled),
         }.items():
             show_set_point(self, name, value)
@@ -221,16 +225,12 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
     def last_report(self) -> str:
         """JSON of the last acquisition."""
         outcome = self._executor.outcome if self._executor is not None else None
-        if outcome is None:
-            return ""
-        report = {
-            "run_id": outcome.run_id,
-            "verdict": outcome.verdict,
-            "armed": outcome.armed,
-            "reasons": outcome.reasons,
-            "receipts": outcome.receipts,
-        }
-        return msgspec.json.encode(report).decode()
+        return outcome.report if outcome is not None else ""
+
+    @property
+    def history(self) -> str:
+        """JSON of the last acquisitions."""
+        return f"[{','.join(one.brief for one in self._executor.history)}]" if self._executor is not None else "[]"
 
     def file_names(self) -> list[str]:
         """Of the next acquisition; empty where they cannot be told."""
@@ -280,6 +280,10 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             ) from None
         self.metadata_text = text
 
+    def override(self, text: str) -> None:
+        """Overrides was written."""
+        self._overrides, self.overrides_text = read_overrides(text, self.detectors), text or "{}"
+
     # ---- commands ----
 
     @command
@@ -287,13 +291,13 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
     def Arm(self) -> None:
         """Arm every enabled detector with its receiver. Returns when armed, or after ArmWait with State RUNNING."""
         paths = self.destinations.of(self.enabled)
-        self._arm({name: self._plan(self.set_points.plan(paths[name])) for name in self.enabled})
+        self._arm({name: self._plan(self._points(name).plan(paths[name])) for name in self.enabled})
 
     @command
     @tells_failures
     def Live(self) -> None:
         """Free running for the live view: no files, at most one frame a second, until Stop."""
-        self._arm({name: self.set_points.live_plan() for name in self.enabled})
+        self._arm({name: self._points(name).live_plan() for name in self.enabled})
 
     @command
     @tells_failures
@@ -341,6 +345,9 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             )
         executor.arm(plans)
         executor.wait_armed(self._arm_wait_s)
+
+    def _points(self, name: str) -> SetPoints:
+        return self._overrides.get(name, NONE).applied(self.set_points)
 
     def _plan(self, plan: PairPlan) -> PairPlan:
         return PairPlan(

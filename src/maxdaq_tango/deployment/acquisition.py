@@ -7,13 +7,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import msgspec
 import tango
 
+from maxdaq_tango.client.report import Report, report_of
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment
 from maxdaq_tango.errors import LaunchError, StateError
-from maxdaq_tango.model import Receipt, Verdict
 
 START_DEADLINE_S = 30.0
 """From ready servers to devices that have reached their detector."""
@@ -23,16 +22,6 @@ LOOK_EVERY_S = 0.1
 
 Look = Callable[[str, int], None]
 """Is told the acquisition state and the number of frames received."""
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a DAQController tells about its last acquisition."""
-
-    verdict: Verdict
-    armed: bool
-    reasons: tuple[str, ...]
-    receipts: dict[str, Receipt]
-    """By detector device."""
 
 
 def wait_until_devices_are_on(deployment: Deployment, interruption: Interruption) -> None:
@@ -70,15 +59,7 @@ def take_series(
         raise StateError(
             f"take {frames} frames", of=controller.dev_name(), answer=error.args[0].desc.strip().splitlines()[0]
         ) from None
-    return report_in(text, controller.dev_name())
-
-
-def report_in(text: str, device: str) -> Report:
-    """The report that a controller told; StateError when it is none."""
-    try:
-        return msgspec.json.decode(text, type=Report)
-    except msgspec.MsgspecError as error:
-        raise StateError("read LastReport", of=device, answer=str(error)) from None
+    return report_of(text, controller.dev_name())
 
 
 def _watch(controller: Any, deployment: Deployment, interruption: Interruption, deadline_s: float, look: Look) -> None:

@@ -114,6 +114,12 @@ class DetectorAttributes:
         label="Last receipt",
         doc="The receiver's account of the last acquisition of this device, JSON.",
     )
+    LastReport = told(
+        lambda self: self.session.executor.outcome.report if self.session.executor.outcome else "",
+        dtype=str,
+        label="Last report",
+        doc="JSON {run_id, verdict, armed, reasons, receipts} of the last acquisition of this device, as of a controller.",
+    )
     ReceiverName = told(
         lambda self: self.session.receiver.name if self.session.receiver else "",
         dtype=str,

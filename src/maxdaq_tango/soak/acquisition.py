@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 import tango
 
-from maxdaq_tango.deployment.acquisition import report_in
+from maxdaq_tango.client.report import report_of
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
 from maxdaq_tango.detectors.simulation.expected_outcome import expect_outcome
 from maxdaq_tango.errors import StateError
@@ -108,7 +108,7 @@ class Acquisition:
             self._hung = f"Arm: {controller.Status()}"
             controller.Abort()
         report = controller.LastReport
-        if report and not report_in(report, controller.dev_name()).armed:
+        if report and not report_of(report, controller.dev_name()).armed:
             self._refusal = controller.Status()
 
     def _run(self) -> None:
@@ -165,7 +165,7 @@ class Acquisition:
     def _ask(self) -> Told:
         site = self._site
         report = site.controller.LastReport
-        decoded = report_in(report, site.controller.dev_name()) if report else None
+        decoded = report_of(report, site.controller.dev_name()) if report else None
         told = Told(state_of_controller=str(site.controller.state()))
         if decoded is not None:
             receipt = next(iter(decoded.receipts.values()), None)

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 BUSY_LOOK_S = 0.05
 IDLE_LOOK_S = 1.0
+HISTORY = 20
+"""Runs that are remembered."""
 CLOSE_S = 5.0
 """Longest wait for each thread at close; one that hangs in a dead connection is left to end with the process."""
 
@@ -99,6 +102,7 @@ class Executor:
         self._calls: dict[int, threading.Thread] = {}
         self._closing = False
         self._closely = False
+        self._history: deque[Outcome] = deque(maxlen=HISTORY)
 
     # ---- life ----
 
@@ -190,6 +194,12 @@ class Executor:
         return self._sequence.outcome
 
     @property
+    def history(self) -> tuple[Outcome, ...]:
+        """Of the last runs, the newest last; a reset forgets none."""
+        with self._changed:
+            return tuple(self._history)
+
+    @property
     def run_id(self) -> str:
         """Of the present or last run."""
         return self._sequence.run_id
@@ -237,8 +247,17 @@ class Executor:
             thread = self._thread(target=self._call, args=(call,), name=name, daemon=True)
             self._calls[call.number] = thread
             thread.start()
+        self._remember(self._sequence.outcome)
         if told or self._sequence.phase is not phase:
             self._changed.notify_all()
+
+    def _remember(self, outcome: Outcome | None) -> None:
+        """With the lock held. What is noticed of a run after its end takes the place of what was told before."""
+        if outcome is None or (self._history and self._history[-1] is outcome):
+            return
+        if self._history and self._history[-1].run_id == outcome.run_id:
+            self._history.pop()
+        self._history.append(outcome)
 
     def _call(self, call: Instruction) -> None:
         event: Answered | Failed

@@ -222,6 +222,14 @@ Event = (
 )
 
 
+MOST_REASONS = 10
+BRIEF_FIELDS = (
+    *("verdict", "file", "frames_expected", "frames_received", "frames_written", "frames_missing_count"),
+    *("frames_lost_count", "frames_corrupt", "started_at", "finished_at"),
+)
+"""Of a receipt, in the history of runs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What one Arm came to."""
@@ -241,6 +249,23 @@ class Outcome:
         for name, receipt in self.receipts.items():
             told += [f"{name}: {reason}" for reason in receipt.reasons]
         return tuple(dict.fromkeys(told))
+
+    @property
+    def report(self) -> str:
+        """All of it as JSON {run_id, verdict, armed, reasons, receipts}; receipts by detector."""
+        return self._encoded(self.reasons, self.receipts)
+
+    @property
+    def brief(self) -> str:
+        """The same, of receipts the counts and the file, and no more than MOST_REASONS."""
+        receipts = {
+            name: {field: getattr(receipt, field) for field in BRIEF_FIELDS} for name, receipt in self.receipts.items()
+        }
+        return self._encoded(self.reasons[:MOST_REASONS], receipts)
+
+    def _encoded(self, reasons: tuple[str, ...], receipts: dict[str, Any]) -> str:
+        fields = {"run_id": self.run_id, "verdict": self.verdict, "armed": self.armed}
+        return msgspec.json.encode({**fields, "reasons": reasons, "receipts": receipts}).decode()
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

@@ -1,0 +1,50 @@
+"""What a device tells about its last acquisition. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from maxdaq_tango.errors import MaxdaqError, StateError
+from maxdaq_tango.model import Receipt, Verdict
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One acquisition, of one detector or of several."""
+
+    run_id: str
+    verdict: Verdict
+    """The worst of all detectors."""
+    armed: bool
+    """False: it ended before every detector was armed, and nothing was taken."""
+    reasons: tuple[str, ...]
+    receipts: dict[str, Receipt]
+    """By detector device."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path of the file of each detector that has one."""
+        return {name: receipt.file for name, receipt in self.receipts.items() if receipt.file}
+
+    @property
+    def is_complete(self) -> bool:
+        """Every frame of every detector is in its file, or was shown if none was wanted."""
+        return self.verdict is Verdict.COMPLETE
+
+
+class BadRun(MaxdaqError):
+    """An acquisition ended, and is not COMPLETE. `report` says how."""
+
+    def __init__(self, asked: str, *, of: str, report: Report) -> None:
+        told = "; ".join(report.reasons) or "no reason was told"
+        super().__init__(asked, of=of, answer=f"{report.verdict.value}: {told}", accepted="COMPLETE")
+        self.report = report
+
+
+def report_of(text: str, device: str) -> Report:
+    """Of attribute LastReport; StateError when it is none."""
+    try:
+        return msgspec.json.decode(text, type=Report)
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            "read LastReport", of=device, answer=str(error) if text else "it is empty", accepted="after an acquisition"
+        ) from None
