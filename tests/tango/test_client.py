@@ -139,7 +139,7 @@ def test_a_setting_that_is_refused_says_what_would_be_accepted(daq: DAQ, wrong: 
 
 
 def test_a_setting_of_a_controller_is_refused_for_a_detector(clients) -> None:
-    with pytest.raises(ConfigurationError, match="accepted|Accepted: a DAQController"):
+    with pytest.raises(ConfigurationError, match="Accepted: a DAQController"):
         DAQ(clients.names["left"]).set(scan_number=3)
     with pytest.raises(TypeError, match="exposure"):
         DAQ(clients.names["left"]).set(exposure=1.0)  # type: ignore[call-arg]
@@ -171,11 +171,15 @@ def test_a_block_that_is_left_stops_what_runs(daq: DAQ) -> None:
 
 
 def test_an_exception_aborts_what_runs_and_is_not_hidden(daq: DAQ) -> None:
-    with pytest.raises(ZeroDivisionError), daq:
-        daq.set(frames_per_trigger=100_000)
-        daq.arm()
-        wait_for_frames(daq)
-        raise ZeroDivisionError
+    def fail() -> None:
+        with daq:
+            daq.set(frames_per_trigger=100_000)
+            daq.arm()
+            wait_for_frames(daq)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not daq.is_running
     assert daq.wait().verdict is Verdict.ABORTED
 

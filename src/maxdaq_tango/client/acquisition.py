@@ -42,7 +42,7 @@ ATTRIBUTES = {
     "metadata": "Metadata",
     "overrides": "Overrides",
 }
-"""Word of `DAQ.set` > attribute, in the order in which they are written: a directory after a filename takes its place."""
+"""Word of `DAQ.set` > attribute, in the order in which they are written."""
 
 
 class DAQ:
@@ -96,7 +96,7 @@ class DAQ:
     # ---- one after the other ----
 
     def arm(self, timeout_s: float = ARM_S) -> None:
-        """Until every detector is armed, or has begun by itself (INTERNAL). BadRun when that failed; DetectorTimeout."""
+        """Until every detector is armed, or has begun by itself (INTERNAL); BadRun when that failed."""
         self._call("Arm")
         self._until(lambda: self.state != "CONFIGURING", timeout_s, "arm")
         report = None if self.is_running else self._report()

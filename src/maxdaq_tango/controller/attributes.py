@@ -162,5 +162,5 @@ class ControllerAttributes:
         lambda self: self.history,
         dtype=str,
         label="History",
-        doc="JSON array of the last acquisitions, at most 20, the newest last; as LastReport, with the counts of receipts.",
+        doc="JSON array of the last 20 acquisitions, the newest last; as LastReport, of receipts the counts.",
     )

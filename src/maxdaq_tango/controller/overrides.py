@@ -29,7 +29,7 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frames_per_trigger: int | None = msgspec.field(default=None, name="nFramesPerTrigger")
 
     def applied(self, points: SetPoints) -> SetPoints:
-        """The set-points of this detector: a LatencyTime replaces a FrameTime that all have, and the other way round."""
+        """The set-points of this detector; its LatencyTime replaces a FrameTime that all have."""
         changes: dict[str, Any] = {
             name: value for name, value in msgspec.structs.asdict(self).items() if value is not None
         }
