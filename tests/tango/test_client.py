@@ -30,8 +30,9 @@ def clients(site, make_clients, wait_on) -> Any:
         devices[f"{member}_receiver"] = site.receiver(member, Grace=0.5)
         devices[member] = site.eiger(member, devices[f"{member}_receiver"])
     devices["daq"] = site.controller("main", devices["left"], devices["right"])
+    devices["fresh"] = site.controller("fresh", devices["left"])
     made = make_clients(site, **devices)
-    wait_on(made.left, made.right, made.daq)
+    wait_on(made.left, made.right, made.daq, made.fresh)
     return made
 
 
@@ -115,7 +116,7 @@ def test_waiting_for_one_is_no_error(daq: DAQ, clients) -> None:
 
 
 def test_a_detector_that_cannot_be_armed_is_named_and_nothing_runs(daq: DAQ, clients) -> None:
-    clients.site.simulators["right"].faults(refuse_arm=True)
+    clients.site.simulators["right"].faults(refuse_arm="not today")
     with pytest.raises(MaxdaqError, match=clients.names["right"]):
         daq.acquire()
     assert not daq.is_running
@@ -152,11 +153,9 @@ def test_a_device_that_is_not_there_is_told_at_once(database) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_without_a_run_there_is_no_report(site, clients, connect, wait_on) -> None:
-    fresh = site.controller("fresh", clients.names["left"])
-    wait_on(connect(fresh))
+def test_without_a_run_there_is_no_report(clients) -> None:
     with pytest.raises(MaxdaqError, match="after an acquisition"):
-        DAQ(fresh).wait()
+        DAQ(clients.names["fresh"]).wait()
 
 
 def test_a_block_that_is_left_stops_what_runs(daq: DAQ) -> None:

@@ -59,7 +59,7 @@ class DAQ:
         try:
             self.proxy = tango.DeviceProxy(device)
             self.proxy.set_timeout_millis(int(TANGO_TIMEOUT_S * 1000))
-            self.proxy.ping()
+            self._known = frozenset(self.proxy.get_attribute_list())
         except tango.DevFailed as failed:
             raise error_of(failed, asked="connect", of=device, otherwise=DetectorOffline) from None
 
@@ -234,17 +234,15 @@ class DAQ:
             raise error_of(failed, asked=f"read {attribute}", of=self.name, otherwise=DetectorOffline) from None
 
     def _write(self, word: str, attribute: str, value: Any) -> None:
+        asked = f"set {word} to {value!r}"
+        if attribute not in self._known:
+            raise ConfigurationError(asked, of=self.name, answer="it has no such setting", accepted="a DAQController")
         try:
             self.proxy.write_attribute(attribute, value)
         except tango.DevFailed as failed:
-            if failed.args[0].reason == "API_AttrNotFound":
-                raise ConfigurationError(
-                    f"set {word}", of=self.name, answer="it has no such setting", accepted="a DAQController"
-                ) from None
-            asked = f"set {word} to {value!r}"
             raise error_of(failed, asked=asked, of=self.name, otherwise=StateError) from None
         except (TypeError, ValueError) as error:  # PyTango, of a value of another type
-            raise ConfigurationError(f"set {word} to {value!r}", of=self.name, answer=str(error)) from None
+            raise ConfigurationError(asked, of=self.name, answer=str(error)) from None
 
     def _call(self, command: str) -> None:
         try:
