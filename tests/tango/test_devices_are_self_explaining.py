@@ -27,6 +27,7 @@ CLASSES = {
     "OrcaDetector": "maxdaq_tango.detectors.orca.device",
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
+    "LimaFacade": "maxdaq_tango.lima.device",
 }
 
 
@@ -49,10 +50,12 @@ def devices(site, connect, wait_on, jungfrau):
     receiver = site.receiver("eiger")
     detector = site.eiger("eiger", receiver)
     controller = site.controller("main", detector)
+    lima = site.device_name("lima", "main")
+    site.serve(CLASSES["LimaFacade"], "LimaFacade", {lima: {"Target": controller}})
     made = dict(
         zip(
-            ("StreamReceiver", "EigerDetector", "DAQController", "JungfrauDetector", "OrcaDetector"),
-            map(connect, (receiver, detector, controller, jungfrau, site.orca("orca", receiver)[0])),
+            ("StreamReceiver", "EigerDetector", "DAQController", "LimaFacade", "JungfrauDetector", "OrcaDetector"),
+            map(connect, (receiver, detector, controller, lima, jungfrau, site.orca("orca", receiver)[0])),
             strict=True,
         )
     )

@@ -8,6 +8,7 @@ SERVER_MODULES = {
     **{family.device_class: family.device_module for family in FAMILIES.values()},
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
+    "LimaFacade": "maxdaq_tango.lima.device",
 }
 """Tango server > module; each runs as `python -m MODULE INSTANCE`."""
 

@@ -48,6 +48,20 @@ class DeviceLink:
             asked = f"read {', '.join(names)}"
             raise error_of(failed, asked=asked, of=self.name, otherwise=self._offline) from None
 
+    def write(self, name: str, value: Any) -> None:
+        """Write an attribute. What the other side refuses is its own error."""
+        try:
+            self._connected().write_attribute(name, value)
+        except tango.DevFailed as failed:
+            raise error_of(failed, asked=f"set {name} to {value!r}", of=self.name, otherwise=self._offline) from None
+
+    def attributes(self) -> frozenset[str]:
+        """Names of all it has."""
+        try:
+            return frozenset(self._connected().get_attribute_list())
+        except tango.DevFailed as failed:
+            raise error_of(failed, asked="list the attributes", of=self.name, otherwise=self._offline) from None
+
     def step(self, name: str, argument: Any = None) -> None:
         """Run a command that starts a step, and wait for that step, however long it takes.
 
