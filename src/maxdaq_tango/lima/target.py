@@ -62,6 +62,7 @@ class TargetDevice:
         self._is_controller: bool | None = None
         self._changed = threading.Condition()
         self._given = 0
+        self._earlier = ""
         self._closing = False
         self._thread = thread(target=self._run, name=f"look at {name}", daemon=True)
 
@@ -89,9 +90,15 @@ class TargetDevice:
             self._link.write("Metadata", msgspec.json.encode(metadata).decode())
         for name, value in attributes.items():
             self._link.write(name, value)
+        earlier = self._last_report()
         with self._changed:
+            self._earlier = earlier
             self.is_ours, self.starts, self._given, self.trouble, self.account = True, 0, 0, "", None
-        self._link.command("Arm")
+        try:
+            self._link.command("Arm")
+        except MaxdaqError:
+            self.is_ours = self._last_report() != earlier  # what failed on the way has an account, a refusal has none
+            raise
         pause, left_s = threading.Event(), ARMED_S
         while left_s > 0 and self._look_now().state is AcquisitionState.CONFIGURING:
             pause.wait(LOOK_S)
@@ -156,8 +163,13 @@ class TargetDevice:
             with self._changed:
                 self._given += 1
         if look.state not in BUSY_STATES and self.is_ours and self.account is None:
-            self.account = report_of(str(self._looks.read("LastReport")[0]), self.name)
-            self._on_end(self.account)
+            told = self._last_report()
+            if told and told != self._earlier:  # else Arm is still on its way
+                self.account = report_of(told, self.name)
+                self._on_end(self.account)
+
+    def _last_report(self) -> str:
+        return str(self._looks.read("LastReport")[0] or "")
 
     def _look_now(self) -> Look:
         names = (*LOOKS, "DetectorFramesWritten") if self._controls() else LOOKS
