@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
+import zmq
 
 from dealing import wait_for
 from full_disk import FORMAT, FRAMES, pixels
@@ -38,7 +39,7 @@ def image(harness: Harness, number: int) -> None:
 def main() -> None:
     how, home, spill = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve()
     harness = Harness(home)
-    harness.sender.socket.sndtimeo = 20_000
+    harness.sender.socket.sndtimeo = 3_000
     told: dict[str, object] = {}
     frozen = False
     try:
@@ -101,13 +102,11 @@ def main() -> None:
 
 
 def send(harness: Harness, failed: threading.Event) -> None:
-    import zmq
-
     for number in range(FREEZE_AT, FRAMES):
         try:
             image(harness, number)
-        except zmq.Again:
-            return  # whoever fails closes its sockets
+        except zmq.Again:  # whoever fails closes its sockets
+            assert failed.wait(60)
         if failed.is_set():
             return
     harness.sender.end()
