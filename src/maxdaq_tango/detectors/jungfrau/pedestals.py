@@ -150,7 +150,7 @@ def read_gain(text: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     path = Path(text)
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False), None
+            return _checked_gain(np.load(path, allow_pickle=False), text), None
         with h5py.File(path, "r") as file:
             gain, unit = file["gain"][()], str(file["gain"].attrs.get("unit", UNITS[0]))
             mask = file["mask"][()] if "mask" in file else None
@@ -160,8 +160,22 @@ def read_gain(text: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
         ) from None
     if unit not in UNITS:
         raise FileError("read the gains", of=text, answer=f"they are in {unit!r}", accepted=" or ".join(UNITS))
+    gain = _checked_gain(gain, text)
     with np.errstate(divide="ignore"):
         return (1.0 / np.asarray(gain, np.float64) if unit == UNITS[1] else gain), mask
+
+
+def _checked_gain(gain: Any, of: str) -> npt.NDArray[Any]:
+    """Numbers, and three of them where they are for all pixels; what else must fit is known with the dark series."""
+    array = np.asarray(gain)
+    if array.dtype.kind not in "iuf" or array.ndim == 0 or (array.ndim == 1 and array.shape != (GAINS,)):
+        raise FileError(
+            "read the gains",
+            of=of,
+            answer=f"they are {array.dtype} of shape {array.shape}",
+            accepted="three numbers, or numbers of (3, modules, rows, columns)",
+        )
+    return array
 
 
 def main(arguments: list[str] | None = None) -> int:
