@@ -4,12 +4,14 @@
         --gain gains.h5 --output calibration.h5
 
 A pedestal run is three series without light, saved raw: with GainMode DYNAMIC, FORCE_SWITCH_G1 and FORCE_SWITCH_G2, at
-the exposure time, temperature and settings of the measurement. The pedestal of a pixel is the mean of its ADC value
-over all frames in which it was in the gain of its series. A pixel for which that is less than `--least` of the frames
-is bad: it is stuck in another gain, its packets were lost, or light fell on it.
+the exposure time, temperature and settings of the measurement, and not turned: frames are converted before they are.
+The pedestal of a pixel is the mean of its ADC value over all frames in which it was in the gain of its series and not
+saturated. A pixel for which that is less than `--least` of the frames, or none, is bad: it is stuck in another gain,
+its packets were lost, or light fell on it.
 
-`--gain` is a file with a dataset /gain, a .npy array of (3, modules, rows, columns), or three numbers for all pixels
-such as 40,-1.5,-0.1; in ADU/keV where the file says nothing else. Pixels that are bad already are taken from /mask.
+`--gain` is a file with a dataset /gain, a .npy array of (3, modules, rows, columns) or of three numbers, or three
+numbers for all pixels such as 40,-1.5,-0.1; in ADU/keV where the file says nothing else. Pixels that are bad already
+are taken from /mask.
 """
 
 from __future__ import annotations
