@@ -12,7 +12,10 @@ import hdf5plugin  # noqa: F401  (registers the read filters)
 import pytest
 
 from maxdaq_tango.deployment.interruption import Interruption
+from maxdaq_tango.detectors.orca.simulated_library import find_compiler
+from maxdaq_tango.detectors.registry import FAMILIES
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
+from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.files import check_file
 from maxdaq_tango.model import Verdict
 from system.processes import Command
@@ -25,14 +28,22 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     """Starts `maxdaq demo` in an empty folder; ends everything after the test."""
     running: list[Command] = []
 
-    def start(*words: str) -> Command:
-        command = Command(tmp_path, "demo", *words, environment={"TANGO_HOST": "nowhere.invalid:10000"})
+    def start(*words: str, **environment: str) -> Command:
+        command = Command(tmp_path, "demo", *words, environment={"TANGO_HOST": "nowhere.invalid:10000", **environment})
         running.append(command)
         return command
 
     yield start
     for command in running:
         command.clean_up()
+
+
+@pytest.fixture
+def _compiler() -> None:
+    try:
+        find_compiler()
+    except ConfigurationError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.timeout(180)
@@ -61,6 +72,65 @@ def test_the_demo_takes_a_complete_series_and_leaves_nothing_running(demo: Demo,
         "DAQController-laptop.log",
     }
     assert "nowhere.invalid:10000 is left alone" in command.err
+
+
+def assert_all_is_right(command: Command, families: tuple[str, ...], frames: int) -> None:
+    """Of every detector a complete series whose every pixel was compared, and no process is left."""
+    told = json.loads(command.out)
+    command.assert_nothing_is_left(0)
+    assert (told["ok"], told["verdict"], told["reasons"], told["left_out"]) == (True, "COMPLETE", [], {})
+    found = {device.rpartition("/")[2]: one for device, one in told["detectors"].items()}
+    assert set(found) == set(families)
+    for family, one in found.items():
+        receipt, comparison = one["receipt"], one["comparison"]
+        assert (receipt["verdict"], receipt["frames_written"]) == ("COMPLETE", frames), family
+        with h5py.File(receipt["file"]) as file:
+            data = file[receipt["dataset"]]
+            assert data.shape == (frames, *receipt["shape"][1:]), family
+            assert (comparison["pixels"], comparison["pixels_different"]) == (data.size, 0), family
+        assert Path(one["picture"]).read_bytes().startswith(b"\x89PNG"), family
+
+
+@pytest.mark.timeout(180)
+def test_detectors_of_two_families_are_taken_together(demo: Demo) -> None:
+    command = demo("--detectors", "jungfrau,pilatus", "--frames", "10", "--json")
+    assert command.wait(120) == 0, command.err
+    assert_all_is_right(command, ("jungfrau", "pilatus"), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("_compiler")
+def test_all_families_are_taken_together(demo: Demo) -> None:
+    families = ("eiger", "pilatus", "lambda", "orca", "jungfrau")
+    assert set(families) == set(FAMILIES)
+    command = demo("--detectors", ",".join(families), "--frames", "20", "--json")
+    assert command.wait(500) == 0, command.err
+    assert_all_is_right(command, families, 20)
+
+
+@pytest.mark.timeout(180)
+def test_a_family_without_its_compiler_is_left_out_with_the_reason_and_the_others_run(
+    demo: Demo, tmp_path: Path
+) -> None:
+    cache = str(tmp_path / "cache")
+    command = demo("--detectors", "eiger,orca", "--frames", "5", "--json", CC="/nowhere/cc", XDG_CACHE_HOME=cache)
+    assert command.wait(120) == 1, command.err
+    told = json.loads(command.out)
+    assert (told["ok"], told["verdict"], told["comparison"]["pixels_different"]) == (False, "COMPLETE", 0)
+    assert list(told["left_out"]) == ["orca"]
+    assert command.err.count("No orca: compile the simulated DCAM library: there is no C compiler") == 2
+    assert "Traceback" not in command.err
+    command.assert_nothing_is_left(0)
+
+
+def test_a_demo_of_nothing_but_a_family_without_its_compiler_is_one_sentence(demo: Demo, tmp_path: Path) -> None:
+    command = demo("--detectors", "orca", CC="/nowhere/cc", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert command.wait(30) == 1
+    assert command.err.startswith("maxdaq: simulate orca: ")
+    assert "apt install gcc" in command.err
+    assert len(command.err.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.timeout(180)

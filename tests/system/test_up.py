@@ -174,6 +174,21 @@ def test_a_server_that_cannot_start_is_one_sentence(run: Run, tmp_path: Path) ->
     assert "Traceback" not in command.err + command.out
 
 
+def test_a_simulated_camera_without_a_compiler_is_one_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "camera.yaml").write_text("name: camera\nsimulators: {camera: {family: orca}}\n")
+    command = run("up", "camera.yaml")
+    assert command.wait(30) == 1
+    command.assert_nothing_is_left(0)
+    assert "simulated-orca: compile the simulated DCAM library: there is no C compiler" in command.err
+    assert "apt install gcc" in command.err
+    assert len(command.err.splitlines()) == 1
+    assert "Traceback" not in command.err + command.out
+
+
 def test_what_show_prints_can_be_started(run: Run, tmp_path: Path) -> None:
     shown = run("up", "--show")
     assert shown.wait(30) == 0

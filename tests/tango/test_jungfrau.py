@@ -207,6 +207,7 @@ def test_two_receivers_of_one_stream_save_raw_and_converted_at_once(site, client
     raw_path, receipt = take(clients.controller, clients, wait, 5)
     wait(lambda: second.Verdict == "COMPLETE", 20, "the second file")
     assert receipt["verdict"] == "COMPLETE"
+    assert json.loads(clients.detector.StreamDescription)["sources"] == ports  # where a client finds them
     np.testing.assert_array_equal(stored(raw_path), raw(5))
     np.testing.assert_array_equal(stored(path), converted(made, stored(raw_path), PHOTON_EV / 1000, "int32"))
 

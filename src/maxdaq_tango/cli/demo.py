@@ -32,7 +32,8 @@ def demo(
 
     Starts a Tango database of its own (whatever TANGO_HOST says), the simulated detectors and the devices; takes one
     series with all of them under one controller into HDF5 files; compares every pixel with what the simulators sent;
-    writes pictures; stops everything. Exit status 0 only when every series is COMPLETE and every pixel is right.
+    writes pictures; stops everything. A detector that cannot be simulated on this computer is left out with the reason.
+    Exit status 0 only when none was, every series is COMPLETE and every pixel is right.
     """
     from time import monotonic
 
@@ -69,11 +70,17 @@ def _demonstrate(
     from maxdaq_tango.cli.status import introduce, supervise
     from maxdaq_tango.deployment.interruption import Interrupted
     from maxdaq_tango.deployment.launcher import deployed
-    from maxdaq_tango.deployment.simulated_site import simulated_site
+    from maxdaq_tango.deployment.simulated_site import simulated_site, why_not
+    from maxdaq_tango.errors import LaunchError
 
-    site = simulated_site("demo", families)
+    left_out = why_not(families)
+    possible = [word for word in families if word not in left_out]
+    if left_out and not possible:
+        raise LaunchError(f"simulate {' and '.join(left_out)}", answer="; ".join(left_out.values()))
+    site = simulated_site("demo", possible)
     folder = new_folder(directory, "demo")
     _greet(site, console)
+    _tell_left_out(left_out, console)
     with deployed(
         replace(site.topology, name=folder.name),
         folder,
@@ -87,8 +94,9 @@ def _demonstrate(
                 supervise(deployment, console, interruption.wait)
             except Interrupted:
                 console.print()  # the way this is meant to end; what was found before still counts
+    _tell_left_out(left_out, console)
     console.print("Every process is stopped.\n" if not keep_running else "Everything is stopped.\n", style="dim")
-    return outcome
+    return {**outcome, "ok": outcome["ok"] and not left_out, "left_out": left_out}
 
 
 def _take_and_check(
@@ -161,6 +169,13 @@ def _greet(site: SimulatedSite, console: Console) -> None:
     if os.environ.get("TANGO_HOST"):
         console.print(f"The demo starts a Tango database of its own; {os.environ['TANGO_HOST']} is left alone.")
     console.print()
+
+
+def _tell_left_out(left_out: dict[str, str], console: Console) -> None:
+    """At the beginning, and again at the end, where it says why the exit status is not 0."""
+    for word, reason in left_out.items():
+        console.print(f"[bold red]No {word}[/bold red]", end=": ")
+        console.print(f"{reason}\n", markup=False, soft_wrap=True)
 
 
 def _tick(console: Console, sentence: str) -> None:

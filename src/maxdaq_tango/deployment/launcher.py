@@ -139,6 +139,8 @@ def _start(
         services = [ProgramService(name, settings, deployment.answers) for name, settings in programs.items()]
         supervisor.start(services)
         for service in services:
+            if service.trouble:
+                listener(f"{service.name}: {service.trouble}")
             deployment.answers |= {f"{service.program}.{key}": value for key, value in service.answers.items()}
     if not topology.servers:
         return

@@ -42,6 +42,8 @@ class ProgramService:
         }
         self.answers: dict[str, str] = {}
         """What it said when it was ready: host and ports, a list of them with commas between."""
+        self.trouble = ""
+        """What it said then that it lacks: it runs, and has no vendor's library."""
 
     def command(self) -> Sequence[str]:
         """Every setting of the topology becomes an option of the same name, a list one option for each of its items.
@@ -77,6 +79,7 @@ class ProgramService:
                 if missing:
                     raise LaunchError(f"start {self.name}", answer=f"it told no {missing[0]}: {line}")
                 self.answers = {key: text_of(said[word]) for key, word in self._words.items()}
+                self.trouble = str(said.get("trouble") or "")
                 for key, word in self._words.items():
                     if key in self._settings:
                         self._settings[key] = tuple(said[word]) if isinstance(said[word], list) else said[word]

@@ -31,8 +31,7 @@ class SimulatedDetector(msgspec.Struct, frozen=True):
 
     def pixels(self, shape: tuple[int, ...], dtype: str) -> Pixels:
         """What it sends when its frames have this shape and type."""
-        module, _, function = family(self.family).simulated_pixels.partition(":")
-        made: Pixels = getattr(import_module(module), function)(self.settings, shape, np.dtype(dtype))
+        made: Pixels = _found(family(self.family).simulated_pixels)(self.settings, shape, np.dtype(dtype))
         return made
 
 
@@ -41,6 +40,22 @@ class SimulatedSite(msgspec.Struct, frozen=True):
 
     topology: Topology
     detectors: tuple[SimulatedDetector, ...]
+
+
+def why_not(families: Sequence[str]) -> dict[str, str]:
+    """Which of the families cannot be simulated on this computer, and why; makes what they need and lack.
+
+    ConfigurationError for a family that there is not.
+    """
+    reasons = {}
+    for word in families:
+        needs = family(word).simulator_needs
+        try:
+            if needs:
+                _found(needs)()
+        except ConfigurationError as error:
+            reasons[word] = str(error)
+    return reasons
 
 
 def simulated_site(name: str, families: Sequence[str]) -> SimulatedSite:
@@ -62,6 +77,13 @@ def simulated_site(name: str, families: Sequence[str]) -> SimulatedSite:
     topology = together(name, topologies)
     database = msgspec.structs.replace(topology.database, embedded=EmbeddedDatabase.ALWAYS)
     return SimulatedSite(msgspec.structs.replace(topology, database=database), tuple(detectors))
+
+
+def _found(words: str) -> Callable[..., Any]:
+    """`module:function`."""
+    module, _, function = words.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def _detector_of(topology: Topology) -> str:

@@ -20,6 +20,9 @@ class Family:
     """Prints one line of JSON with its addresses when it is ready."""
     simulated_pixels: str = "maxdaq_tango.detectors.simulation.pattern:pixels_of"
     """`module:function` that tells what a frame of the simulator looks like in a file; see `pixels_of`."""
+    simulator_needs: str = ""
+    """`module:function` that makes what this computer must have for the simulator, or raises ConfigurationError; "" =
+    nothing."""
     streamer_module: str = ""
     """The same, for hardware that cannot stream by itself; "" = it can."""
 
@@ -59,6 +62,7 @@ FAMILIES: dict[str, Family] = {
         driver="maxdaq_tango.detectors.orca.driver:OrcaDriver",
         simulator_module="maxdaq_tango.detectors.orca.simulator_server",
         simulated_pixels="maxdaq_tango.detectors.orca.simulator:pixels_of",
+        simulator_needs="maxdaq_tango.detectors.orca.simulated_library:compiled_library",
         streamer_module="maxdaq_tango.detectors.orca.streamer",
     ),
 }

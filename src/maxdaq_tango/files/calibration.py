@@ -35,7 +35,7 @@ class Calibration:
     pedestal: npt.NDArray[np.float32]
     """ADU."""
     gain: npt.NDArray[np.float32]
-    """ADU/keV; negative in G1 and G2."""
+    """ADU/keV; negative in G1 and G2, NaN where there is none."""
     bad: npt.NDArray[np.bool_]
     """(modules, rows, columns)."""
 
@@ -51,7 +51,8 @@ class Calibration:
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scale = (1.0 / (self.gain.astype(np.float64) * unit_kev)).astype(np.float32)
-        scale[~np.isfinite(scale) | ~np.isfinite(self.pedestal)] = np.nan
+        # Of an infinite gain an ADU would be worth nothing: 0 keV for ever, where nothing is known.
+        scale[~np.isfinite(scale) | ~np.isfinite(self.gain) | ~np.isfinite(self.pedestal)] = np.nan
         scale[:, self.bad] = np.nan
         return scale
 
@@ -85,9 +86,11 @@ def checked_calibration(pedestal: Array, gain: Array, mask: Array | None, of: st
         raise FileError("read the calibration", of=of, answer=answer, accepted=f"{pedestal.shape[1:]}")
     if any(array.dtype.kind not in "iuf" for array in (pedestal, gain)):
         raise FileError("read the calibration", of=of, answer=f"{pedestal.dtype}, {gain.dtype}", accepted="numbers")
-    return Calibration(
-        np.ascontiguousarray(pedestal, np.float32), np.ascontiguousarray(gain, np.float32), np.asarray(mask) != 0
-    )
+    with np.errstate(over="ignore"):
+        planes = [np.ascontiguousarray(array, np.float32) for array in (pedestal, gain)]
+    # No gain is 0, or infinite where it was turned round from 0 keV/ADU.
+    none = ~np.isfinite(planes[1]) | (planes[1] == 0)
+    return Calibration(planes[0], np.where(none, np.float32(np.nan), planes[1]), np.asarray(mask) != 0)
 
 
 def write_calibration(path: Path, calibration: Calibration, attributes: dict[str, Any]) -> None:

@@ -96,7 +96,8 @@ def accumulate(
     """Add one dark frame to the sums of each pixel, all of one dimension; returns how many pixels were left out.
 
     Only pixels in the gain of `plane` (0, 1, 2) count: one that switched by itself would spoil the mean. A pixel whose
-    packet never came is left out as well. ValueError where they do not fit.
+    packet never came is left out as well, and so is a saturated one: neither is an ADC value. ValueError where they do
+    not fit.
     """
     _expect_sums(raw, plane, count, total, squares)
     return int(_compiled_accumulate()(_aligned(raw), BITS_OF_PLANE[plane], count, total, squares))
@@ -111,7 +112,7 @@ def accumulate_with_numpy(
 ) -> int:
     """`accumulate`, several times slower."""
     _expect_sums(raw, plane, count, total, squares)
-    here = (raw >> ADC_BITS == BITS_OF_PLANE[plane]) & (raw != NOT_RECEIVED)
+    here = (raw >> ADC_BITS == BITS_OF_PLANE[plane]) & (raw != NOT_RECEIVED) & (raw != SATURATED)
     adc = (raw[here] & ADC_MASK).astype(np.int64)
     count[here] += 1
     total[here] += adc
@@ -217,7 +218,7 @@ def _add(raw: Any, bits: Any, count: Any, total: Any, squares: Any) -> int:
     left_out = 0
     for at in range(raw.size):
         value = np.int64(raw[at])
-        if value >> 14 != bits or value == 0xFFFF:
+        if value >> 14 != bits or value == 0xFFFF or value == 0xC000:
             left_out += 1
         else:
             adc = np.int64(value & 0x3FFF)

@@ -204,6 +204,26 @@ def test_a_database_that_is_not_wanted_must_be_given(tmp_path: Path) -> None:
         pass
 
 
+def test_a_family_whose_vendor_library_is_missing_says_so_in_one_sentence_and_the_others_run(tmp_path: Path) -> None:
+    text = f"""
+name: beamline
+simulators: {{fields: {{family: stins, rows: 8, columns: 8}}}}
+streamers:
+  lambda-streamer: {{family: lambda, library: pyxsp_that_nobody_has}}
+  orca-streamer: {{family: orca, library: {tmp_path}/libdcamapi.so.4}}
+"""
+    told: list[str] = []
+    topology = parse_topology(text, "beamline.yaml")
+    with deployed(topology, tmp_path / "in", interruption=Interruption(), listener=told.append) as deployment:
+        assert [one.state for one in deployment.processes] == [ServiceState.READY] * 3
+        deployment.supervisor.check_alive()
+    for name, missing in (("lambda", "pyxsp_that_nobody_has"), ("orca", "libdcamapi.so.4")):
+        (sentence,) = (one for one in told if missing in one)
+        assert sentence.startswith(f"streamer-{name}-streamer: ")
+        assert "Accepted: " in sentence
+        assert "\n" not in sentence
+
+
 def test_a_topology_of_nothing_starts_nothing(tmp_path: Path) -> None:
     with deployed(Topology(name="a"), tmp_path, interruption=Interruption()) as deployment:
         assert deployment.processes == ()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from maxdaq_tango.deployment.simulated_site import simulated_site
+from maxdaq_tango.deployment.simulated_site import simulated_site, why_not
 from maxdaq_tango.deployment.topology import EmbeddedDatabase
 from maxdaq_tango.detectors.registry import FAMILIES
 from maxdaq_tango.errors import ConfigurationError
@@ -34,6 +36,20 @@ def test_it_knows_what_its_simulators_send() -> None:
     assert pixels(3).shape == (64, 64)
     assert pixels(3).dtype == np.uint16
     assert not np.array_equal(pixels(3), pixels(4))
+
+
+def test_a_family_that_this_computer_cannot_simulate_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    reasons = why_not(list(FAMILIES))
+    assert list(reasons) == ["orca"]
+    assert "there is no C compiler: looked for /nowhere/cc" in reasons["orca"]
+    assert "apt install gcc" in reasons["orca"]
+    assert "\n" not in reasons["orca"]
+    with pytest.raises(ConfigurationError, match="find detector family 'ieger'"):
+        why_not(["ieger"])
 
 
 @pytest.mark.parametrize(

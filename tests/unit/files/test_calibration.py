@@ -8,8 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
+from maxdaq_tango.detectors.jungfrau.pedestals import read_gain
 from maxdaq_tango.errors import FileError
-from maxdaq_tango.files.calibration import Calibration, read_calibration, write_calibration
+from maxdaq_tango.files.calibration import Calibration, checked_calibration, read_calibration, write_calibration
+from maxdaq_tango.kernels.jungfrau import ADC_BITS, BAD_COUNT, BITS_OF_PLANE, convert_with_numpy
 
 SHAPE = (3, 2, 4, 5)
 
@@ -63,6 +65,29 @@ def test_an_adu_is_worth_its_gain_and_bad_pixels_nothing() -> None:
     assert np.isnan([scale[1, 0, 0, 0], scale[2, 0, 0, 1], scale[0, 0, 0, 2]]).all()
     assert np.count_nonzero(np.isnan(scale)) == 6
     assert scale[0, 0, 3, 3] == pytest.approx(1 / (given.gain[0, 0, 3, 3] * 12.4))
+
+
+@pytest.mark.parametrize("unit", ["keV/ADU", "ADU/keV"])
+@pytest.mark.parametrize("without", [0.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("plane", range(3))
+def test_a_pixel_without_a_gain_is_bad_in_that_gain_whatever_is_stored(
+    tmp_path: Path, unit: str, without: float, plane: int
+) -> None:
+    path = tmp_path / "c.h5"
+    pedestal, gain = np.full((3, 1, 1, 2), 3000.0), np.full((3, 1, 1, 2), 0.025 if unit == "keV/ADU" else 40.0)
+    gain[plane, 0, 0, 0] = without
+    with h5py.File(path, "w") as file:
+        file["pedestal"], file["gain"] = pedestal, gain
+        file["gain"].attrs["unit"] = unit
+    read = read_calibration(path)
+    raw = np.full(2, BITS_OF_PLANE[plane] << ADC_BITS | 3400, np.uint16)
+    for dtype, bad in (("float32", np.nan), ("int32", BAD_COUNT)):
+        out = np.zeros(2, dtype)
+        convert_with_numpy(raw, read.pedestal.reshape(3, 2), read.scale(1.0).reshape(3, 2), out)
+        np.testing.assert_equal(out, np.array([bad, 10], dtype))
+    # And where gains are taken over into a calibration of new dark series.
+    taken, _ = read_gain(str(path))
+    assert np.isnan(checked_calibration(pedestal, taken, None, "test").scale(1.0)).sum() == 1
 
 
 def broken(path: Path, kind: str) -> Path:

@@ -111,6 +111,7 @@ def test_dark_sums_are_the_same(data, size: int, plane: int) -> None:
     frames = data.draw(st.lists(arrays.arrays(np.uint16, size), min_size=1, max_size=3))
     sums = [[np.zeros(size, np.int64) for _ in range(3)] for _ in range(2)]
     for raw in frames:
+        raw[: size // 8] = data.draw(st.sampled_from([0xC000, 0xC001, 0xFFFF, 0x4000, 0]))
         left = [how(raw, plane, *one) for how, one in zip((accumulate, accumulate_with_numpy), sums, strict=True)]
         assert left[0] == left[1]
     np.testing.assert_array_equal(sums[0], sums[1])
@@ -124,6 +125,14 @@ def test_a_dark_mean_knows_only_pixels_of_its_gain() -> None:
     assert (count.tolist(), total.tolist()) == ([2, 0, 0, 0], [6000, 0, 0, 0])
     assert squares[0] == 2990**2 + 3010**2
     assert accumulate(np.full(4, 0xFFFF, np.uint16), 2, count, total, squares) == 4
+
+
+@pytest.mark.parametrize("how", [accumulate, accumulate_with_numpy])
+def test_a_saturated_pixel_is_no_dark_value(how) -> None:
+    count, total, squares = (np.zeros(2, np.int64) for _ in range(3))
+    assert how(np.array([0xC000, 0xC000 | 15000], np.uint16), 2, count, total, squares) == 1
+    assert how(np.array([0xC000, 0xC000], np.uint16), 2, count, total, squares) == 2
+    assert (count.tolist(), total.tolist(), squares.tolist()) == ([0, 1], [0, 15000], [0, 15000**2])
 
 
 def test_many_threads_may_convert_at_once() -> None:

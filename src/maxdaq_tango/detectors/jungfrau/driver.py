@@ -20,10 +20,13 @@ import threading
 import time
 from typing import Any
 
+import msgspec
+
 from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.jungfrau.adapter import LIBRARY, SlsAdapter
+from maxdaq_tango.detectors.jungfrau.call_thread import CallsBusy
 from maxdaq_tango.detectors.jungfrau.parameters import JungfrauParameters, sources_of
-from maxdaq_tango.detectors.jungfrau.protocol import BUSY, DetectorType, RunStatus, TimingMode
+from maxdaq_tango.detectors.jungfrau.protocol import BUSY, FINISHED, DetectorType, RunStatus, TimingMode
 from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
 from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 from maxdaq_tango.model.conversion import RAW, Conversion
@@ -82,6 +85,7 @@ class JungfrauDriver:
         self._trigger_free = threading.Lock()
         self._ended = threading.Event()
         self._overheated = ""
+        self._seen = DetectorReport(state=HardwareState.OFFLINE)
         self.frames_caught: list[int] = []
         """Of each port, in the last series that has ended."""
         self.packets_missing: list[int] = []
@@ -95,7 +99,8 @@ class JungfrauDriver:
             attached = self._answers()
             if not attached:
                 adapter.connect()
-                self._armed = None  # of a detector that was gone meanwhile
+                self._armed, self._started = None, False  # of a detector that was gone meanwhile
+                self._seen = DetectorReport(state=HardwareState.IDLE, message="connected")
                 if self._receiver_host:
                     adapter.set("rx_hostname", self._receiver_host)
             kind = adapter.get("type")
@@ -111,6 +116,8 @@ class JungfrauDriver:
                 firmware=str(self._parameters.told("firmwareversion")),
                 api_version=f"server {versions['detectorserverversion']}, client {versions['clientversion']}",
             )
+        except CallsBusy:
+            raise  # a call of ours is under way on a detector that is there
         except BaseException:
             adapter.close()
             raise
@@ -118,7 +125,7 @@ class JungfrauDriver:
     def close(self) -> None:
         """Let go of the library; the detector is left as it is."""
         self._adapter.close()
-        self._armed = None
+        self._armed, self._started = None, False
 
     def limits(self) -> dict[str, Range]:
         """The package states none for times."""
@@ -260,16 +267,26 @@ class JungfrauDriver:
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def report(self) -> DetectorReport:
-        """One look at the status; a detector that does not answer within 2 s is OFFLINE."""
+        """One look at the status; a detector that does not answer within 2 s is OFFLINE.
+
+        Where another call of ours is the reason, which the library makes one after the other, the last look counts.
+        """
         try:
-            return self._look()
+            self._seen = self._look()
+        except CallsBusy as busy:
+            message = f"busy with {busy.running}"
+            return msgspec.structs.replace(self._seen, message=message, ready_for_trigger=False)
         except DetectorRefused as error:
-            return DetectorReport(state=HardwareState.ERROR, message=str(error))
+            self._seen = DetectorReport(state=HardwareState.ERROR, message=str(error))
         except DetectorError as error:
-            return DetectorReport(state=HardwareState.OFFLINE, message=str(error))
+            self._seen = DetectorReport(state=HardwareState.OFFLINE, message=str(error))
+        return self._seen
 
     def _look(self) -> DetectorReport:
         status = self._status(REPORT_TIMEOUT_S)
+        if self._started and status in FINISHED:
+            # External triggers: nobody else notices that all of them have come.
+            status = self._end_if_finished()
         word = status.name if isinstance(status, RunStatus) else str(status)
         settings, running = self._armed, self._trigger_free.locked()
         if status is RunStatus.ERROR or not isinstance(status, RunStatus):
@@ -281,13 +298,21 @@ class JungfrauDriver:
             return DetectorReport(state=state, message=word)
         if running or status in (RunStatus.RUNNING, RunStatus.TRANSMITTING):
             return DetectorReport(state=HardwareState.ACQUIRING, message=word)
-        if self._started and status not in BUSY:
-            # External triggers: nobody else notices that all of them have come.
-            with self._lock:
-                if self._armed is settings:
-                    self._end_series()
-            return DetectorReport(state=HardwareState.IDLE, message=word)
         return DetectorReport(state=HardwareState.ARMED, message=word, ready_for_trigger=self._triggers_left > 0)
+
+    def _end_if_finished(self) -> RunStatus | str:
+        """End the series, unless another one was started since the status was read; the status that it has now."""
+        if not self._lock.acquire(timeout=REPORT_TIMEOUT_S):
+            busy = CallsBusy("look at the series", of=self._adapter.host, answer="another thread begins or ends it")
+            busy.running = "the series"
+            raise busy
+        try:
+            status = self._status(REPORT_TIMEOUT_S)
+            if self._started and status in FINISHED and not self._overheated:
+                self._end_series()
+            return status
+        finally:
+            self._lock.release()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -307,6 +332,8 @@ class JungfrauDriver:
             return False
         try:
             self._status(REPORT_TIMEOUT_S)
+        except CallsBusy:
+            raise
         except DetectorError:
             return False
         return True

@@ -4,12 +4,14 @@
         --gain gains.h5 --output calibration.h5
 
 A pedestal run is three series without light, saved raw: with GainMode DYNAMIC, FORCE_SWITCH_G1 and FORCE_SWITCH_G2, at
-the exposure time, temperature and settings of the measurement. The pedestal of a pixel is the mean of its ADC value
-over all frames in which it was in the gain of its series. A pixel for which that is less than `--least` of the frames
-is bad: it is stuck in another gain, its packets were lost, or light fell on it.
+the exposure time, temperature and settings of the measurement, and not turned: frames are converted before they are.
+The pedestal of a pixel is the mean of its ADC value over all frames in which it was in the gain of its series and not
+saturated. A pixel for which that is less than `--least` of the frames, or none, is bad: it is stuck in another gain,
+its packets were lost, or light fell on it.
 
-`--gain` is a file with a dataset /gain, a .npy array of (3, modules, rows, columns), or three numbers for all pixels
-such as 40,-1.5,-0.1; in ADU/keV where the file says nothing else. Pixels that are bad already are taken from /mask.
+`--gain` is a file with a dataset /gain, a .npy array of (3, modules, rows, columns) or of three numbers, or three
+numbers for all pixels such as 40,-1.5,-0.1; in ADU/keV where the file says nothing else. Pixels that are bad already
+are taken from /mask.
 """
 
 from __future__ import annotations
@@ -150,7 +152,7 @@ def read_gain(text: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     path = Path(text)
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False), None
+            return _checked_gain(np.load(path, allow_pickle=False), text), None
         with h5py.File(path, "r") as file:
             gain, unit = file["gain"][()], str(file["gain"].attrs.get("unit", UNITS[0]))
             mask = file["mask"][()] if "mask" in file else None
@@ -160,8 +162,22 @@ def read_gain(text: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
         ) from None
     if unit not in UNITS:
         raise FileError("read the gains", of=text, answer=f"they are in {unit!r}", accepted=" or ".join(UNITS))
+    gain = _checked_gain(gain, text)
     with np.errstate(divide="ignore"):
         return (1.0 / np.asarray(gain, np.float64) if unit == UNITS[1] else gain), mask
+
+
+def _checked_gain(gain: Any, of: str) -> npt.NDArray[Any]:
+    """Numbers, and three of them where they are for all pixels; what else must fit is known with the dark series."""
+    array = np.asarray(gain)
+    if array.dtype.kind not in "iuf" or array.ndim == 0 or (array.ndim == 1 and array.shape != (GAINS,)):
+        raise FileError(
+            "read the gains",
+            of=of,
+            answer=f"they are {array.dtype} of shape {array.shape}",
+            accepted="three numbers, or numbers of (3, modules, rows, columns)",
+        )
+    return array
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -147,3 +147,4 @@ MODULE_SHAPE = (512, 1024)
 LOWEST_HIGH_VOLTAGE, HIGHEST_HIGH_VOLTAGE = 60, 200
 """V; and 0 is off."""
 BUSY = frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.TRANSMITTING})
+FINISHED = frozenset({RunStatus.IDLE, RunStatus.STOPPED, RunStatus.RUN_FINISHED})

@@ -98,6 +98,8 @@ class JungfrauSimulatorServer:
             self._listener = HttpListener(self.host, self.http_port, self._serve)
             self.http_port = self._listener.port
             self._thread.start()
+            if self.simulator.faults.offline_s:
+                self._listener.take_offline(self.simulator.faults.offline_s, after_s=0)
             self._listener.start()
         except BaseException:
             self.close()

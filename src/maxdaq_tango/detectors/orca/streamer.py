@@ -314,6 +314,10 @@ class OrcaStreamer:
             self._configured = None
             return self.camera.set_region(region)
 
+    def told(self) -> dict[str, int | str]:
+        """What the program says when it is ready."""
+        return {"http": self.port, "stream": self.stream_port, "trouble": "" if self.camera.is_open else self._trouble}
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
@@ -374,7 +378,7 @@ def main(arguments: list[str] | None = None) -> int:
             log.warning("%s; it is looked for again when a driver connects", error)
         return streamer
 
-    return serve(parser.prog, given, make, lambda streamer: {"http": streamer.port, "stream": streamer.stream_port})
+    return serve(parser.prog, given, make, OrcaStreamer.told)
 
 
 if __name__ == "__main__":

@@ -128,9 +128,12 @@ class HttpListener:
         """Begin to serve."""
         self._thread.start()
 
-    def take_offline(self, seconds: float) -> None:
-        """For so long connections are refused and existing ones end. The present answer may still leave."""
-        self._outage = (time.monotonic() + ANSWER_S, seconds)
+    def take_offline(self, seconds: float, after_s: float = ANSWER_S) -> None:
+        """For so long connections are refused and existing ones end. The present answer may still leave.
+
+        With `after_s` 0, before `start`, it begins off the network.
+        """
+        self._outage = (time.monotonic() + after_s, seconds)
 
     def close(self) -> None:
         """Hang up and join every thread. May be called twice."""

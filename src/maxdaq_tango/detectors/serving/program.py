@@ -50,7 +50,10 @@ def serve(
                 ).start()
             print(json.dumps({**ready(server), "host": given.host}), flush=True)
             ended.wait()
-    except (OSError, zmq.ZMQError, ConfigurationError) as error:
+    except ConfigurationError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except (OSError, zmq.ZMQError) as error:
         print(f"{name}: cannot serve on {given.host}: {error}", file=sys.stderr)
         return 1
     return 0

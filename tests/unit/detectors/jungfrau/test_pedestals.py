@@ -118,6 +118,37 @@ def test_what_cannot_work_is_said_in_one_line_and_leaves_no_file(
         assert output.read_bytes() == b"mine"
 
 
+def test_saturated_frames_do_not_pull_the_pedestal_down_and_a_pixel_with_nothing_else_is_bad(
+    series: list[Path], tmp_path: Path
+) -> None:
+    frames = dark(MODES[2])
+    frames[:7, 0, 0, 0] = 0xC000
+    frames[:, 1, 1, 1] = 0xC000
+    save(series[2], frames)
+    assert run(series, tmp_path / "c.h5", "--least", "0") == 0
+    calibration = read_calibration(tmp_path / "c.h5")
+    assert calibration.pedestal[2, 0, 0, 0] == pytest.approx(PIXELS.pedestal[2, 0, 0], abs=3)
+    assert np.argwhere(calibration.bad).tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".h5"])
+@pytest.mark.parametrize("gain", [np.ones(1), np.ones(2), np.ones(4), np.ones(3, complex), np.array(["a", "b", "c"])])
+def test_gains_that_are_not_three_numbers_are_one_sentence(
+    tmp_path: Path, gain: np.ndarray[Any, Any], suffix: str
+) -> None:
+    path = tmp_path / f"g{suffix}"
+    if suffix == ".npy":
+        np.save(path, gain)
+    else:
+        with h5py.File(path, "w") as file:
+            file["gain"] = gain if gain.dtype.kind != "U" else gain.astype("S")
+            file["gain"].attrs["unit"] = "keV/ADU"
+    with pytest.raises(FileError, match=r"read the gains .*of shape \(\d,\)") as refusal:
+        read_gain(str(path))
+    assert refusal.value.of == str(path)
+    assert "three" in refusal.value.accepted
+
+
 def test_frames_of_one_module_without_that_dimension_are_taken(tmp_path: Path) -> None:
     sums = sums_of(save(tmp_path / "d.h5", dark(MODES[0])[:, 0]), 0)
     assert (sums.shape, sums.frames) == ((1, 8, 24), 14)

@@ -71,6 +71,21 @@ def test_faults_and_status_can_be_read(simulated: Any) -> None:
     assert simulated.post("edge?count=3") == {"taken": 0}
 
 
+def test_an_outage_that_was_asked_for_at_start_begins_there_and_ends(start: Any) -> None:
+    simulated = start("--fault", "offline_s=1.5")
+    with pytest.raises(OSError, match=r"refused|reset"):
+        ask(simulated, "/simulator/api/status")
+
+    def answers() -> bool:
+        try:
+            return ask(simulated, "/simulator/api/status")[0] == 200
+        except OSError:
+            return False
+
+    wait_for("an answer", answers)
+    assert simulated.get("faults")["offline_s"] == 1.5
+
+
 def test_the_stream_is_what_the_decoder_reads_on_every_port_of_every_module() -> None:
     options = JungfrauOptions(modules=2, interfaces=2, rows=8, columns=16)
     context: zmq.Context[Any] = zmq.Context()
