@@ -319,7 +319,7 @@ def test_frames_that_nobody_takes_are_told_in_the_status(clients, rig, daq, wait
     told = "The streamer says: 3 frames of module 0"
     wait(lambda: told in clients.detector.Status(), 10, "the status")
     assert "wait for a receiver, and none takes them" in clients.detector.Status()
-    assert clients.detector.HardwareState == "IDLE"
+    wait(lambda: clients.detector.HardwareState == "IDLE", 10, "IDLE")
     streamer.abort()
     wait(lambda: told not in clients.detector.Status(), 10, "the status without it")
     streamer.close()

@@ -167,7 +167,9 @@ class Acquisition:
         """A burst is under way; of an external series: its first frame has come."""
         if self._over:
             return False
-        return self._bursting if self.plan.waits_for_software else self.frames_acquired > 0
+        if not self.plan.waits_for_software:
+            return self.frames_acquired > 0
+        return self._bursting or self._bursts_done == self.plan.bursts
 
     @property
     def ready_for_trigger(self) -> bool:

@@ -120,7 +120,9 @@ class ModuleSender:
     @property
     def is_taken(self) -> bool:
         """Images wait, and their receiver takes them: it has taken the header at least."""
-        if not self.waiting or self.moved_at == -math.inf:
+        current = self._current
+        doomed = current is not None and current.is_image and current.dropped  # and gone in a moment
+        if self.waiting <= doomed or self.moved_at == -math.inf:
             return False
         return time.monotonic() - max(self.moved_at, self._waits_since) < PATIENCE_S
 

@@ -52,7 +52,7 @@ def test_every_module_sends_its_header_its_pixels_and_its_end(stand: Any) -> Non
     with ModuleProbes(configured.ports) as probes:
         armed = stand.client.arm()
         stand.client.trigger(1.0)
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         series = [probes.series(module) for module in range(MODULES)]
     assert (armed.series, armed.frame_count) == (1, 4)
     for module, one in enumerate(series):
@@ -280,7 +280,7 @@ def test_a_port_that_nobody_reads_holds_up_neither_the_trigger_nor_the_others(st
     with ModuleProbes(configured.ports[:1]) as probes:
         stand.client.arm()
         stand.client.trigger(1.0)
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         assert numbers_of(probes, 0) == [[0, 1, 2]]
     stand.client.arm()  # and the next series throws away what nobody took
     stand.client.abort()
@@ -374,7 +374,7 @@ def test_a_running_series_ends_and_what_was_sent_is_whole(stand: Any, ending: st
         getattr(stand.client, ending)()
         triggering.join(10)
         assert not triggering.is_alive()
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         series = [probes.series(module) for module in range(MODULES)]
     for module, one in enumerate(series):
         assert one.numbers == list(range(len(one.numbers)))
