@@ -18,6 +18,8 @@ from tango import DevState
 from tango.server import device_property
 
 from lambda_rig import FOLDER, OPTIONS, Program, Rig
+from maxdaq_tango.detectors.xspectrum_lambda.client import LambdaClient
+from maxdaq_tango.detectors.xspectrum_lambda.protocol import SeriesSettings
 from maxdaq_tango.detectors.xspectrum_lambda.simulator import expected_pixels
 from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth
 from maxdaq_tango.tango_support.attributes import told_attributes
@@ -307,6 +309,20 @@ def test_settings_are_attributes_in_ev_and_words(clients, wait):
     wait(lambda: detector.Temperature == 34.5, 5, "the temperature")
     assert (detector.Humidity, detector.Voltage) == (7.5, 200.0)
     wait(lambda: detector.VoltageSettled, 5, "the voltage")
+
+
+def test_frames_that_nobody_takes_are_told_in_the_status(clients, rig, daq, wait):
+    streamer = LambdaClient("127.0.0.1", rig.streamer.said["http"])
+    streamer.configure(SeriesSettings(exposure_time_s=0.001, frames_per_trigger=3))
+    streamer.arm()
+    streamer.trigger(1.0)
+    told = "The streamer says: 3 frames of module 0"
+    wait(lambda: told in clients.detector.Status(), 10, "the status")
+    assert "wait for a receiver, and none takes them" in clients.detector.Status()
+    wait(lambda: clients.detector.HardwareState == "IDLE", 10, "IDLE")
+    streamer.abort()
+    wait(lambda: told not in clients.detector.Status(), 10, "the status without it")
+    streamer.close()
 
 
 @pytest.mark.processes_live_on

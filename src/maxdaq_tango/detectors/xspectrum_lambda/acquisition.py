@@ -38,6 +38,8 @@ STRAGGLERS_S = 0.5
 """For frames that the library has not put together yet when the detector is done, since the last one that came."""
 MOST_TOLD = 10
 """Lines of the log of each module in a series."""
+GIVE_UP_S = 20.0
+"""A detector that is done waits so long for a receiver that takes nothing; less than a driver waits for a trigger."""
 LOST_S = 5.0
 """A detector that cannot be asked for so long has lost the series."""
 
@@ -55,6 +57,10 @@ class _Module:
         """When the last frame did."""
         self.told = 0
         """Lines of the log about it."""
+        self.holds = False
+        """A frame that came is not in the queue yet."""
+        self.gave_up = False
+        """Nobody takes its frames: those that find no room are given up."""
         self.fell_short = False
         """The acquisition before was not complete here: stragglers of this one are not waited for again."""
 
@@ -161,7 +167,9 @@ class Acquisition:
         """A burst is under way; of an external series: its first frame has come."""
         if self._over:
             return False
-        return self._bursting if self.plan.waits_for_software else self.frames_acquired > 0
+        if not self.plan.waits_for_software:
+            return self.frames_acquired > 0
+        return self._bursting or self._bursts_done == self.plan.bursts
 
     @property
     def ready_for_trigger(self) -> bool:
@@ -262,27 +270,38 @@ class Acquisition:
         while self._system.is_busy() and time.monotonic() < deadline and not self._ended:
             with self._changed:
                 self._changed.wait(LOOK_S)
+        self._await_empty(time.monotonic())
 
     def _await_empty(self, since: float) -> None:
+        """Until all that the detector made is in the queues, or counted as given up."""
         complete = self.plan.exposures * self.plan.subframes
 
         def is_empty(module: _Module) -> bool:
-            if module.numbers.shot_taken >= complete:
-                return True
+            if module.holds or module.numbers.shot_taken >= complete:
+                return not module.holds
             patience_s = 0.0 if self._ended or module.fell_short else STRAGGLERS_S
             return module.empty_since > max(since, module.came_at) + patience_s
 
         with self._changed:
             while not all(map(is_empty, self._modules)):
-                if self._ended and time.monotonic() > self._end_by:
+                now = time.monotonic()
+                # After the end of a stop frames come out of the library at its pace, and are counted.
+                if self._ended and now > self._end_by + (0.0 if self._aborted else DRAIN_S):
                     break
+                for module in self._modules:
+                    stalled = module.holds and now - max(since, module.sender.moved_at) > GIVE_UP_S
+                    module.gave_up = module.gave_up or stalled
                 self._changed.wait(TAKE_S)
             for module in self._modules:
                 module.fell_short = module.numbers.shot_taken < complete
+        if gave_up := [module.receiver.number for module in self._modules if module.gave_up]:
+            self._fail(f"nobody took a frame of modules {gave_up} for {GIVE_UP_S:g} s: what found no room is given up")
 
     def _finish(self) -> None:
         with self._changed:
             self._taking_over = True
+            if not self._ended:  # a frame that came late may wait for room so long
+                self._end_by = time.monotonic() + DRAIN_S
             self._changed.notify_all()
         for thread in self._takers:
             thread.join()
@@ -322,14 +341,16 @@ class Acquisition:
                 log.exception("take a frame of module %d", module.receiver.number)
                 self._fail(f"internal error, please report it: {type(error).__name__}: {error}")
             if message is not None:
-                module.sender.image(*message, self._is_enough)
-            if not came:
-                with self._changed:
+                module.sender.image(*message, lambda: self._is_enough(module))
+            with self._changed:
+                module.holds = False
+                if not came:
                     module.empty_since = looked_at
-                    self._changed.notify_all()
+                self._changed.notify_all()
 
-    def _is_enough(self) -> bool:
-        return self._aborted or (self._ended and time.monotonic() > self._end_by)
+    def _is_enough(self, module: _Module) -> bool:
+        ending = self._ended or self._taking_over
+        return self._aborted or module.gave_up or (ending and time.monotonic() > self._end_by)
 
     def _message(self, module: _Module, frame: TakenFrame) -> tuple[list[Buffer], int] | None:
         """Made while the frame lies in the library, packed, so that its pixels are copied once."""
@@ -338,11 +359,15 @@ class Acquisition:
             number = module.numbers.frame_number(frame.nr, frame.subframe) if pixels is not None else None
             module.faulty += pixels is None
             module.came_at = time.monotonic()
+            module.holds = number is not None
             self._changed.notify_all()
         if pixels is None:
             came = f"{frame.pixels.nbytes} bytes of {frame.pixels.dtype}"
             self._tell(module, f"frame {frame.nr} is {frame.status}, {came}, and is not sent")
-        if pixels is None or number is None or self._aborted:
+        if pixels is None or number is None:
+            return None
+        if self._is_enough(module):
+            module.sender.give_up()
             return None
         blob = encode_pixels(pixels, module.format.encoding)
         msg_number = self._first_msg_number + 1 + number

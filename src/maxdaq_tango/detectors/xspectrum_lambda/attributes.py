@@ -179,7 +179,8 @@ class LambdaAttributes:
         label="Frames given up",
         format="%d",
         max_dim_x=MOST_MODULES,
-        doc="That were taken from the detector and thrown away, module by module: nobody received them, or Abort.",
+        doc="That were taken from the detector and thrown away, module by module: nobody received them, they found no "
+        "room before the end of a Stop, or Abort.",
     )
     SeriesNotes = told(
         lambda self: "; ".join(self.series_notes),

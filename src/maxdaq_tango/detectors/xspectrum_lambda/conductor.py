@@ -76,10 +76,12 @@ class LambdaConductor:
         self._acquisition: Acquisition | None = None
         self._configured: tuple[SeriesPlan, SeriesSettings, Configured] | None = None
         self._series = self._next_msg_number = 0
-        self._arming = False
-        self._interrupted = threading.Event()  # somebody wants the series that is being armed to end
-        self._state, self._message = State.OFFLINE, ""
-        self._looked_at = 0.0
+        self._preparing = False
+        self._ending = threading.Condition()  # guards the two below
+        self._ends, self._closing = 0, False
+        """So many wanted a series to end: one that is being armed must see it."""
+        self._seen, self._seen_at = (State.IDLE, ""), 0.0
+        """Of the detector without a series, and when."""
 
     @property
     def stream_ports(self) -> tuple[int, ...]:
@@ -98,7 +100,7 @@ class LambdaConductor:
 
     def interrupt(self) -> None:
         """End the series, whatever it is doing, so that nobody waits for it."""
-        self._interrupted.set()
+        self._called_off(closing=True)
         if self._acquisition is not None:
             self._acquisition.end(abort=True)
 
@@ -132,7 +134,7 @@ class LambdaConductor:
         with self._working:
             self._end(abort=True)
             self._the_system("initialise").initialise()
-            self._looked_at = 0.0
+            self._seen_at = 0.0
 
     def settings(self) -> DetectorSettings:
         """See `protocol`."""
@@ -153,7 +155,7 @@ class LambdaConductor:
             if acquisition is not None and acquisition.is_acquiring:
                 self._must_rest("configure")
             self._end(abort=True)
-            self._state = State.CONFIGURING
+            self._preparing = True
             try:
                 self._configured = None
                 plan = plan_series(settings, system.settings(), self._path)
@@ -171,10 +173,11 @@ class LambdaConductor:
                 self._configured = (plan, settings, configured)
                 return configured
             finally:
-                self._state = State.IDLE
+                self._preparing = False
 
     def arm(self) -> Armed:
         """See `protocol`."""
+        ends = self._ends  # an end that comes while another command is waited for is meant for this series too
         with self._working:
             system = self._the_system("arm")
             self._must_rest("arm")
@@ -182,10 +185,9 @@ class LambdaConductor:
                 raise DetectorRefused("arm", of=self._path, answer="no series is configured", accepted="configure")
             plan, settings, configured = self._configured
             self._end(abort=False)  # it is over; its last message number counts
-            self._interrupted.clear()
-            self._arming = True
+            self._preparing = True
             try:
-                self._await_ready(system)
+                self._await_ready(system, ends)
                 system.discard_frames()
                 self._series += 1
                 acquisition = Acquisition(
@@ -200,10 +202,10 @@ class LambdaConductor:
                 acquisition.begin(settings.filename, headers(plan, settings, configured))
                 self._acquisition = acquisition
             finally:
-                self._arming = False
-            if self._interrupted.is_set():
+                self._preparing = False
+            if self._is_called_off(ends):
                 self._end(abort=True)
-                raise DetectorRefused("arm", of=self._path, answer="ended meanwhile", accepted="arm again")
+                raise self._refused_arm()
             return Armed(series=self._series, frame_count=plan.frame_count)
 
     def trigger(self) -> None:
@@ -234,8 +236,8 @@ class LambdaConductor:
 
     def status(self) -> Status:
         """See `protocol`."""
-        acquisition = self._acquisition
-        state, message = self._look()
+        acquisition = self._acquisition  # once: a series that is armed meanwhile has other counts
+        state, message = self._look(acquisition)
         return Status(
             state=state,
             message=message,
@@ -262,11 +264,16 @@ class LambdaConductor:
         except BaseException:
             self._let_go(system)
             raise
-        self._system, self.trouble, self._state, self._looked_at = system, "", State.IDLE, 0.0
+        self._system, self.trouble, self._seen_at = system, "", 0.0
         return system
 
     def _bind(self, count: int) -> None:
         given = self._stream_ports
+        for sender in self._senders[count:]:  # ports were given for more modules than there are
+            sender.close()
+        del self._senders[count:]
+        for sender in self._senders:  # bound before it was known how many share the memory
+            sender.limit_bytes = self._queue_bytes // count
         for number in range(len(self._senders), count):
             port = given[number] if number < len(given) else given[-1] and given[-1] + number + 1 - len(given)
             outlet = StreamOutlet(self._host, port, key_file=self._key)
@@ -297,11 +304,18 @@ class LambdaConductor:
                 asked, of=self._path, answer="a series is under way", accepted="stop or abort it, or wait for its end"
             )
 
-    def _await_ready(self, system: LambdaSystem) -> None:
+    def _await_ready(self, system: LambdaSystem, ends: int) -> None:
         deadline = time.monotonic() + READY_S
-        while not system.is_ready():
-            if self._interrupted.wait(LOOK_S):
-                raise DetectorRefused("arm", of=self._path, answer="ended meanwhile", accepted="arm again")
+        while (taken := any(sender.is_taken for sender in self._senders)) or not system.is_ready():
+            if self._is_called_off(ends, LOOK_S):
+                raise self._refused_arm()
+            if time.monotonic() > deadline and taken:
+                raise DetectorTimeout(
+                    "arm",
+                    of=self._path,
+                    answer=f"after {READY_S:g} s the frames of the series before are still being taken",
+                    accepted="an abort, which throws them away, or patience",
+                )
             if time.monotonic() > deadline:
                 raise DetectorTimeout(
                     "arm",
@@ -312,9 +326,25 @@ class LambdaConductor:
 
     def _interrupt(self, *, abort: bool) -> None:
         self._the_system("abort" if abort else "stop")
-        if self._arming:
-            self._interrupted.set()
+        self._called_off()
         self._end(abort=abort)
+        if abort:
+            for sender in self._senders:  # of a series that is over, frames may still wait for their receiver
+                sender.drop(images_only=True)
+
+    def _called_off(self, *, closing: bool = False) -> None:
+        with self._ending:
+            self._ends += 1
+            self._closing = self._closing or closing
+            self._ending.notify_all()
+
+    def _is_called_off(self, ends: int, wait_s: float = 0.0) -> bool:
+        """Somebody wants a series to end since there were `ends` who did."""
+        with self._ending:
+            return self._ending.wait_for(lambda: self._closing or self._ends != ends, wait_s)
+
+    def _refused_arm(self) -> DetectorRefused:
+        return DetectorRefused("arm", of=self._path, answer="ended meanwhile", accepted="arm again")
 
     def _end(self, *, abort: bool) -> None:
         acquisition = self._acquisition
@@ -325,23 +355,36 @@ class LambdaConductor:
         acquisition.close()
         self._next_msg_number = max(self._next_msg_number, acquisition.next_msg_number)
 
-    def _look(self) -> tuple[State, str]:
-        acquisition, system = self._acquisition, self._system
+    def _look(self, acquisition: Acquisition | None) -> tuple[State, str]:
+        system = self._system
         if system is None:
             return State.OFFLINE, self.trouble or "the detector is not connected"
         if acquisition is not None and not acquisition.is_over:
-            return (State.ACQUIRING if acquisition.is_acquiring else State.ARMED), ""
-        if self._state is State.CONFIGURING or self._arming:
+            return (State.ACQUIRING if acquisition.is_acquiring else State.ARMED), self._waits()
+        if self._preparing:
             return State.CONFIGURING, ""
-        if time.monotonic() - self._looked_at > IDLE_LOOK_S:
-            self._state, self._message = State.IDLE, ""
-            try:
-                system.is_busy()
-            except DetectorOffline as error:
-                self._state, self._message = State.OFFLINE, str(error)
-            except DetectorError as error:
-                self._state, self._message = State.ERROR, str(error)
-            self._looked_at = time.monotonic()
-        if self._state is State.IDLE and acquisition is not None and acquisition.error:
-            return State.IDLE, acquisition.error
-        return self._state, self._message
+        if time.monotonic() - self._seen_at > IDLE_LOOK_S:
+            self._seen = _seen(system)
+            self._seen_at = time.monotonic()
+        state, message = self._seen
+        if state is State.IDLE:
+            if any(sender.is_taken for sender in self._senders):
+                state = State.ACQUIRING  # who sees IDLE does not wait for more
+            error = acquisition.error if acquisition is not None else ""
+            message = "; ".join(filter(None, (error, self._waits())))
+        return state, message
+
+    def _waits(self) -> str:
+        waiting = {sender.number: sender.waiting for sender in self._senders if sender.waiting and not sender.is_taken}
+        words = ", ".join(f"{count} frames of module {number}" for number, count in waiting.items())
+        return words and f"{words} wait for a receiver, and none takes them"
+
+
+def _seen(system: LambdaSystem) -> tuple[State, str]:
+    try:
+        system.is_busy()
+    except DetectorOffline as error:
+        return State.OFFLINE, str(error)
+    except DetectorError as error:
+        return State.ERROR, str(error)
+    return State.IDLE, ""

@@ -20,6 +20,7 @@ from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.tango_support.server import run_server
 
+SOUND = (HardwareState.IDLE, HardwareState.ARMED, HardwareState.ACQUIRING)
 FAMILY_LOOK_S = 2.0
 BUSY_LOOK_S = 0.5
 """In a series only the streamer's own account is looked at: the library has other things to do."""
@@ -80,6 +81,14 @@ class LambdaDetector(LambdaAttributes, DetectorDevice):
         self.driver.initialise()
         self.driver.connect()
         self.session.hardware.refresh()
+
+    def dev_status(self) -> str:
+        """As of every detector; and what the streamer has to say, such as that frames wait and nobody takes them."""
+        status = super().dev_status()
+        report = self.session.hardware.last_report if not self._trouble else None
+        if report is None or report.state not in SOUND or report.message == report.state.value:
+            return status
+        return f"{status}\nThe streamer says: {report.message}"
 
     @property
     def driver(self) -> LambdaDriver:

@@ -34,6 +34,8 @@ HARDWARE_STATES = {
     State.ERROR: HardwareState.ERROR,
 }
 HIGHEST_EV = 200_000.0
+STEP_EV, STEP = 100.0, 0.02
+"""What the detector makes of an energy may differ by so much, or by so much of it. Its steps are not documented."""
 
 
 class LambdaDriver:
@@ -61,6 +63,8 @@ class LambdaDriver:
         self._configured: Configured | None = None
         self._burst_s = 0.0
         self._connected = False
+        self._ends = 0
+        """Stops and aborts: an arm that is under way must see them."""
         self._lock = threading.Lock()  # guards what is remembered
 
     # --- getting to know it -------------------------------------------------------------------------------------------
@@ -126,14 +130,22 @@ class LambdaDriver:
         return settings
 
     def set(self, change: Change) -> DetectorSettings:
-        """Change some settings; DetectorRefused when the detector makes something else of them."""
+        """Change some settings; DetectorRefused when the detector makes something else of them than its steps can be.
+        What it made is what is remembered.
+        """
         self._must_be_connected("change settings")
         self._settings = settings = self._client.set(change)
         for name in ("bit_depth", "charge_summing", "counter_mode", "gating"):
             asked, got = getattr(change, name), getattr(settings, name)
             if asked is not None and asked != got:
                 raise DetectorRefused(f"set {name} to {asked}", of=self._client.url, answer=f"it is {got}")
-        given = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not None}
+        self._compare("thresholds_ev", change.thresholds_ev or (), settings.thresholds_ev)
+        self._compare("energy_ev", (change.energy_ev,) if change.energy_ev is not None else (), (settings.energy_ev,))
+        given = {
+            name: getattr(settings, name, value)  # of the voltage there is only what was asked
+            for name in change.__struct_fields__
+            if (value := getattr(change, name)) is not None
+        }
         with self._lock:
             before = self._remembered
             told = {name: getattr(before, name) for name in before.__struct_fields__}
@@ -193,7 +205,12 @@ class LambdaDriver:
     def arm(self) -> ArmedSeries:
         """The headers leave. A Lambda's messages carry no identity of their series."""
         self._must_be_connected("arm")
-        return ArmedSeries(series=None, frame_count=self._client.arm().frame_count)
+        ends = self._ends
+        armed = self._client.arm()
+        if self._ends != ends:  # a stop may have overtaken the arm on its way to the streamer
+            self._client.abort()
+            raise DetectorRefused("arm", of=self._client.url, answer="ended meanwhile", accepted="arm again")
+        return ArmedSeries(series=None, frame_count=armed.frame_count)
 
     def trigger(self) -> None:
         """One burst; returns when the detector has finished with it, or quietly when somebody ended the series."""
@@ -203,11 +220,13 @@ class LambdaDriver:
     def stop(self) -> None:
         """What was exposed is sent, and the end; the exposure under way is lost. Harmless when idle."""
         self._must_be_connected("stop")
+        self._note_end()
         self._client.stop()
 
     def abort(self) -> None:
         """What has not left is thrown away; the end is sent. Harmless when idle."""
         self._must_be_connected("abort")
+        self._note_end()
         self._client.abort()
 
     def report(self) -> DetectorReport:
@@ -228,6 +247,17 @@ class LambdaDriver:
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _compare(self, name: str, asked: tuple[float, ...], got: tuple[float, ...]) -> None:
+        """A detector may have more thresholds than were asked for, but those it must have."""
+        steps = [max(STEP_EV, STEP * ev) for ev in asked]
+        near = [abs(one - other) <= step for one, other, step in zip(asked, got, steps, strict=False)]
+        if len(got) < len(asked) or not all(near):
+            raise DetectorRefused(f"set {name} to {list(asked)}", of=self._client.url, answer=f"it is {list(got)}")
+
+    def _note_end(self) -> None:
+        with self._lock:
+            self._ends += 1
 
     def _must_be_connected(self, asked: str) -> None:
         if not self._connected:

@@ -6,14 +6,21 @@ the receiver is slow. What waits here is bounded in bytes; when that is full, fr
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from maxdaq_tango.detectors.streaming.outlet import StreamOutlet
 from maxdaq_tango.model import Buffer
 
+log = logging.getLogger(__name__)
+
 WAIT_S = 0.05
+PATIENCE_S = 5.0
+"""A receiver that takes nothing for so long, while something waits for it, is not taken to be there."""
 
 
 class _Message:
@@ -33,9 +40,15 @@ class ModuleSender:
         self.number, self.outlet = number, outlet
         self.nbytes = 0
         """That wait."""
+        self.waiting = 0
+        """Images that do."""
         self.sent = self.given_up = 0
         """Images of the newest series."""
-        self._limit_bytes = limit_bytes
+        self.moved_at = -math.inf
+        """When the last message of the newest series left, on the monotonic clock."""
+        self._waits_since = 0.0
+        self.limit_bytes = limit_bytes
+        """Of all that wait; one that is larger waits alone."""
         self._queue: deque[_Message] = deque()
         self._current: _Message | None = None
         self._series = 0
@@ -58,15 +71,16 @@ class ModuleSender:
 
     def begin(self, series: int, header: Sequence[Buffer]) -> None:
         """A new series; what is left of those before is thrown away, as their receiver has gone."""
-        self.drop(images_only=False)
+        if left := self.drop(images_only=False):
+            log.warning("module %d: nobody took %d frames of the series before; they are given up", self.number, left)
         with self._changed:
-            self._series, self.sent, self.given_up = series, 0, 0
+            self._series, self.sent, self.given_up, self.moved_at = series, 0, 0, -math.inf
             self._put(_Message(series, header, 0, is_image=False))
 
     def image(self, parts: Sequence[Buffer], nbytes: int, enough: Callable[[], bool]) -> bool:
         """Waits for room; False, and counted as given up, when `enough()` said so before there was any."""
         with self._changed:
-            while self.nbytes and self.nbytes + nbytes > self._limit_bytes:
+            while self.nbytes and self.nbytes + nbytes > self.limit_bytes:
                 if self._closing or enough():
                     self.given_up += 1
                     return False
@@ -74,14 +88,23 @@ class ModuleSender:
             self._put(_Message(self._series, parts, nbytes, is_image=True))
         return True
 
+    def give_up(self) -> None:
+        """An image that is not to be sent."""
+        with self._changed:
+            self.given_up += 1
+
     def end(self, parts: Sequence[Buffer]) -> None:
         """The series is over."""
         with self._changed:
             self._put(_Message(self._series, parts, 0, is_image=False))
 
-    def drop(self, *, images_only: bool) -> None:
-        """Throw away what waits: all of it, or its images alone, which leaves an empty series for the receiver."""
+    def drop(self, *, images_only: bool) -> int:
+        """Throw away what waits: all of it, or its images alone, which leaves an empty series for the receiver.
+
+        How many images that are, with the one that is just being offered to the receiver.
+        """
         with self._changed:
+            images = self.waiting
             kept: deque[_Message] = deque()
             for message in self._queue:
                 if images_only and not message.is_image:
@@ -92,16 +115,30 @@ class ModuleSender:
             if self._current is not None and (self._current.is_image or not images_only):
                 self._current.dropped = True
             self._changed.notify_all()
+            return images
+
+    @property
+    def is_taken(self) -> bool:
+        """Images wait, and their receiver takes them: it has taken the header at least."""
+        current = self._current
+        doomed = current is not None and current.is_image and current.dropped  # and gone in a moment
+        if self.waiting <= doomed or self.moved_at == -math.inf:
+            return False
+        return time.monotonic() - max(self.moved_at, self._waits_since) < PATIENCE_S
 
     # ---- inside ----
 
     def _put(self, message: _Message) -> None:
         self._queue.append(message)
         self.nbytes += message.nbytes
+        if message.is_image:
+            self._waits_since = self._waits_since if self.waiting else time.monotonic()
+            self.waiting += 1
         self._changed.notify_all()
 
     def _lose(self, message: _Message) -> None:
         self.nbytes -= message.nbytes
+        self.waiting -= message.is_image
         self.given_up += message.is_image and message.series == self._series
 
     def _push_all(self) -> None:
@@ -122,5 +159,8 @@ class ModuleSender:
                     self._lose(message)
                 else:
                     self.nbytes -= message.nbytes
-                    self.sent += message.is_image and message.series == self._series
+                    self.waiting -= message.is_image
+                    if message.series == self._series:
+                        self.sent += message.is_image
+                        self.moved_at = time.monotonic()
                 self._changed.notify_all()

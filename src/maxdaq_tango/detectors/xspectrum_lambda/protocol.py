@@ -13,7 +13,7 @@ The commands are served by `detectors.streaming.control` as POST /streamer/api/<
 | trigger | - | - | one burst; answers when the detector has finished with it |
 | stop, abort | - | - | end; what was taken is still sent (stop) or thrown away (abort), and the ends are sent |
 | health | - | Health | temperatures and the like; takes a while |
-| status | - | Status | never waits for the detector |
+| status | - | Status | in a series it does not wait for the detector; one at rest is asked, every 0.3 s at most |
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ModuleStatus(msgspec.Struct, frozen=True, kw_only=True):
     strays: int = 0
     """With a number that this series does not have, or a second time."""
     given_up: int = 0
-    """Taken, and then thrown away because the series was aborted or nobody took them."""
+    """Taken out of the library, and then thrown away because the series was aborted or nobody took them."""
     queued_bytes: int = 0
 
 

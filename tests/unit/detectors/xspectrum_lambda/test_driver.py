@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from maxdaq_tango.detectors.contract import HardwareState
@@ -124,6 +125,54 @@ def test_settings_that_the_detector_refuses_are_not_remembered(driver: LambdaDri
     with pytest.raises(DetectorRefused, match="BAD_ARG_OUT_OF_RANGE"):
         driver.set(Change(thresholds_ev=(1e9,)))
     assert driver.remembered.thresholds_ev == (7000.0,)
+
+
+def answering(driver: LambdaDriver, monkeypatch: pytest.MonkeyPatch, **other: Any) -> None:
+    """The detector makes something else of what it is told."""
+    real = driver._client.set
+    monkeypatch.setattr(driver._client, "set", lambda change: msgspec.structs.replace(real(change), **other))
+
+
+def test_what_the_detector_rounds_is_remembered_as_it_is(driver: LambdaDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(driver, monkeypatch, thresholds_ev=(8031.0, 0.0), energy_ev=15_980.0)
+    assert driver.set(Change(thresholds_ev=(8000.0,), energy_ev=16_000.0)).energy_ev == 15_980.0
+    assert (driver.remembered.thresholds_ev, driver.remembered.energy_ev) == ((8031.0, 0.0), 15_980.0)
+    driver.set(Change(voltage_v=150.0))
+    assert (driver.remembered.voltage_v, driver.remembered.thresholds_ev) == (150.0, (8031.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (Change(thresholds_ev=(8000.0,)), {"thresholds_ev": (7000.0,)}),
+        (Change(thresholds_ev=(8000.0, 9000.0)), {"thresholds_ev": (8000.0,)}),
+        (Change(energy_ev=16_000.0), {"energy_ev": 12_000.0}),
+    ],
+)
+def test_an_energy_that_the_detector_makes_something_else_of_is_refused(
+    driver: LambdaDriver, monkeypatch: pytest.MonkeyPatch, change: Change, answer: dict[str, Any]
+) -> None:
+    before = driver.remembered
+    answering(driver, monkeypatch, **answer)
+    with pytest.raises(DetectorRefused, match="it is "):
+        driver.set(change)
+    assert driver.remembered == before
+
+
+def test_an_abort_that_overtakes_the_arm_on_its_way_is_not_lost(
+    driver: LambdaDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.configure(AcquisitionSettings())
+    real = driver._client.arm
+
+    def arm() -> Any:
+        driver.abort()
+        return real()
+
+    monkeypatch.setattr(driver._client, "arm", arm)
+    with pytest.raises(DetectorRefused, match="ended meanwhile"):
+        driver.arm()
+    assert driver.report().state is HardwareState.IDLE
 
 
 def test_frames_are_counted_from_arm_to_the_end_and_not_beyond(driver: LambdaDriver) -> None:

@@ -1,4 +1,4 @@
-"""The simulated Lambda on a clock that tests turn by hand."""
+"""The simulated Lambda on a clock that is turned by hand."""
 
 from __future__ import annotations
 
@@ -8,66 +8,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from lambda_bench import SMALL, Bench, numbers
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.detectors.xspectrum_lambda.simulator import (
-    MEANINGLESS,
-    LambdaSimulator,
     SimulatorOptions,
     expected_pixels,
     pixels_of,
 )
-from maxdaq_tango.detectors.xspectrum_lambda.simulator_acquisition import Waiting
-from maxdaq_tango.detectors.xspectrum_lambda.simulator_settings import Refusal, StatusCode
-from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth, FrameStatus
-from maxdaq_tango.errors import ConfigurationError
-
-SMALL = {"modules": 2, "rows": 8, "columns": 24, "room_frames": 6}
-
-
-class Bench:
-    """The simulator with a hand on its clock."""
-
-    def __init__(self, faults: Faults | None = None, **options: Any) -> None:
-        self.now = 1000.0
-        self.options = SimulatorOptions(**(SMALL | options))
-        self.simulator = LambdaSimulator(self.options, faults or Faults())
-
-    def ready(self, frames: int = 3, **settings: Any) -> Bench:
-        """Connected, initialised, set, and its memory allocated."""
-        self.simulator.connect()
-        self.simulator.initialize(self.now)
-        told = {"shutter_time": 100.0, "number_of_frames": frames, "thresholds": [6.0], **settings}
-        for name, value in told.items():
-            self.simulator.set(name, [], value, self.now)
-        self.advance(1.0)
-        return self
-
-    def started(self, frames: int = 3, **settings: Any) -> Bench:
-        self.ready(frames, **settings)
-        self.simulator.start(self.now)
-        return self
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-        self.simulator.step(self.now)
-
-    def take(self, module: int = 0, *, release: bool = True) -> list[Waiting]:
-        """All that a receiver has."""
-        frames = []
-        while (taken := self.simulator.take(module, self.now)) is not None:
-            frames.append(taken[1])
-            if release:
-                self.simulator.release(module, taken[0])
-        return frames
-
-    def refuses(self, act: Any, *arguments: Any) -> Refusal:
-        with pytest.raises(Refusal) as refusal:
-            act(*arguments)
-        return refusal.value
-
-
-def numbers(frames: list[Waiting]) -> list[int]:
-    return [frame.nr for frame in frames]
+from maxdaq_tango.detectors.xspectrum_lambda.simulator_settings import StatusCode
+from maxdaq_tango.detectors.xspectrum_lambda.words import BitDepth
 
 
 def test_after_a_cold_start_there_are_no_thresholds_and_nothing_can_be_acquired() -> None:
@@ -250,92 +199,7 @@ def test_a_module_that_does_not_exist_is_refused() -> None:
         bench.refuses(bench.simulator.get, "temperature", [module], bench.now)
 
 
-# --- faults -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_fault_works_or_is_refused_with_the_reason() -> None:
-    known = set(Faults.__struct_fields__)
-    assert set(MEANINGLESS) <= known
-    bad: dict[str, Any] = {
-        "thief_at": 1,
-        "missing_end": True,
-        "filename": "x",
-        "bomb_at": 2,
-        "wrong_series_frames": (1,),
-    }
-    for name, value in bad.items():
-        with pytest.raises(ConfigurationError, match=MEANINGLESS[name]):
-            LambdaSimulator(SimulatorOptions(**SMALL), Faults(**{name: value}))
-    proven = {
-        "drop_frames", "drop_fraction", "duplicate_frames", "duplicate_fraction", "reorder_frames", "reorder_window",
-        "delay_frames", "delay_fraction", "delay_s", "truncate_frames", "truncate_fraction", "corrupt_frames",
-        "corrupt_fraction", "wrong_size_frames", "wrong_size_fraction", "dtype_at", "shape_at", "number_at",
-        "number_sent", "restart_at", "stop_after", "never_start", "seed", "error_state", "refuse_arm", "failing_keys",
-        "arm_delay_s", "initialise_delay_s", "offline_s",
-    }  # fmt: skip
-    assert proven | set(MEANINGLESS) == known
-
-
-@pytest.mark.parametrize(
-    ("faults", "expected"),
-    [
-        ({"drop_frames": (1,)}, [1, 3, 4]),
-        ({"drop_fraction": 1.0}, []),
-        ({"duplicate_frames": (1,)}, [1, 2, 2, 3, 4]),
-        ({"reorder_frames": (1,)}, [1, 3, 2, 4]),
-        ({"stop_after": 2}, [1, 2]),
-        ({"never_start": True}, []),
-        ({"number_at": 1, "number_sent": 9}, [1, 10, 3, 4]),
-        ({"restart_at": 2}, [1, 2, 1, 2]),
-    ],
-)
-def test_faults_of_the_order(faults: dict[str, Any], expected: list[int]) -> None:
-    bench = Bench(Faults(**faults)).started(frames=4)
-    bench.advance(1.0)
-    assert [numbers(bench.take(module)) for module in (0, 1)] == [expected] * 2
-
-
-def test_a_delayed_frame_comes_later_and_so_do_those_behind_it() -> None:
-    bench = Bench(Faults(delay_frames=(1,), delay_s=5.0)).started(frames=3)
-    bench.advance(1.0)
-    assert numbers(bench.take()) == [1]
-    bench.advance(5.0)
-    assert numbers(bench.take()) == [2, 3]
-
-
-@pytest.mark.parametrize(
-    ("faults", "status", "nbytes"),
-    [
-        ({"truncate_frames": (0,)}, FrameStatus.FRAME_INCOMPLETE, 384),
-        ({"wrong_size_frames": (0,)}, FrameStatus.FRAME_OK, 386),
-        ({"dtype_at": 0}, FrameStatus.FRAME_OK, 768),
-        ({"shape_at": 0}, FrameStatus.FRAME_OK, 192),
-        ({"corrupt_frames": (0,)}, FrameStatus.FRAME_OK, 384),
-    ],
-)
-def test_faults_inside_a_frame(faults: dict[str, Any], status: FrameStatus, nbytes: int) -> None:
-    bench = Bench(Faults(**faults)).started(frames=1)
-    bench.advance(1.0)
-    (frame,) = bench.take()
-    pixels = pixels_of(bench.options, 0, frame)
-    assert (frame.status, pixels.nbytes) == (status, nbytes)
-    assert pixels.tobytes() != expected_pixels(bench.options, 0, 0, BitDepth.DEPTH_12).tobytes()
-
-
-def test_the_error_state_lasts_until_it_is_initialised_again() -> None:
-    bench = Bench().started()
-    bench.simulator.faults = Faults(error_state="too hot")
-    refusal = bench.refuses(bench.simulator.get, "shutter_time", [], bench.now)
-    assert (refusal.code, "too hot" in str(refusal)) == (StatusCode.BAD_DEVICE_FAILURE, True)
-    bench.simulator.initialize(bench.now)
-    assert bench.simulator.get("shutter_time", [], bench.now) == 100.0
-
-
-def test_a_start_and_keys_can_be_refused() -> None:
-    bench = Bench().ready()
-    bench.simulator.faults = Faults(refuse_arm="door open", failing_keys=("humidity",))
-    assert "door open" in str(bench.refuses(bench.simulator.start, bench.now))
-    bench.refuses(bench.simulator.get, "humidity", [1], bench.now)
+# --- faults: one by one in test_simulator_faults.py -------------------------------------------------------------------
 
 
 def test_a_silent_module_costs_only_its_own_frames() -> None:

@@ -52,7 +52,7 @@ def test_every_module_sends_its_header_its_pixels_and_its_end(stand: Any) -> Non
     with ModuleProbes(configured.ports) as probes:
         armed = stand.client.arm()
         stand.client.trigger(1.0)
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         series = [probes.series(module) for module in range(MODULES)]
     assert (armed.series, armed.frame_count) == (1, 4)
     for module, one in enumerate(series):
@@ -280,7 +280,7 @@ def test_a_port_that_nobody_reads_holds_up_neither_the_trigger_nor_the_others(st
     with ModuleProbes(configured.ports[:1]) as probes:
         stand.client.arm()
         stand.client.trigger(1.0)
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         assert numbers_of(probes, 0) == [[0, 1, 2]]
     stand.client.arm()  # and the next series throws away what nobody took
     stand.client.abort()
@@ -374,7 +374,7 @@ def test_a_running_series_ends_and_what_was_sent_is_whole(stand: Any, ending: st
         getattr(stand.client, ending)()
         triggering.join(10)
         assert not triggering.is_alive()
-        assert stand.status().state is State.IDLE
+        wait_for("IDLE", lambda: stand.status().state is State.IDLE)
         series = [probes.series(module) for module in range(MODULES)]
     for module, one in enumerate(series):
         assert one.numbers == list(range(len(one.numbers)))
@@ -438,7 +438,8 @@ def test_the_error_state_is_told_and_initialise_is_the_way_out(stand: Any) -> No
     assert stand.status().state is State.IDLE
 
 
-def test_an_error_in_mid_run_ends_the_series(stand: Any) -> None:
+def test_an_error_in_mid_run_ends_the_series(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acquisition, "LOST_S", 0.5)
     configured = stand.configured(frames_per_trigger=100_000, exposure_time_s=0.005)
     with ModuleProbes(configured.ports) as probes:
         stand.client.arm()
@@ -454,11 +455,15 @@ def test_an_error_in_mid_run_ends_the_series(stand: Any) -> None:
         triggering.start()
         wait_for("frames", lambda: min(module.sent for module in stand.status().modules) > 3)
         stand.server.simulator.faults = Faults(error_state="cooling failed")
-        stand.client.abort()
         triggering.join(15)
-        assert not triggering.is_alive()
+        ended = not triggering.is_alive()
+        if not ended:
+            stand.client.abort()
+            triggering.join()
+        assert ended
         assert len(probes.series(0).numbers) > 0
-    assert stand.status().state is State.ERROR
+    assert ["cooling failed" in str(error) for error in errors] == [True]
+    wait_for("ERROR", lambda: stand.status().state is State.ERROR)
 
 
 def test_an_outage_of_the_detector_in_mid_run_costs_only_what_it_could_not_keep(stand: Any) -> None:
