@@ -28,6 +28,7 @@ LEFT_WAIT_MS = 1
 DRAIN_S = 1.0
 """How long a burst that is asked for waits for the last one's frames to leave the ring; edges ask at once."""
 ENDING_S = 10.0
+LOOK_S = 0.05
 LOST_QUIET_S = 0.5
 """After LOSTFRAME: a triggered frame that has not come so long after its time will not come."""
 
@@ -175,8 +176,9 @@ class Acquisition:
                 self.aborted = True
                 self._changed.notify_all()
         self._sender.give_up()
-        self._camera.abort_wait()
-        self._await_end("abort")
+        if not self.hardware_done:
+            self._camera.abort_wait()
+            self._await_end("abort")
 
     def _await_end(self, asked: str) -> None:
         with self._lock:
@@ -188,6 +190,21 @@ class Acquisition:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def let_out(self, patience_s: float) -> bool:
+        """Once the camera is done: wait while a receiver takes what is left. False when it took nothing for so long,
+        and the rest was given up.
+        """
+        began = time.monotonic()
+        taken = self._sender.settle(patience_s)
+        # Nothing waits to be sent and yet the ring is full, where ZeroMQ holds every buffer of the pool for a receiver
+        # that is connected and takes nothing.
+        while not self.join(LOOK_S):
+            taken = taken and (time.monotonic() - began < patience_s or self._sender.was_taken(patience_s))
+            if not taken:
+                self.abort()
+                self.join()
+        return self._sender.settle(patience_s) and taken
 
     # --- looks -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +48,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0
 """How long a receiver may take nothing: then the series is told to be over, and the next one gives up the rest."""
-LOOK_S = 0.05
 FREE = "a series to end: stop or abort it"
 
 
@@ -354,17 +352,7 @@ class OrcaStreamer:
         """What the last series left must be gone: frames that wait for the receiver, buffers."""
         if not self.camera.is_open:
             raise DetectorOffline("use the camera", of=self._name(), answer=self._trouble, accepted="connect first")
-        acquisition, began = self._acquisition, time.monotonic()
-        taken = self.sender.settle(self._patience_s)
-        # Nothing may wait to be sent while the ring is full: ZeroMQ holds every buffer of the pool for a receiver that
-        # is connected and takes nothing.
-        while acquisition is not None and not acquisition.join(LOOK_S):
-            patient = time.monotonic() - began < self._patience_s
-            taken = taken and (patient or self.sender.was_taken(self._patience_s))
-            if not taken:
-                acquisition.abort()
-                acquisition.join()
-        if not self.sender.settle(self._patience_s) or not taken:
+        if self._acquisition is not None and not self._acquisition.let_out(self._patience_s):
             log.warning("what a receiver did not take of series %d is given up", self._series_count)
 
     def _name(self) -> str:

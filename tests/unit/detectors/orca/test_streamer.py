@@ -16,7 +16,7 @@ from maxdaq_tango.model import AcquisitionSettings
 from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.testing.driver_contract import wait_for
 
-SETTINGS = AcquisitionSettings(exposure_time_s=0.002, frames_per_trigger=20)
+SETTINGS = AcquisitionSettings(exposure_time_s=0.002, frames_per_trigger=40)
 FOR_EVER_S = 1000.0
 Make = Callable[..., OrcaStreamer]
 
