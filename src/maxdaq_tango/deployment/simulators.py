@@ -12,6 +12,7 @@ from maxdaq_tango.detectors.eiger.parameters import MODELS
 from maxdaq_tango.detectors.eiger.protocol import API_VERSIONS
 from maxdaq_tango.detectors.jungfrau.simulator_stream import JungfrauOptions, parse_faults
 from maxdaq_tango.detectors.orca.simulator import OrcaOptions
+from maxdaq_tango.detectors.orca.simulator_faults import refuse_meaningless as refuse_meaningless_of_orca
 from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
 from maxdaq_tango.detectors.pilatus.simulator_work import SimulatorOptions as PilatusOptions
 from maxdaq_tango.detectors.simulation.faults import Faults
@@ -142,7 +143,7 @@ class OrcaSimulator(msgspec.Struct, frozen=True, kw_only=True, tag_field="family
     fault: Faulty = ()
 
     def __post_init__(self) -> None:
-        Faults.parse(self.fault)
+        refuse_meaningless_of_orca(Faults.parse(self.fault))
         OrcaOptions(model=self.model, rows=self.rows, columns=self.columns)
 
 

@@ -46,6 +46,12 @@ def test_a_simulated_lambda_is_refused_what_it_cannot_do() -> None:
         parse_topology(text, "a.yaml")
 
 
+def test_a_simulated_orca_is_refused_what_it_cannot_do() -> None:
+    text = "name: a\nsimulators: {s: {family: orca, fault: [missing_end]}}\n"
+    with pytest.raises(ConfigurationError, match="the end message is the streamer's"):
+        parse_topology(text, "a.yaml")
+
+
 def test_every_family_that_can_be_described_can_be_started() -> None:
     families = {kind.__struct_config__.tag for kind in get_args(Simulator)}
     assert families == set(SIMULATOR_MODULES) == set(SIMULATOR_ANSWERS)

@@ -10,16 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
-
-import msgspec
-import numpy as np
 
 from maxdaq_tango.detectors.orca.camera import OrcaCamera
-from maxdaq_tango.detectors.orca.dcam import FRAME_READY, STOPPED
-from maxdaq_tango.detectors.orca.plan import CapturePlan
-from maxdaq_tango.detectors.orca.protocol import CameraFormat, Counts
-from maxdaq_tango.detectors.orca.ring import FrameNumbers, RingAccount
+from maxdaq_tango.detectors.orca.capture_reader import CaptureReader, Series, Tally
+from maxdaq_tango.detectors.orca.protocol import Counts
 from maxdaq_tango.detectors.orca.sender import FrameSender
 from maxdaq_tango.errors import DetectorError, DetectorRefused, DetectorTimeout
 
@@ -29,31 +23,14 @@ WAIT_MS = 100
 """Longest sleep of the reading thread: an abort that comes between two waits is seen after it at the latest."""
 LAST_FRAME_S = 2.0
 """How long `stop` waits for the frame that is being exposed."""
+LEFT_WAIT_MS = 1
+"""The same while frames wait in the ring: LOSTFRAME and the end of the series are looked for between them."""
 DRAIN_S = 1.0
-"""How long the next burst waits for the last one's frames to leave the ring."""
+"""How long a burst that is asked for waits for the last one's frames to leave the ring; edges ask at once."""
 ENDING_S = 10.0
+LOOK_S = 0.05
 LOST_QUIET_S = 0.5
 """After LOSTFRAME: a triggered frame that has not come so long after its time will not come."""
-
-
-class Series(msgspec.Struct, kw_only=True):
-    """What does not change in a series."""
-
-    plan: CapturePlan
-    format: CameraFormat
-    slots: int
-    exposure_time_s: float
-    period_s: float
-    metadata: dict[str, Any]
-
-
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all captures of a series so far."""
-
-    acquired: int = 0
-    lost_in_ring: int = 0
-    lost_in_camera: int = 0
-    odd_stamps: int = 0
 
 
 class Acquisition:
@@ -80,6 +57,12 @@ class Acquisition:
         self._stop_at: tuple[int, float] | None = None
         """Frames and the moment at which an orderly end is due, whichever comes first."""
         self._lost_events = 0
+        self._start_by: float | None = None
+        """A trigger waits for the next capture: the ring has so long to become empty."""
+        self._holds = False
+        """Frames wait in the ring."""
+        self._dismissed = False
+        """Stopped after the camera was done: what is left is nobody's series any more."""
         self._thread = threading.Thread(target=self._run, name="orca-read")
 
     # --- commands ----------------------------------------------------------------------------------------------------
@@ -114,7 +97,7 @@ class Acquisition:
                     self._changed.notify_all()
             elif plan.paced:
                 self._fire_paced(plan.trigger_frames)
-            else:
+            elif self._await_capturing():
                 self._camera.fire_trigger()
             self._await_burst(target, lost_before)
         except DetectorError:
@@ -133,6 +116,14 @@ class Acquisition:
         if self._in_trigger:
             return "an earlier trigger still runs"
         return "" if self._ready else "the camera is not ready for it yet"
+
+    def _await_capturing(self) -> bool:
+        """Where each burst is a capture of its own, the next one may not have begun. False when none will."""
+        with self._lock:
+            if not self._capturing:
+                self._start_by = time.monotonic() + DRAIN_S
+            self._changed.wait_for(lambda: self._capturing or self._ended() or self._stop_at is not None)
+            return self._capturing
 
     def _fire_paced(self, frames: int) -> None:
         began = time.monotonic()
@@ -167,6 +158,7 @@ class Acquisition:
         """End after the running frame; what was read is still sent. Returns when the camera is free."""
         with self._lock:
             if self.hardware_done:
+                self._dismissed = True
                 return
             if self._stop_at is None:
                 running = self._capturing and (self._in_trigger or not self.series.plan.is_software)
@@ -184,8 +176,9 @@ class Acquisition:
                 self.aborted = True
                 self._changed.notify_all()
         self._sender.give_up()
-        self._camera.abort_wait()
-        self._await_end("abort")
+        if not self.hardware_done:
+            self._camera.abort_wait()
+            self._await_end("abort")
 
     def _await_end(self, asked: str) -> None:
         with self._lock:
@@ -197,6 +190,21 @@ class Acquisition:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def let_out(self, patience_s: float) -> bool:
+        """Once the camera is done: wait while a receiver takes what is left. False when it took nothing for so long,
+        and the rest was given up.
+        """
+        began = time.monotonic()
+        taken = self._sender.settle(patience_s)
+        # Nothing waits to be sent and yet the ring is full, where ZeroMQ holds every buffer of the pool for a receiver
+        # that is connected and takes nothing.
+        while not self.join(LOOK_S):
+            taken = taken and (time.monotonic() - began < patience_s or self._sender.was_taken(patience_s))
+            if not taken:
+                self.abort()
+                self.join()
+        return self._sender.settle(patience_s) and taken
 
     # --- looks -------------------------------------------------------------------------------------------------------
 
@@ -215,6 +223,14 @@ class Acquisition:
         with self._lock:
             return not self._why_no_trigger()
 
+    def is_being_taken(self, within_s: float) -> bool:
+        """The camera is done as planned, frames still wait, and somebody took one or the header in this time."""
+        with self._lock:
+            ended = self._stop_at is not None or self.aborted or self._dismissed or self.failure is not None
+            if ended or not self.hardware_done or not (self._holds or self._sender.waiting):
+                return False
+        return self._sender.was_taken(within_s)
+
     def counts(self) -> Counts:
         """Of this series so far."""
         with self._lock:
@@ -223,7 +239,7 @@ class Acquisition:
                 acquired=self._tally.acquired,
                 sent=sender.sent,
                 waiting=sender.waiting,
-                not_sent=sender.not_sent,
+                not_sent=sender.not_sent + self._tally.given_up,
                 lost_in_camera=self._tally.lost_in_camera,
                 lost_in_ring=self._tally.lost_in_ring,
                 lost_frame_events=self._lost_events,
@@ -253,7 +269,7 @@ class Acquisition:
                     break
                 self._camera.start()
                 with self._lock:
-                    self._capturing = self._ready = True
+                    self._capturing, self._start_by = True, None
                     self._changed.notify_all()
         except Exception as error:  # whatever it is, the series must end and somebody must hear of it
             self.failure = error
@@ -275,7 +291,7 @@ class Acquisition:
             except DetectorError as error:
                 self.failure = self.failure or error
         with self._lock:
-            self.hardware_done = True
+            self.hardware_done, self._holds = True, False
             self._changed.notify_all()
         self._sender.end(self._exposed if self._stop_at is None and not self.aborted and not self.failure else 0)
 
@@ -288,46 +304,57 @@ class Acquisition:
             with self._lock:
                 self._capturing = False
                 self.hardware_done = self.hardware_done or last
+                self._ready = self._ready or not last  # the next capture begins by itself
                 self._changed.notify_all()
 
     def _read_capture(self, capture: int) -> None:
-        plan, camera = self.series.plan, self._camera
-        first = capture * plan.capture_frames
-        ring, numbers = RingAccount(self.series.slots), FrameNumbers(plan.capture_frames, first)
-        before, position, complete = self._tally, 0, False
-        over, drain_until = False, 0.0
-        while True:
-            if not over and camera.wait(FRAME_READY | STOPPED, WAIT_MS):
-                with self._lock:
-                    self._lost_events += 1
-            transferred = camera.transferred()
-            if not over:
-                position = self._newest_position(numbers, transferred)
-                with self._lock:
-                    self._expose(first + min(position, plan.capture_frames))
-                    ended = self._ended()
-                if ended or position >= plan.capture_frames or self._is_exposed(first + plan.capture_frames):
-                    over, complete = True, not ended
-                    last = ended or capture + 1 == plan.captures
-                    self._end_hardware(last=last)
-                    transferred = camera.transferred()
-                    drain_until = float("inf") if last else time.monotonic() + DRAIN_S
-            left = self._read_ring(ring, numbers, transferred)
-            self._count(before, ring, numbers, max(position, transferred), transferred, complete=complete and not left)
-            if over and (not left or self.aborted):
-                break
-            if over and time.monotonic() > drain_until:
-                ring.give_up(transferred)
-                self._count(before, ring, numbers, max(position, transferred), transferred, complete=complete)
-                break
+        plan = self.series.plan
+        first, last = capture * plan.capture_frames, capture + 1 == plan.captures
+        reader = CaptureReader(self._camera, self._sender, self.series, self._tally, first, on_loss=self._hear_of_loss)
+        ended = self._read_while_exposed(reader, first + plan.capture_frames)
+        with self._lock:
+            self._holds = True
+        self._end_hardware(last=ended or last)
+        reader.refresh()
+        until = time.monotonic() + DRAIN_S
+        while (left := reader.read(self._is_aborted)) and not self.aborted and self._may_drain(until):
+            self._count(reader, complete=False)
+        if left and self.aborted:
+            reader.abandon()
+        elif left:
+            reader.give_up()
+        self._count(reader, complete=not ended)
 
-    def _newest_position(self, numbers: FrameNumbers, transferred: int) -> int:
-        """How many exposures of this capture are over, as the newest frame tells."""
-        if not transferred:
-            return 0
-        newest = self._camera.newest()
-        index = transferred - 1
-        return numbers.exposed(index, newest.frame_stamp if newest else index)
+    def _read_while_exposed(self, reader: CaptureReader, target: int) -> bool:
+        """Until so many frames of the series are exposed; True when somebody ended it before."""
+        left = False
+        while True:
+            reader.wait(LEFT_WAIT_MS if left else WAIT_MS)
+            exposed = target - self.series.plan.capture_frames + reader.look()
+            with self._lock:
+                self._expose(min(exposed, target))
+                ended = self._ended()
+                if ended or self._exposed >= target:
+                    return ended
+            left = reader.read(self._is_aborted)
+            self._count(reader, complete=False)
+
+    def _may_drain(self, until: float) -> bool:
+        """Between two captures: the ring may go on to become empty. With the camera done it always may."""
+        with self._lock:
+            if self._stop_at is not None and not self.hardware_done:
+                self.hardware_done = True
+                self._changed.notify_all()
+            if self.series.plan.is_software:
+                until = float("inf") if self._start_by is None else self._start_by
+            return self.hardware_done or time.monotonic() <= until
+
+    def _hear_of_loss(self) -> None:
+        with self._lock:
+            self._lost_events += 1
+
+    def _is_aborted(self) -> bool:
+        return self.aborted
 
     def _expose(self, frames: int) -> None:
         """With the lock held: so many are exposed."""
@@ -335,55 +362,7 @@ class Acquisition:
             self._exposed = frames
             self._changed.notify_all()
 
-    def _is_exposed(self, frames: int) -> bool:
+    def _count(self, reader: CaptureReader, *, complete: bool) -> None:
+        tally = reader.tally(complete=complete)
         with self._lock:
-            return self._exposed >= frames
-
-    def _read_ring(self, ring: RingAccount, numbers: FrameNumbers, transferred: int) -> bool:
-        """Read what can be read; True when something is left for want of a buffer."""
-        while (index := ring.look(transferred)) is not None and not self.aborted:
-            buffer = self._sender.take()
-            if buffer is None:
-                return True
-            if ring.look(transferred := self._camera.transferred()) != index:
-                self._sender.give_back(buffer)
-                continue
-            slot = index % self.series.slots
-            pixels = self._camera.view(slot, self.series.format)
-            np.copyto(buffer.reshape(pixels.shape), pixels)
-            stamp = self._camera.stamp(slot)
-            transferred = self._camera.transferred()
-            if not ring.done(transferred):
-                self._sender.give_back(buffer)
-                continue
-            frame_stamp = stamp.frame_stamp if stamp else index
-            if numbers.position(index, frame_stamp) >= numbers.count:
-                self._sender.give_back(buffer)  # exposed after the last one that was asked for, before the stop
-                ring.unwanted += 1
-                continue
-            number = numbers.take(index, frame_stamp)
-            self._sender.put(number, self.series.format.frame_format, buffer, self.series.exposure_time_s)
-        return False
-
-    def _count(
-        self,
-        before: Tally,
-        ring: RingAccount,
-        numbers: FrameNumbers,
-        exposed: int,
-        transferred: int,
-        *,
-        complete: bool,
-    ) -> None:
-        """Where the frames are that are absent between those that were read."""
-        wanted = ring.read - ring.unwanted
-        absent = max(0, (numbers.count if complete else numbers.reached) - wanted)
-        in_ring = min(ring.lost, absent - min(absent, exposed - transferred))
-        with self._lock:
-            self._tally = Tally(
-                acquired=before.acquired
-                + (wanted + in_ring if complete else min(transferred - ring.unwanted, numbers.count)),
-                lost_in_ring=before.lost_in_ring + in_ring,
-                lost_in_camera=before.lost_in_camera + absent - in_ring,
-                odd_stamps=before.odd_stamps + numbers.odd_stamps,
-            )
+            self._tally = tally

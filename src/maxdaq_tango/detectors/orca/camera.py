@@ -258,8 +258,8 @@ class OrcaCamera:
                 accepted=f"{format.least_nbytes} or more",
             )
         if self._memory.size < slots * nbytes:
-            # Touched now: the driver shall not wait for pages while frames come.
-            self._memory = np.zeros(slots * nbytes, np.uint8)
+            self._memory = np.empty(slots * nbytes, np.uint8)
+            self._memory.fill(0)  # touched now, as np.zeros does not: the driver shall not wait for pages in a series
         self._slots = self._memory[: slots * nbytes].reshape(slots, nbytes)
         self._opened().attach([self._slots[slot].ctypes.data for slot in range(slots)])
         self.attached = True
@@ -290,7 +290,7 @@ class OrcaCamera:
         self._opened().fire_trigger()
 
     def status(self) -> CaptureStatus:
-        """What the capture is doing; ERROR as well when the camera has gone."""
+        """What the capture is doing. A camera that has gone is DetectorOffline or ERROR, as its driver likes."""
         return self._opened().status()
 
     def transferred(self) -> int:

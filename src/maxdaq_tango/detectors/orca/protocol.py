@@ -183,7 +183,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Of one series, from `arm` on."""
 
     acquired: int = 0
-    """Transferred to the ring: sent, waiting, not sent, or lost in the ring; an abort forgets what is not read."""
+    """Transferred to the ring: sent, waiting (or still in the ring), not sent, or lost in the ring."""
     sent: int = 0
     """Handed to ZeroMQ."""
     waiting: int = 0

@@ -18,6 +18,8 @@ class RingAccount:
         self.read = 0
         self.lost = 0
         """Overwritten before they were read."""
+        self.abandoned = 0
+        """Not read because nobody wants them any more."""
         self.unwanted = 0
         """Of those that were read."""
 
@@ -42,9 +44,15 @@ class RingAccount:
         return intact
 
     def give_up(self, transferred: int) -> None:
-        """What has not been read will not be."""
+        """What has not been read will not be, and is lost."""
         self.lost += max(0, transferred - self.next_index)
         self.next_index = max(self.next_index, transferred)
+
+    def abandon(self, transferred: int) -> None:
+        """What could still be read is not wanted."""
+        if self.look(transferred) is not None:
+            self.abandoned += transferred - self.next_index
+            self.next_index = transferred
 
 
 class FrameNumbers:
@@ -52,13 +60,16 @@ class FrameNumbers:
 
     The stamp says which exposure a frame is, even when earlier ones were lost on the way; the index of the transfer
     does not. A stamp that does not fit (it falls, or the camera does not begin at 0) is not believed: then frames are
-    numbered on as they come.
+    numbered on as they come. That the first stamp is another than 0 because frames were lost is believed only where the
+    driver told of a loss: a camera that counts from 1, or on from the last series, would shift all frames by that.
     """
 
     def __init__(self, count: int, first: int = 0) -> None:
         self.count = count
         """Frames of this capture."""
         self.odd_stamps = 0
+        self.loss_was_told = False
+        """The driver said in this capture that frames were lost."""
         self._first = first
         self._origin: int | None = None
         self._last = -1
@@ -72,6 +83,10 @@ class FrameNumbers:
         """How many exposures are over when this is the newest frame, whether it was taken or not. Changes nothing."""
         origin = self._begin(index, stamp) if self._origin is None else self._origin
         return max(self._last + 1, stamp - origin + 1 if stamp >= origin else index + 1)
+
+    def wants_to_know_of_losses(self, index: int, stamp: int) -> bool:
+        """It is the first frame, and whether its stamp is believed depends on `loss_was_told`."""
+        return self._origin is None and stamp != index and not self.loss_was_told
 
     def take(self, index: int, stamp: int) -> int:
         """Number in the series of a frame that was read."""
@@ -91,6 +106,6 @@ class FrameNumbers:
         return self._last + 1
 
     def _begin(self, index: int, stamp: int) -> int:
-        if index <= stamp < max(self.count, index + 1):
+        if self.loss_was_told and index <= stamp < max(self.count, index + 1):
             return 0
         return stamp - index

@@ -45,6 +45,8 @@ class FrameSender:
         self._given_up = 0
         """Series up to this one are not worth waiting for."""
         self._moved = 0
+        self._taken_s: float | None = None
+        """When somebody took the last message of this series."""
         self._next_frame = 0
         """Of the series that is being sent."""
         self.sent = self.not_sent = self.waiting = 0
@@ -117,16 +119,18 @@ class FrameSender:
         with self._lock:
             self._number += 1
             self.sent = self.not_sent = self.waiting = 0
+            self._taken_s = None
             number = self._number
 
         def header(series: int) -> None:
             self._next_frame = 0
-            self._last_word(lambda enough: self._series.begin("", metadata, enough), series)
+            if self._last_word(lambda enough: self._series.begin("", metadata, enough), series):
+                self._take_note(series)
 
         self._put(number, header)
         return number
 
-    def put(self, frame_number: int, format: FrameFormat, buffer: Buffer, exposure_time_s: float) -> None:
+    def put(self, frame_number: int, format: FrameFormat, buffer: Buffer, exposure_time_s: float | None) -> None:
         """A frame whose pixels fill `buffer`, which is the sender's from now on."""
         frame = Frame(
             series="", frame_number=frame_number, format=format, blobs=(buffer.data,), exposure_time_s=exposure_time_s
@@ -152,6 +156,11 @@ class FrameSender:
         with self._lock:
             self._given_up = self._number
             self._changed.notify_all()
+
+    def was_taken(self, within_s: float) -> bool:
+        """A message of this series has found a receiver in so many last seconds."""
+        with self._lock:
+            return self._taken_s is not None and time.monotonic() - self._taken_s < within_s
 
     def settle(self, patience_s: float) -> bool:
         """Wait while messages leave. After `patience_s` in which none did, give up; False then."""
@@ -205,6 +214,8 @@ class FrameSender:
                     self._free.append(buffer)
             else:
                 self.sent += current
+                if current:
+                    self._taken_s = time.monotonic()
                 if isinstance(sent, zmq.MessageTracker) and buffer.size == self._buffer_nbytes:
                     self._lent.append((sent, buffer))
 
@@ -214,7 +225,12 @@ class FrameSender:
             self._series.skip(frame_number - self._next_frame)
             self._next_frame = frame_number
 
-    def _last_word(self, send: Callable[[Callable[[], bool]], bool], series: int) -> None:
+    def _take_note(self, series: int) -> None:
+        with self._lock:
+            if series == self._number:
+                self._taken_s = time.monotonic()
+
+    def _last_word(self, send: Callable[[Callable[[], bool]], bool], series: int) -> bool:
         until: list[float] = []
 
         def enough() -> bool:
@@ -225,4 +241,4 @@ class FrameSender:
             until.append(time.monotonic() + LAST_WORD_S)
             return time.monotonic() > until[0]
 
-        send(enough)
+        return send(enough)

@@ -215,7 +215,7 @@ static void *read_frames(void *given) {
         pthread_mutex_lock(&c->lock);
         int wanted = c->status == ST_BUSY && head.capture == c->capture && c->count > 0;
         if (wanted && head.flags & FLAG_LOST) { c->lost = 1; pthread_cond_broadcast(&c->changed); }
-        int into = wanted && head.nbytes && (int32)head.nbytes <= c->format.framebytes;
+        int into = wanted && head.nbytes && head.nbytes <= (uint32_t)c->format.framebytes;
         int slot = into ? c->transferred % c->count : 0;
         c->writing = into;
         if (into) c->stamp[slot].filled = 0;
@@ -422,13 +422,17 @@ API int32 dcamprop_getvaluetext(void *h, ValueText *param) {
 static int32 take_buffers(void *h, void **given, int32 count) {
     Camera *c = camera_of(h);
     Reply reply;
-    Format format;
+    Format format = {0};
     if (!c) return INVALIDHANDLE;
     if (c->gone) return FAILREAD;
     if (count < 1) return INVALIDPARAM;
     if (c->status != ST_STABLE) return c->status == ST_BUSY ? BUSY : NOTSTABLE;
     int32 code = request(h, (Request){.op = OP_BUFFERS, .id = 1}, &reply, &format, sizeof format);
     if (code != OK) return code;
+    if (reply.nbytes < (int32)sizeof format || format.framebytes < 1) {
+        request(h, (Request){.op = OP_BUFFERS, .id = 0}, &reply, NULL, 0);
+        return FAILREAD; /* nobody knows how large a buffer has to be */
+    }
     pthread_mutex_lock(&c->lock);
     c->buffer = calloc((size_t)count, sizeof *c->buffer);
     c->stamp = calloc((size_t)count, sizeof *c->stamp);
@@ -554,9 +558,10 @@ API int32 dcamcap_status(void *h, int32 *status) {
     if (!c) return INVALIDHANDLE;
     if (!status) return INVALIDPARAM;
     Reply reply;
-    int wrong = request(h, (Request){.op = OP_STATUS}, &reply, NULL, 0) != OK || reply.value == ST_ERROR;
+    int32 code = request(h, (Request){.op = OP_STATUS}, &reply, NULL, 0);
+    if (code != OK) return code;
     pthread_mutex_lock(&c->lock);
-    *status = wrong ? ST_ERROR : c->status;
+    *status = reply.value == ST_ERROR ? ST_ERROR : c->status;
     pthread_mutex_unlock(&c->lock);
     return OK;
 }

@@ -22,6 +22,7 @@ import numpy as np
 from maxdaq_tango.detectors.orca.dcam_errors import DcamError
 from maxdaq_tango.detectors.orca.properties import CaptureStatus, IdString, PixelType, Property
 from maxdaq_tango.detectors.orca.simulator_capture import Capture, Signal
+from maxdaq_tango.detectors.orca.simulator_faults import refuse_meaningless
 from maxdaq_tango.detectors.orca.simulator_models import MODELS, SMALL_SENSOR, SMALL_STEP
 from maxdaq_tango.detectors.orca.simulator_properties import OrcaProperties, Refusal
 from maxdaq_tango.detectors.orca.simulator_wire import Op, Reply, Request, pack_attributes, pack_format
@@ -112,7 +113,11 @@ class OrcaSimulator:
         return CaptureStatus.READY if self._buffers else CaptureStatus.STABLE
 
     def set_faults(self, faults: Faults) -> None:
-        """Break or mend the camera. An error state stays until the camera is opened anew."""
+        """Break or mend the camera. An error state stays until the camera is opened anew.
+
+        ConfigurationError for a fault that would do nothing.
+        """
+        refuse_meaningless(faults)
         self.faults = faults
         if faults.error_state:
             self.error = faults.error_state

@@ -34,6 +34,7 @@ from maxdaq_tango.detectors.orca.simulated_library import LIBRARY_NAME, place_li
 from maxdaq_tango.detectors.orca.simulator import OrcaOptions, OrcaSimulator
 from maxdaq_tango.detectors.orca.simulator_controls import PREFIX, handle_control
 from maxdaq_tango.detectors.orca.simulator_dispatch import Parcel, parcel_of
+from maxdaq_tango.detectors.orca.simulator_faults import refuse_meaningless
 from maxdaq_tango.detectors.orca.simulator_models import MODELS
 from maxdaq_tango.detectors.orca.simulator_wire import (
     REQUEST_NBYTES,
@@ -139,6 +140,7 @@ class OrcaSimulatorServer:
         if self.library is None:
             self._own_folder = tempfile.mkdtemp(prefix="maxdaq-orca-")
             self.library = Path(self._own_folder) / LIBRARY_NAME
+        self._away_until = time.monotonic() + self.simulator.faults.offline_s
         place_library(self.library, f"{self.host}:{self.port}")
         self._http = HttpListener(self.host, self.http_port, self._serve_http)
         self.http_port = self._http.port
@@ -309,9 +311,8 @@ class OrcaSimulatorServer:
             return refused(404, f"{request.path} does not exist. Accepted: {PREFIX}...")
         with self.lock:
             reply = handle_control(self.simulator, request, time.monotonic())
-            outage_s = self.simulator.faults.offline_s if request.path == PREFIX + "faults" else 0.0
-            if outage_s and request.method == "POST":
-                self._away_until = time.monotonic() + outage_s
+            if (request.method, request.path, reply.status) == ("POST", PREFIX + "faults", 200):
+                self._away_until = time.monotonic() + self.simulator.faults.offline_s
             self._changed.notify_all()
         return reply
 
@@ -338,6 +339,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = OrcaOptions(model=given.model, rows=given.rows, columns=given.columns, seed=given.seed)
         faults = Faults.parse(given.fault)
+        refuse_meaningless(faults)
     except ConfigurationError as error:
         parser.error(str(error))
     return serve(

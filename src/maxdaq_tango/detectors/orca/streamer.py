@@ -15,8 +15,9 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from maxdaq_tango.detectors.orca.acquisition import Acquisition, Series
+from maxdaq_tango.detectors.orca.acquisition import Acquisition
 from maxdaq_tango.detectors.orca.camera import OrcaCamera
+from maxdaq_tango.detectors.orca.capture_reader import Series
 from maxdaq_tango.detectors.orca.configuration import configure_camera
 from maxdaq_tango.detectors.orca.dcam import LIBRARY
 from maxdaq_tango.detectors.orca.plan import CapturePlan
@@ -46,7 +47,7 @@ from maxdaq_tango.model.hardware import HardwareState
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0
-"""How long the next series waits for a receiver that takes nothing of the last one."""
+"""How long a receiver may take nothing: then the series is told to be over, and the next one gives up the rest."""
 FREE = "a series to end: stop or abort it"
 
 
@@ -118,23 +119,27 @@ class OrcaStreamer:
 
     def close(self) -> None:
         """End the series, let go of the camera, join every thread. May be called twice."""
-        try:
-            self.abort()
-        except DetectorError as error:
-            log.warning("the last series: %s", error)
+        self._end_series()
         self._control.close()
+        self._end_series()  # a command that was on its way may have begun one
         if self._acquisition is not None:
             self._acquisition.join()
         self.sender.close()
         self._outlet.close()
         self.camera.close()
 
+    def _end_series(self) -> None:
+        try:
+            self.abort()
+        except DetectorError as error:
+            log.warning("the last series: %s", error)
+
     # --- commands ----------------------------------------------------------------------------------------------------
 
     def connect(self) -> Connected:
         """Open library and camera where they are not open, or where something is wrong. A series under way goes on."""
         with self._doing:
-            if not self.camera.is_open or self.camera.status() is CaptureStatus.ERROR:
+            if not self._is_sound():
                 self._reopen()
             assert self._identity is not None
             least, most = self.camera.limits(Property.EXPOSURE_TIME)
@@ -144,6 +149,13 @@ class OrcaStreamer:
                 exposure_time_s=Limits(least, most),
                 readout_time_s=self.camera.value_or(Property.TIMING_READOUT_TIME, 0.0),
             )
+
+    def _is_sound(self) -> bool:
+        try:
+            return self.camera.is_open and self.camera.status() is not CaptureStatus.ERROR
+        except DetectorError as error:
+            log.warning("the camera is opened again: %s", error)
+            return False
 
     def _reopen(self) -> None:
         if self._acquisition is not None:
@@ -230,9 +242,9 @@ class OrcaStreamer:
             self._acquisition.stop()
 
     def abort(self) -> None:
-        """End at once. Harmless when idle."""
+        """End at once; what a receiver has not taken is given up. Harmless when idle."""
         self._aborts += 1
-        if self._acquisition is not None and not self._acquisition.hardware_done:
+        if self._acquisition is not None:
             self._acquisition.abort()
 
     # --- looks and properties ----------------------------------------------------------------------------------------
@@ -274,8 +286,12 @@ class OrcaStreamer:
     def _state(self, capture: CaptureStatus) -> HardwareState:
         if capture is CaptureStatus.ERROR:
             return HardwareState.ERROR
-        if not self._is_busy() or self._acquisition is None:
+        if self._acquisition is None:
             return HardwareState.IDLE
+        if not self._is_busy():
+            # What is still being taken belongs to the series; what nobody takes holds up nothing.
+            taken = self._acquisition.is_being_taken(self._patience_s)
+            return HardwareState.ACQUIRING if taken else HardwareState.IDLE
         return HardwareState.ACQUIRING if self._acquisition.is_acquiring else HardwareState.ARMED
 
     def properties(self) -> list[PropertyState]:
@@ -340,11 +356,8 @@ class OrcaStreamer:
         """What the last series left must be gone: frames that wait for the receiver, buffers."""
         if not self.camera.is_open:
             raise DetectorOffline("use the camera", of=self._name(), answer=self._trouble, accepted="connect first")
-        if not self.sender.settle(self._patience_s):
+        if self._acquisition is not None and not self._acquisition.let_out(self._patience_s):
             log.warning("what a receiver did not take of series %d is given up", self._series_count)
-        if self._acquisition is not None:
-            self._acquisition.join()
-            self.sender.settle(self._patience_s)
 
     def _name(self) -> str:
         return f"{self._identity.model} {self._identity.serial_number}" if self._identity else self._library

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maxdaq_tango.detectors.orca import simulator as simulator_module
 from maxdaq_tango.detectors.orca.dcam import (
     CYCLE_END,
     FRAME_READY,
@@ -23,8 +24,10 @@ from maxdaq_tango.detectors.orca.dcam_errors import DcamError, code_of, failure,
 from maxdaq_tango.detectors.orca.properties import NEXT, PRIOR, CaptureStatus, IdString, Kind, PixelType, Property
 from maxdaq_tango.detectors.orca.simulated_library import ADDRESS_NAME, LIBRARY_NAME, place_library
 from maxdaq_tango.detectors.orca.simulator_server import OrcaSimulatorServer
+from maxdaq_tango.detectors.orca.simulator_wire import FrameHead
 from maxdaq_tango.detectors.simulation.pattern import expected_frame
 from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
+from maxdaq_tango.testing.driver_contract import wait_for
 
 P = Property
 CODES = [
@@ -156,8 +159,7 @@ def test_a_camera_that_goes_away_is_offline_everywhere(server: OrcaSimulatorServ
     wait = camera.wait()
     server.close()
     assert wait.start(FRAME_READY, 5000)[0] == DcamError.FAILREADCAMERA
-    assert camera.status() is CaptureStatus.ERROR
-    for act in (lambda: camera.value(P.EXPOSURE_TIME), lambda: camera.attach([0]), camera.stop):
+    for act in (camera.status, lambda: camera.value(P.EXPOSURE_TIME), lambda: camera.attach([0]), camera.stop):
         with pytest.raises(DetectorOffline):
             act()
 
@@ -243,6 +245,38 @@ def test_access_follows_the_state_of_the_capture(camera: DcamCamera, ring: np.nd
 
 
 # --- buffers and capture ----------------------------------------------------------------------------------------------
+
+
+def test_a_frame_larger_than_a_buffer_is_not_written_anywhere(server: OrcaSimulatorServer, camera: DcamCamera) -> None:
+    """Its size has the highest bit set: a negative number for who does not look closely."""
+    camera.set_value(P.TRIGGER_SOURCE, 3)
+    ring = np.zeros((3, int(camera.value(P.BUFFER_FRAME_BYTES))), np.uint8)
+    camera.attach([buffer.ctypes.data for buffer in ring])
+    camera.start()
+    assert server._frames is not None
+    head = FrameHead(capture=1, frame_stamp=0, time_s=0.0, nbytes=1 << 31)
+    server._frames.sendall(head.pack() + b"x" * ring.shape[1])
+    server.close()
+
+    def all_was_read() -> bool:
+        try:
+            return camera.transferred()[1] > 0
+        except DetectorOffline:
+            return True
+
+    wait_for("the end of the connection", all_was_read)
+    assert not ring.any()
+
+
+def test_buffers_are_refused_when_nobody_says_how_large_they_are(
+    server: OrcaSimulatorServer, camera: DcamCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(simulator_module, "pack_format", lambda **_: bytes(8))
+        with pytest.raises(DetectorOffline, match="FAILREADCAMERA"):
+            camera.allocate(2)
+    camera.allocate(2)
+    camera.release()
 
 
 def test_frames_come_into_our_own_memory_with_their_stamps(camera: DcamCamera, ring: np.ndarray) -> None:

@@ -193,6 +193,7 @@ def test_gates_make_a_frame_each(server: OrcaSimulatorServer, driver: OrcaDriver
         signal(server, "gate", {"width_s": 0.005, "count": 4})
         _, frames, _ = probe.series()
     assert [frame.frame_number for frame in frames] == list(range(4))
+    assert {frame.exposure_time_s for frame in frames} == {None}  # the gate makes it, and nobody measures that
 
 
 @pytest.mark.parametrize("server", [{"model": "lightning"}, {"model": "quest"}], indirect=True)

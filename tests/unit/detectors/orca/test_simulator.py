@@ -12,18 +12,35 @@ from maxdaq_tango.detectors.orca.dcam_errors import DcamError
 from maxdaq_tango.detectors.orca.properties import Attributes, CaptureStatus, PixelType, Property
 from maxdaq_tango.detectors.orca.simulator import OrcaOptions, OrcaSimulator, pixels_of
 from maxdaq_tango.detectors.orca.simulator_controls import PREFIX, handle_control
-from maxdaq_tango.detectors.orca.simulator_dispatch import MEANINGLESS, parcel_of
+from maxdaq_tango.detectors.orca.simulator_dispatch import parcel_of
+from maxdaq_tango.detectors.orca.simulator_faults import MEANINGLESS
 from maxdaq_tango.detectors.orca.simulator_wire import FrameHead, Op, Reply, Request
 from maxdaq_tango.detectors.serving.messages import Request as HttpRequest
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.errors import ConfigurationError
 
 P = Property
-WORKING = {
-    *("error_state", "refuse_arm", "offline_s", "failing_keys", "arm_delay_s", "initialise_delay_s", "never_start"),
-    *("stop_after", "vanish_at", "vanish_s", "drop_frames", "drop_fraction", "delay_frames", "delay_fraction"),
-    *("delay_s", "corrupt_frames", "corrupt_fraction", "number_at", "number_sent", "restart_at", "seed"),
+SHOWN_HERE: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "error_state": ({}, {"error_state": "hot"}),
+    "refuse_arm": ({}, {"refuse_arm": "no"}),
+    "failing_keys": ({}, {"failing_keys": ("BINNING",)}),
+    "never_start": ({}, {"never_start": True}),
+    "stop_after": ({}, {"stop_after": 3}),
+    "drop_frames": ({}, {"drop_frames": (2,)}),
+    "drop_fraction": ({}, {"drop_fraction": 0.5}),
+    "delay_frames": ({}, {"delay_frames": (2,)}),
+    "delay_fraction": ({}, {"delay_fraction": 0.5}),
+    "delay_s": ({"delay_frames": (2,)}, {"delay_frames": (2,), "delay_s": 0.5}),
+    "corrupt_frames": ({}, {"corrupt_frames": (2,)}),
+    "corrupt_fraction": ({}, {"corrupt_fraction": 0.5}),
+    "number_at": ({}, {"number_at": 2}),
+    "number_sent": ({"number_at": 2}, {"number_at": 2, "number_sent": 77}),
+    "restart_at": ({}, {"restart_at": 2}),
+    "seed": ({"drop_fraction": 0.5}, {"drop_fraction": 0.5, "seed": 1}),
 }
+"""Fault > faults without it, and with it."""
+SHOWN_WITH_SOCKETS = {"offline_s", "arm_delay_s", "initialise_delay_s", "vanish_at", "vanish_s"}
+"""In test_simulator_server.py."""
 
 
 @pytest.fixture
@@ -162,10 +179,51 @@ def test_a_camera_that_cannot_be_is_refused(options: dict[str, object]) -> None:
 
 
 def test_every_fault_works_or_is_listed_with_the_reason_why_not() -> None:
-    every = set(Faults.__struct_fields__)
-    assert set(MEANINGLESS) & WORKING == set()
-    assert set(MEANINGLESS) | WORKING == every
+    assert (SHOWN_HERE.keys() | SHOWN_WITH_SOCKETS) & MEANINGLESS.keys() == set()
+    assert SHOWN_HERE.keys() | SHOWN_WITH_SOCKETS | MEANINGLESS.keys() == set(Faults.__struct_fields__)
     assert all(len(reason) > 10 for reason in MEANINGLESS.values())
+
+
+def seen_of(**faults: object) -> list[object]:
+    """All that leaves a camera with these faults in a series of 8 frames."""
+    camera = OrcaSimulator(OrcaOptions(rows=64, columns=96), Faults(**faults))  # type: ignore[arg-type]
+    codes = [camera.handle(Request(Op.GET, P.BINNING), 0).code, put(camera, P.EXPOSURE_TIME, 0.01).code]
+    codes += [camera.handle(Request(op, 1), 0.0).code for op in (Op.BUFFERS, Op.START)]
+    seen: list[object] = [codes]
+    for shot in camera.step(0.085):
+        parcel = parcel_of(shot, camera.faults)
+        pixels = b"" if parcel.lost else parcel.changed(camera.develop(shot))
+        seen.append((pixels, parcel.announced and parcel.lost, parcel.stamp, parcel.delay_s))
+    return seen
+
+
+@pytest.mark.parametrize("name", SHOWN_HERE)
+def test_a_fault_that_works_changes_what_leaves_the_camera(name: str) -> None:
+    without, with_it = SHOWN_HERE[name]
+    assert name in with_it
+    assert seen_of(**without) == seen_of(**without)
+    assert seen_of(**without) != seen_of(**with_it)
+
+
+def some(name: str) -> object:
+    """A value that switches this fault on."""
+    default = getattr(Faults(), name)
+    if isinstance(default, bool):
+        return True
+    return {tuple: (1,), float: 0.5, str: "x.h5"}.get(type(default), 5)
+
+
+@pytest.mark.parametrize("name", MEANINGLESS)
+def test_a_fault_that_would_do_nothing_is_refused_with_the_reason(camera: OrcaSimulator, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name) as refused:
+        OrcaSimulator(camera.options, Faults(**{name: some(name)}))
+    assert refused.value.answer == MEANINGLESS[name]
+    before = camera.faults
+    body = msgspec.json.encode({name: some(name)})
+    status, told = ask(camera, "POST", "faults", body)
+    assert status == 400
+    assert MEANINGLESS[name] in str(told)
+    assert camera.faults == before
 
 
 def test_faults_of_single_frames_meet_those_frames(camera: OrcaSimulator) -> None:
