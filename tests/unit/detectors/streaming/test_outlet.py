@@ -214,19 +214,13 @@ def test_a_peer_that_goes_is_told_of_before_its_messages_count_as_done() -> None
     series.begin("", {}, never)
     assert isinstance(listener.event(), SeriesStart)
     trackers = [series.frame(frame(number, pixels), never, track=True) for number in range(40)]
+    trackers.append(series.frame(frame(40, np.zeros((2, 2), np.uint8)), never, track=True))
     assert outlet.lost_peers() == 0
-    assert not trackers[-1].done
+    assert not trackers[-1].done  # however small it is
     listener.close()
     wait_for("ZeroMQ to let go of its messages", lambda: not outlet._socket.poll(0, zmq.POLLOUT) and trackers[-1].done)
     assert outlet.lost_peers() == 1
     assert outlet.lost_peers() == 0
-    small = StinsSeries(outlet)
-    again = Listener(outlet.port)
-    small.begin("", {}, never)
-    tracker = small.frame(frame(0, np.zeros((2, 2), np.uint8)), never, track=True)
-    assert isinstance(tracker, zmq.MessageTracker)
-    tracker.wait(5)
-    again.close()
     outlet.close()
 
 
