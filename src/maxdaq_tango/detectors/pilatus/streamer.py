@@ -293,7 +293,7 @@ class PilatusStreamer:
             series = self._pending[0] if self._pending else None
             name = self._next_name(series)
             if series is None or (name is None and series.header_sent and not series.over):
-                self._changed.wait(DELETE_LOOK_S if len(self._delivered) else LOOK_S)
+                self._changed.wait(DELETE_LOOK_S if self._delivered.must_look else LOOK_S)
             return series, name
 
     def _give_up(self, series: _Series | None, name: str | None) -> None:
@@ -350,12 +350,13 @@ class PilatusStreamer:
         series.files.shape = frame.format.shape
         sent = self._stins.frame(frame, lambda: self._enough(series), track=True, in_step=True)
         if self._delete and isinstance(sent, zmq.MessageTracker):
-            self._delivered.handed_over(sent, path, image.inode)
+            self._delivered.handed_over(sent, path, image.inode, len(image.data))
 
     def _close(self, series: _Series) -> None:
         """The end message. Of an aborted series it is not waited for longer than a moment."""
         give_up_s = time.monotonic() + END_AFTER_ABORT_S
-        self._stins.end(lambda: self._closing or (series.aborted.is_set() and time.monotonic() > give_up_s))
+        sent = self._stins.end(lambda: self._closing or (series.aborted.is_set() and time.monotonic() > give_up_s))
+        self._delivered.series_ended(sent)
         with self._changed:
             self._closed(series)
 

@@ -42,7 +42,7 @@ class StreamerStatus(msgspec.Struct, frozen=True, kw_only=True):
     files_waiting: int = 0
     files_deleted: int = 0
     files_kept: int = 0
-    """Were to be deleted, and a receiver went before it was known that they had left."""
+    """Were to be deleted, and a receiver went that may not have got them."""
     strangers: int = 0
     """Files that belong to no series, since it was started."""
     last_trouble: str = ""
