@@ -27,7 +27,7 @@ class PilatusStreamer(msgspec.Struct, frozen=True, kw_only=True, tag_field="fami
     folder: Text
     """Where images are renamed into."""
     delete: bool = False
-    """Delete images that were handed to ZeroMQ."""
+    """Delete images that were given to the network."""
     curve_key: KeyFile = ""
 
 

@@ -45,6 +45,7 @@ must follow the data, and STINS has no word for them."""
 
 PACKED_TYPES = {"mono12p": Encoding.MONO12P, "mono12": Encoding.MONO12}
 """`type` of images whose pixels are packed; both are uint16 once unpacked."""
+CAMSERVER_TIFF_HEADER = 4096
 PLAIN_NBYTES = 400
 """A longer part 0 brings something beside what every image has."""
 
@@ -143,9 +144,30 @@ def _image(image: Image, raw: dict[str, Any], parts: Sequence[Buffer]) -> Frame:
     try:
         blobs = tuple([accept_blob(format, blob) for blob in blobs])
     except WireError as error:
+        if (pixels := _pixels_of_camserver_tiff(image, format, blobs)) is not None:
+            return _frame(image, raw, format, (pixels,))
         number = image.frame
         damaged = Frame(series="", frame_number=number, format=format, blobs=(), msg_number=image.msg_number)
         raise DamagedFrame(error, damaged) from error
+    return _frame(image, raw, format, blobs)
+
+
+def _pixels_of_camserver_tiff(image: Image, format: FrameFormat, blobs: tuple[Buffer, ...]) -> memoryview | None:
+    """Of maxiv-science/pilatus-streamer, which sends a whole TIFF file for uncompressed pixels and numbers no message.
+
+    None: it is none. Camserver's files are 4096 bytes of header and then the pixels; only what fits to the byte counts.
+    """
+    if format.encoding is not Encoding.NONE or image.msg_number is not None or len(blobs) != 1:
+        return None
+    try:
+        view = memoryview(blobs[0]).cast("B")
+    except (TypeError, ValueError, BufferError):
+        return None
+    fits = len(view) == CAMSERVER_TIFF_HEADER + format.chunk_nbytes and bytes(view[:4]) == b"II*\0"
+    return view[CAMSERVER_TIFF_HEADER:] if fits else None
+
+
+def _frame(image: Image, raw: dict[str, Any], format: FrameFormat, blobs: tuple[Buffer, ...]) -> Frame:
     return Frame(
         series="",
         frame_number=image.frame,

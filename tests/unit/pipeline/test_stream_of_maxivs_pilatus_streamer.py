@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from maxdaq_tango.detectors.pilatus.simulator_files import image_file
 from maxdaq_tango.kernels.cbf import make_cbf
 from maxdaq_tango.model import Verdict
 from receiving import Harness
@@ -31,7 +32,7 @@ def header(harness: Harness, filename: str = "/data/scan7.cbf") -> None:
 
 def image(harness: Harness, number: int, compression: str = "cbf", blob: bytes | None = None) -> None:
     part = b'{"htype":"image","frame":%d,"shape":[%d,%d],"type":"int32","compression":"%s"}'
-    pixels = make_cbf(picture(number)) if compression else picture(number).tobytes()
+    pixels = make_cbf(picture(number)) if compression else image_file(picture(number), ".tif", "# Detector: test")
     harness.sender.send([part % (number, *SHAPE, compression.encode()), pixels if blob is None else blob])
 
 
@@ -90,3 +91,23 @@ def test_a_file_that_was_read_before_it_was_whole_is_corrupt_under_its_number(ha
     assert receipt.verdict is Verdict.INCOMPLETE
     assert receipt.frames_corrupt_numbers == (1,)
     np.testing.assert_array_equal(stored(receipt.file)[2], picture(2))
+
+
+@pytest.mark.parametrize("blob", [picture(1).tobytes() + bytes(4096), bytes(4096) + picture(1).tobytes()])
+def test_4096_bytes_too_many_that_are_no_tiff_header_are_corrupt(harness: Harness, blob: bytes) -> None:
+    harness.prepare(expected_frames=2)
+    header(harness)
+    image(harness, 0, "")
+    image(harness, 1, "", blob)
+    end(harness)
+    receipt = harness.receipt()
+    assert receipt.frames_corrupt_numbers == (1,)
+    np.testing.assert_array_equal(stored(receipt.file)[0], picture(0))
+
+
+def test_the_pixels_alone_are_taken_too(harness: Harness) -> None:
+    harness.prepare(expected_frames=1)
+    header(harness)
+    image(harness, 0, "", picture(0).tobytes())
+    end(harness)
+    assert harness.receipt().verdict is Verdict.COMPLETE

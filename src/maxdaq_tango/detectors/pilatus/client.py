@@ -27,6 +27,13 @@ from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused,
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
+KEEP_ALIVE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 4,
+}
+"""A computer that dies without a word is noticed after 10 + 4 x 5 s: nothing is sent while it exposes, perhaps for
+days, so the kernel has to ask."""
 KILL_S = 3.0
 """From the stop sequence to the word that the exposure has ended; ADPilatus waits 2 s, MAX IV's own device 3 s."""
 JOIN_S = 5.0
@@ -52,6 +59,8 @@ class _Request:
         self.starts = starts
         self.skips = skips
         """Other answers are left-overs of a kill."""
+        self.kills_before = 0
+        """A start that comes with an older count than the client's was ended before it was sent."""
         self.deadline_s = 0.0
         self.is_sent = False
         self.reply: Reply | None = None
@@ -78,6 +87,7 @@ class CamserverClient:
         self._why_offline = "not connected"
         self._current: _Request | None = None
         self._stop_lines: list[str] = []
+        self._kills = 0
         self._killed = False
         self._kill_word: Reply | None = None
         self._finished: Reply | None = None
@@ -97,6 +107,9 @@ class CamserverClient:
                 "connect to camserver", of=self.address, answer=str(error), accepted="a camserver that runs there"
             ) from error
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE.items():
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
         wake, woken = socket.socketpair()
         for end in (wake, woken):
             end.setblocking(False)
@@ -172,7 +185,16 @@ class CamserverClient:
             return None if self.is_exposing else self._finished
 
     def kill(self, generation: int) -> None:
-        """End the exposure at once. Returns when camserver says that it has ended; harmless when there is none."""
+        """End the exposure at once. Returns when camserver says that it has ended; harmless when there is none.
+
+        A start that waits for its turn is refused then. A request that starts nothing is not waited for.
+        """
+        with self._changed:
+            self._must_be_connected("stop the exposure")
+            self._kills += 1
+            request = self._current
+            if not self.is_exposing and not (request is not None and request.starts):
+                return
         # The turn: a start under way must be answered first, for the letter would be lost in one that is about to
         # begin; and nobody may ask before the answers to the stop sequence are over.
         with self._turn:
@@ -209,6 +231,7 @@ class CamserverClient:
             protocol.encode_request(request.line)
         except WireError as error:
             raise DetectorRefused(error.asked, of=self.address, answer=error.answer, accepted=error.accepted) from None
+        request.kills_before = self._kills
         if not self._turn.acquire(timeout=-1 if patience_s is None else patience_s):
             raise DetectorTimeout(
                 request.line, of=self.address, answer="camserver is still busy with an earlier command"
@@ -229,6 +252,8 @@ class CamserverClient:
                     answer="it is exposing, and might stop at any letter k that comes in",
                     accepted="ask when the exposure has ended; stop and abort end it",
                 )
+            if request.starts and request.kills_before != self._kills:
+                raise DetectorRefused(request.line, of=self.address, answer="it was ended before it began")
             self._current = request
             self._poke()
             self._changed.wait_for(lambda: request.is_done)

@@ -6,6 +6,9 @@ Source: see `protocol.py`.
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from maxdaq_tango.detectors.contract import DetectorIdentity, Range
@@ -40,6 +43,7 @@ class PilatusConfiguration:
         self._client = client
         self._gap_fill = gap_fill
         self._known_generation = generation
+        self._settling = threading.Lock()  # while chips are trimmed, and while a series is configured
         self.generation = generation or 3
         self.shape: tuple[int, ...] = ()
         self.threshold_ev: float | None = None
@@ -132,11 +136,27 @@ class PilatusConfiguration:
         return self.gain
 
     def _trim(self, line: str) -> None:
-        self._client.ask(line, timeout_s=protocol.SLOW_ANSWER_S)
-        # Trimming has reset these two.
-        self._client.ask(f"NImages {self.images}")
-        self._ask_gap_fill()
-        self.read_threshold()
+        with self._settling:
+            self._client.ask(line, timeout_s=protocol.SLOW_ANSWER_S)
+            # Trimming has reset these two.
+            self._client.ask(f"NImages {self.images}")
+            self._ask_gap_fill()
+            self.read_threshold()
+
+    @contextmanager
+    def alone(self, asked: str, patience_s: float) -> Iterator[None]:
+        """Nothing is trimmed meanwhile. DetectorRefused when that goes on for longer than `patience_s`."""
+        if not self._settling.acquire(timeout=patience_s):
+            raise DetectorRefused(
+                asked,
+                of=self._client.address,
+                answer=f"the chips are still being trimmed ({self._client.asking or 'SetThreshold'})",
+                accepted=f"{asked} when that is over: HardwareState has left CONFIGURING",
+            )
+        try:
+            yield
+        finally:
+            self._settling.release()
 
     def _ask_gap_fill(self) -> None:
         self._client.ask(f"GapFill {self._gap_fill}")

@@ -19,21 +19,21 @@ from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, Detec
 from maxdaq_tango.detectors.pilatus import protocol, streamer_words
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
 from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration
-from maxdaq_tango.detectors.pilatus.exposure_series import ExposureSeries
+from maxdaq_tango.detectors.pilatus.exposure_series import ExposureSeries, vendor_command
 from maxdaq_tango.detectors.pilatus.protocol import Code
+from maxdaq_tango.detectors.pilatus.streamer_side import StreamerSide
 from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish, StreamerStatus
 from maxdaq_tango.detectors.streaming.link import StreamerLink
 from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
-from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
+from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat
 
 STREAM_PORT = 9999
 FORMATS = ("cbf", "tif")
 TRIGGER_MARGIN_S = 10.0
 STATE_LOOK_S = 1.0
 """Between two questions for camserver's state, while it is idle."""
-LOOK_TIMEOUT_S = 2.0
-QUIET_S, POLL_S = 3.0, 0.02
-"""How long an earlier series may take to end in the streamer, and between two looks at that."""
+TRIM_PATIENCE_S = 3.0
+"""How long `configure` waits for chips that are being trimmed: that may take minutes, and a transaction waits."""
 _FREE = "an idle detector: stop or abort first"
 
 
@@ -71,19 +71,21 @@ class PilatusDriver:
             raise ConfigurationError(f"drive a Pilatus{generation}", accepted="2, 3")
         self._client = CamserverClient(host, port)
         self._settings = PilatusConfiguration(self._client, gap_fill=gap_fill, generation=generation)
-        self._link = StreamerLink(streamer_host or host, streamer_port) if streamer_port else None
+        link = StreamerLink(streamer_host or host, streamer_port) if streamer_port else None
+        self._streamer = StreamerSide(link) if link is not None else None
         self._stream_host, self._stream_port = stream_host or streamer_host or host, stream_port
         self._image_path, self._extension = image_path, f".{file_format}"
         self._names = itertools.count(1)
         self._wanted: AcquisitionSettings | None = None
         self._series: ExposureSeries | None = None
-        self._last_status: StreamerStatus | None = None
         self._ended = threading.Event()  # somebody ended the armed series; the next arm clears it
         self._trigger_free = threading.Lock()
         self._closing_series = threading.Lock()
         self._state_word, self._next_state_look_s = "", 0.0
         self._trouble: DetectorError | None = None
         """What the last look at an idle detector met with."""
+        self._failed_series: DetectorRefused | None = None
+        """An exposure that nobody waited for has failed; to be told until the series is ended."""
         self._owes_kill = False
         """A series of ours was to be ended, and camserver could not be reached."""
 
@@ -97,7 +99,7 @@ class PilatusDriver:
         """
         self._client.connect()
         try:
-            self._series = None
+            self._series = self._failed_series = None
             identity, state = self._settings.identify()
             if protocol.is_exposing_word(state):
                 self._client.assume_exposing()
@@ -106,8 +108,8 @@ class PilatusDriver:
                 self._owes_kill, state = False, "idle"
             if not self._client.is_exposing:
                 self._settings.take_over()
-            if self._link is not None:
-                self._last_status = self._streamer(streamer_words.STATUS)
+            if self._streamer is not None:
+                self._streamer.tell(streamer_words.STATUS)
             self._state_word, self._next_state_look_s = state, 0.0
             return identity
         except BaseException:
@@ -117,8 +119,8 @@ class PilatusDriver:
     def close(self) -> None:
         """Hang up; an exposure goes on."""
         self._client.close()
-        if self._link is not None:
-            self._link.close()
+        if self._streamer is not None:
+            self._streamer.close()
 
     def limits(self) -> dict[str, Range]:
         """By our names."""
@@ -137,7 +139,7 @@ class PilatusDriver:
     @property
     def streamer_status(self) -> StreamerStatus | None:
         """As it was seen last; None without one of ours."""
-        return self._last_status
+        return self._streamer.last_status if self._streamer is not None else None
 
     @property
     def is_idle(self) -> bool:
@@ -148,7 +150,7 @@ class PilatusDriver:
         """Out of camserver's error state; what is wrong with the streamer or its folder is looked at again."""
         if _is_error(self._state_word):
             self._client.ask("ResetCam", timeout_s=protocol.SLOW_ANSWER_S)
-        self._next_state_look_s = 0.0
+        self._next_state_look_s, self._failed_series = 0.0, None
 
     # --- the series ---------------------------------------------------------------------------------------------------
 
@@ -157,16 +159,15 @@ class PilatusDriver:
         self._must_be_connected("configure")
         if self.report().state is HardwareState.ACQUIRING:
             raise self._refused("configure", "an exposure is under way", _FREE)
+        with self._settings.alone("configure", TRIM_PATIENCE_S):
+            return self._configure(settings)
+
+    def _configure(self, settings: AcquisitionSettings) -> StreamDescription:
         self.abort()
         self._wanted = None
-        software_bursts = settings.trigger_mode is TriggerMode.SOFTWARE and settings.trigger_count > 1
-        if self._link is None and software_bursts:
-            raise self._refused(
-                f"take {settings.trigger_count} software triggers",
-                "the streamer of MAX IV begins a new series at each exposure command",
-                "nTriggers 1, or a streamer of this package (property StreamerPort)",
-            )
-        status = self._quiet_streamer()
+        if self._streamer is None:
+            self._must_be_one_command(settings)
+        status = self._streamer.quiet() if self._streamer is not None else None
         folder = self._image_path or (status.folder if status is not None else "")
         self._settings.apply(settings, folder)
         self._wanted = settings
@@ -181,6 +182,16 @@ class PilatusDriver:
             metadata=self._settings.everything(),
         )
 
+    def _must_be_one_command(self, settings: AcquisitionSettings) -> None:
+        _, images = vendor_command(settings)
+        if images < settings.frame_count or images > protocol.MOST_IMAGES:
+            raise self._refused(
+                f"take {settings.frame_count} images in {settings.trigger_mode.value} mode",
+                "the streamer of MAX IV begins a new series at each exposure command",
+                f"one software trigger and {protocol.MOST_IMAGES} images at most, or a streamer of this package "
+                "(property StreamerPort)",
+            )
+
     def arm(self) -> ArmedSeries:
         """Tell the streamer what will come, so that the header leaves; external triggers count from here."""
         self._must_be_connected("arm")
@@ -192,15 +203,16 @@ class PilatusDriver:
         base = time.strftime("maxdaq%Y%m%d-%H%M%S", time.gmtime()) + f"-{next(self._names)}"
         series = ExposureSeries(self._wanted, base, self._extension)
         self._ended.clear()
-        self._last_status = None
-        if self._link is not None:
+        self._failed_series = None
+        if self._streamer is not None:
+            self._streamer.last_status = None
             wish = SeriesWish(
                 base=base,
                 extension=self._extension,
                 frames=self._wanted.frame_count,
                 metadata=self._settings.everything(),
             )
-            self._streamer(streamer_words.BEGIN, wish)
+            self._streamer.tell(streamer_words.BEGIN, wish)
         self._series = series
         if not series.by_software:
             try:
@@ -209,9 +221,9 @@ class PilatusDriver:
             except DetectorError:
                 self._close_series(streamer_words.ABORT)
                 raise
-            if self._ended.is_set():
-                self._end(streamer_words.ABORT)  # the stop may have come before the start
-                raise self._refused("arm", "ended meanwhile", "arm again")
+        if self._ended.is_set():  # perhaps before there was a series to end, or before the start
+            self._end(streamer_words.ABORT)
+            raise self._refused("arm", "ended meanwhile", "arm again")
         return ArmedSeries(series=None, frame_count=self._wanted.frame_count)
 
     def trigger(self) -> None:
@@ -239,7 +251,7 @@ class PilatusDriver:
         finally:
             self._trigger_free.release()
         if series.triggers_given >= series.triggers and not self._ended.is_set():
-            self._close_series(streamer_words.FINISH)
+            self._close_series(streamer_words.FINISH, series)
 
     def _expose(self, line: str, count: int) -> None:
         """One command, to its end."""
@@ -270,6 +282,7 @@ class PilatusDriver:
 
     def _end(self, ending: str) -> None:
         self._ended.set()
+        self._failed_series = None
         owed = self._series is not None
         try:
             self._must_be_connected("end the series")
@@ -280,46 +293,15 @@ class PilatusDriver:
         finally:
             self._close_series(ending)
 
-    def _close_series(self, ending: str) -> None:
-        """Tell the streamer, once."""
+    def _close_series(self, ending: str, only: ExposureSeries | None = None) -> None:
+        """Tell the streamer, once. With `only`: unless another series is armed by now."""
         with self._closing_series:
-            series, self._series = self._series, None
-            if series is not None and self._link is not None:
-                self._last_status = self._streamer(ending)
-
-    # --- the streamer -------------------------------------------------------------------------------------------------
-
-    @property
-    def _link_url(self) -> str:
-        return self._link.url if self._link is not None else ""
-
-    def _streamer(self, word: str, wish: SeriesWish | None = None) -> StreamerStatus:
-        assert self._link is not None
-        return self._link.call(word, StreamerStatus, wish, timeout_s=LOOK_TIMEOUT_S)
-
-    def _quiet_streamer(self) -> StreamerStatus | None:
-        """Nothing of an earlier series may reach the receiver that is about to connect."""
-        status, deadline, pause = self._look_at_streamer(), time.monotonic() + QUIET_S, threading.Event()
-        while status is not None and status.is_open:
-            if time.monotonic() > deadline:
-                raise DetectorTimeout(
-                    "end an earlier series", of=self._link_url, answer=f"it is still open after {QUIET_S:g} s"
-                )
-            self._streamer(streamer_words.ABORT)
-            pause.wait(POLL_S)
-            status = self._look_at_streamer()
-        return status
-
-    def _look_at_streamer(self) -> StreamerStatus | None:
-        """What it says; None when there is none of ours. DetectorRefused when it cannot watch its folder."""
-        if self._link is None:
-            return None
-        status = self._last_status = self._streamer(streamer_words.STATUS)
-        if status.trouble:
-            raise DetectorRefused(
-                "watch the image folder", of=self._link_url, answer=status.trouble, accepted="a folder that is there"
-            )
-        return status
+            series = self._series
+            if series is None or (only is not None and series is not only):
+                return
+            self._series = None
+            if self._streamer is not None:
+                self._streamer.tell(ending)
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -337,13 +319,14 @@ class PilatusDriver:
 
     def _look(self) -> DetectorReport:
         # Counted only within a series: a look from before an Arm must not count for the series after it.
-        series, exposing, acquired = self._series, self._client.is_exposing, None
-        if series is not None and series.started and not exposing:
-            self._close_series(streamer_words.FINISH)  # 7 has come: nobody waits for it as `trigger` does
+        series, acquired = self._series, None
+        started = series is not None and series.started  # before the next: else one that begins meanwhile would be over
+        exposing = self._client.is_exposing
+        if series is not None and started and not exposing:
+            self._finish_external(series)
             series = None
-        if series is not None and self._link is not None:
-            self._last_status = self._streamer(streamer_words.STATUS)
-            acquired = self._last_status.files_seen
+        if series is not None and self._streamer is not None:
+            acquired = self._streamer.tell(streamer_words.STATUS).files_seen
             series.began = series.began or acquired > 0
         if exposing or self._trigger_free.locked():
             waits = series is not None and not series.by_software and not series.began
@@ -355,7 +338,16 @@ class PilatusDriver:
             return DetectorReport(
                 state=HardwareState.ARMED, message="armed", ready_for_trigger=ready, frames_acquired=acquired
             )
+        if self._failed_series is not None:
+            raise self._failed_series
         return self._look_at_idle()
+
+    def _finish_external(self, series: ExposureSeries) -> None:
+        """7 has come: nobody waits for it as `trigger` does."""
+        how = self._client.wait_finished(0.0)
+        if how is not None and not how.ok and not self._ended.is_set():
+            self._failed_series = self._refused(series.line(0), f"{how.code} ERR {how.text}")
+        self._close_series(streamer_words.FINISH, series)
 
     def _look_at_idle(self) -> DetectorReport:
         line = self._client.asking
@@ -375,9 +367,10 @@ class PilatusDriver:
         return DetectorReport(state=state, message=self._state_word or "idle")
 
     def _ask_for_state(self) -> None:
-        self._look_at_streamer()
+        if self._streamer is not None:
+            self._streamer.look()
         with contextlib.suppress(DetectorTimeout):  # somebody else was faster to ask
-            setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,), timeout_s=LOOK_TIMEOUT_S, patience_s=0.0)
+            setup = self._client.ask("CamSetup", (Code.CAMERA_SETUP,), patience_s=0.0)
             self._state_word = protocol.state_in(setup.text)
 
     # --- small things -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ come.
 
 A receiver that is slow or gone holds up nothing but the stream: what waits are names, and `finish` and `abort` return
 at once. Files are deleted only when told to (`--delete`), one by one, and not before ZeroMQ has handed the image to the
-network; what was not sent stays where it is.
+network (`delivered_files.py`); what was not sent stays where it is.
 
 Threads: one watches the folder, one reads and sends, one accepts HTTP, one serves each HTTP connection.
 """
@@ -29,8 +29,10 @@ from typing import Self
 import zmq
 
 from maxdaq_tango.detectors.pilatus import streamer_words
+from maxdaq_tango.detectors.pilatus.delivered_files import DeliveredFiles
 from maxdaq_tango.detectors.pilatus.folder_watch import FolderWatch
 from maxdaq_tango.detectors.pilatus.image_files import EXTENSIONS, frame_of
+from maxdaq_tango.detectors.pilatus.image_reading import read_image
 from maxdaq_tango.detectors.pilatus.streamer_series import SeriesFiles
 from maxdaq_tango.detectors.pilatus.streamer_words import MOST_FRAMES, SeriesWish, StreamerStatus
 from maxdaq_tango.detectors.serving.program import new_parser, serve
@@ -45,7 +47,8 @@ END_AFTER_ABORT_S = 0.5
 """How long the end message of an aborted series waits for a receiver with room."""
 DELETE_LOOK_S = 0.05
 """Between two looks for images that have left, while some are to be deleted."""
-LARGEST_FILE = 1 << 30
+AFTER_TROUBLE_S = 0.5
+"""Pause of a thread after something that nobody foresaw, lest it fill the log."""
 
 
 @dataclass
@@ -84,7 +87,7 @@ class PilatusStreamer:
         curve_key: str = "",
     ) -> None:
         self.folder, self._delete = os.path.abspath(folder), delete
-        self._outlet = StreamOutlet(host, stream_port, key_file=curve_key)
+        self._outlet = StreamOutlet(host, stream_port, key_file=curve_key, watch_peers=delete)
         self.stream_port = self._outlet.port
         try:
             self._watch = FolderWatch(self.folder)
@@ -96,11 +99,11 @@ class PilatusStreamer:
         self._pending: deque[_Series] = deque()
         """Series that have something to send, the oldest first."""
         self._newest: _Series | None = None
-        self._count = self._strangers = self._deleted = 0
+        self._count = self._strangers = 0
         self._last_trouble = ""
         self._closing = False
-        self._to_delete: deque[tuple[zmq.MessageTracker, str, int]] = deque()
-        """Images that ZeroMQ has, with the number of their inode; only the sending thread touches it."""
+        self._pause = threading.Event()  # set when it closes
+        self._delivered = DeliveredFiles(self._outlet.lost_peers, self._tell)
         self._threads = [
             threading.Thread(target=self._watch_folder, name="pilatus-streamer-watch"),
             threading.Thread(target=self._send, name="pilatus-streamer-send"),
@@ -136,6 +139,7 @@ class PilatusStreamer:
             if self._closing:
                 return
             self._closing = True
+            self._pause.set()
             self._changed.notify_all()
         self._watch.wake()
         self._control.close()
@@ -205,7 +209,8 @@ class PilatusStreamer:
             frames_sent=self._stins.frames_sent if running else 0,
             frames_lost=self._stins.frames_lost + series.unsent if running and series is not None else 0,
             files_waiting=len(series.waiting) if series is not None else 0,
-            files_deleted=self._deleted,
+            files_deleted=self._delivered.deleted,
+            files_kept=self._delivered.kept,
             strangers=self._strangers,
             last_trouble=self._last_trouble,
         )
@@ -214,24 +219,30 @@ class PilatusStreamer:
 
     def _watch_folder(self) -> None:
         finishing: _Series | None = None
-        while True:
-            names, missed = self._watch.wait(0.0 if finishing else LOOK_S)
-            with self._changed:
-                if self._closing:
-                    return
-                for name in names:
-                    self._came(name)
-                series = self._newest
-                if series is None or series.over:
-                    finishing = None
-                    continue
-                heard_all = series is finishing and not names
-                if missed or heard_all:
-                    self._look_through_folder(series)
-                if heard_all:
-                    series.over = True
-                    self._changed.notify_all()
-                finishing = series if series.finishing and not series.over else None
+        while not self._closing:
+            try:
+                finishing = self._watch_once(finishing)
+            except Exception as error:  # the root of a thread: whoever waits for images must hear of it
+                self._unforeseen(error)
+
+    def _watch_once(self, finishing: _Series | None) -> _Series | None:
+        """One look; the series of which only what has not been heard yet is waited for."""
+        names, missed = self._watch.wait(0.0 if finishing else LOOK_S)
+        with self._changed:
+            if self._closing:
+                return None
+            for name in names:
+                self._came(name)
+            series = self._newest
+            if series is None or series.over:
+                return None
+            heard_all = series is finishing and not names
+            if missed or heard_all:
+                self._look_through_folder(series)
+            if heard_all:
+                series.over = True
+                self._changed.notify_all()
+            return series if series.finishing and not series.over else None
 
     def _came(self, name: str) -> None:
         """With the lock. A file that comes once more is sent once more: it is another one."""
@@ -263,18 +274,46 @@ class PilatusStreamer:
     # --- the stream ---------------------------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        while True:
-            with self._changed:
-                if self._closing:
-                    break
-                series = self._pending[0] if self._pending else None
-                name = self._next_name(series)
-                if series is None or (name is None and series.header_sent and not series.over):
-                    self._changed.wait(DELETE_LOOK_S if self._to_delete else LOOK_S)
-            if series is not None:
-                self._go_on(series, name)
-            self._delete_what_left()
-        self._delete_what_left()
+        while not self._closing:
+            series, name = self._next()
+            try:
+                if series is not None:
+                    self._go_on(series, name)
+                self._delivered.tidy()
+            except Exception as error:  # the root of a thread: a stream that rests without a word is the worst
+                self._unforeseen(error)
+                self._give_up(series, name)
+        self._delivered.tidy()
+
+    def _next(self) -> tuple[_Series | None, str | None]:
+        """What to send from, and its next file; waits a moment where there is nothing to do."""
+        with self._changed:
+            if self._closing:
+                return None, None
+            series = self._pending[0] if self._pending else None
+            name = self._next_name(series)
+            if series is None or (name is None and series.header_sent and not series.over):
+                self._changed.wait(DELETE_LOOK_S if self._delivered.must_look else LOOK_S)
+            return series, name
+
+    def _give_up(self, series: _Series | None, name: str | None) -> None:
+        """What could not be sent is not tried again: the frame, or with its header or end the whole series."""
+        with self._changed:
+            if series is None or series.closed:
+                return
+            if name is not None:
+                series.unsent += 1
+            else:
+                self._closed(series)
+
+    def _unforeseen(self, error: Exception) -> None:
+        log.error("the streamer goes on after what nobody foresaw", exc_info=error)
+        self._tell(f"internal error, please report it: {error!r}")
+        self._pause.wait(AFTER_TROUBLE_S)
+
+    def _tell(self, trouble: str) -> None:
+        with self._changed:
+            self._last_trouble = trouble
 
     def _next_name(self, series: _Series | None) -> str | None:
         """With the lock."""
@@ -300,8 +339,8 @@ class PilatusStreamer:
         path, number = os.path.join(self.folder, name), series.files.number_of(name)
         assert number is not None
         try:
-            data, inode = _read(path)
-            frame = frame_of(data, series.files.wish.extension, number, series.files.shape)
+            image = read_image(path)
+            frame = frame_of(image.data, series.files.wish.extension, number, series.files.shape)
         except (OSError, WireError) as error:
             log.warning("image %s: %s", path, error)
             with self._changed:
@@ -309,44 +348,24 @@ class PilatusStreamer:
                 self._last_trouble = f"{name}: {error}"
             return
         series.files.shape = frame.format.shape
-        sent = self._stins.frame(frame, lambda: self._enough(series), track=self._delete, in_step=True)
+        sent = self._stins.frame(frame, lambda: self._enough(series), track=True, in_step=True)
         if self._delete and isinstance(sent, zmq.MessageTracker):
-            self._to_delete.append((sent, path, inode))
+            self._delivered.handed_over(sent, path, image.inode, len(image.data))
 
     def _close(self, series: _Series) -> None:
         """The end message. Of an aborted series it is not waited for longer than a moment."""
         give_up_s = time.monotonic() + END_AFTER_ABORT_S
-        self._stins.end(lambda: self._closing or (series.aborted.is_set() and time.monotonic() > give_up_s))
+        sent = self._stins.end(lambda: self._closing or (series.aborted.is_set() and time.monotonic() > give_up_s))
+        self._delivered.series_ended(sent)
         with self._changed:
-            series.unsent += len(series.waiting)  # given up, or come while the end was on its way
-            series.waiting.clear()
-            series.closed = True
-            self._pending.popleft()
+            self._closed(series)
 
-    def _delete_what_left(self) -> None:
-        while self._to_delete and self._to_delete[0][0].done:
-            _, path, inode = self._to_delete.popleft()
-            try:
-                if os.stat(path).st_ino != inode:
-                    continue  # another one has taken its name, and has not been sent yet
-                os.unlink(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                with self._changed:
-                    self._last_trouble = f"delete {path}: {error.strerror}"
-                continue
-            with self._changed:
-                self._deleted += 1
-
-
-def _read(path: str) -> tuple[bytes, int]:
-    """Its bytes, and the number of its inode."""
-    with open(path, "rb") as file:
-        data, inode = file.read(LARGEST_FILE + 1), os.fstat(file.fileno()).st_ino
-    if len(data) > LARGEST_FILE:
-        raise WireError("read an image", answer="more than 1 GiB", accepted="an image of a detector")
-    return data, inode
+    def _closed(self, series: _Series) -> None:
+        """With the lock."""
+        series.unsent += len(series.waiting)  # given up, or come while the end was on its way
+        series.waiting.clear()
+        series.closed = series.over = True
+        self._pending.popleft()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -354,7 +373,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = new_parser("pilatus-streamer", "Streams the image files of a Pilatus' camserver.")
     parser.add_argument("--stream-port", type=int, default=0, help="the stream; 0 = any free port")
     parser.add_argument("--folder", required=True, help="where images are renamed into")
-    parser.add_argument("--delete", action="store_true", help="delete images that have left")
+    parser.add_argument("--delete", action="store_true", help="delete images that were given to the network")
     parser.add_argument("--no-delete", action="store_false", dest="delete", help="keep all images (the default)")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

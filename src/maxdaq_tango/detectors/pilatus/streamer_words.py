@@ -41,7 +41,9 @@ class StreamerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Given up because nobody took them, or unreadable."""
     files_waiting: int = 0
     files_deleted: int = 0
+    files_kept: int = 0
+    """Were to be deleted, and a receiver went that may not have got them."""
     strangers: int = 0
     """Files that belong to no series, since it was started."""
     last_trouble: str = ""
-    """The newest file that could not be read, and why."""
+    """The newest file that could not be read, sent or deleted, and why."""

@@ -7,6 +7,7 @@ says that it is enough. What was not sent is counted and never forgotten in sile
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,10 @@ from maxdaq_tango.model import Buffer, Frame
 from maxdaq_tango.wire import stins
 
 HIGH_WATER = 64
-"""Messages inside ZeroMQ. What waits there is lost when the process is killed, so it is not many."""
+"""Messages inside ZeroMQ, of each peer. What waits there is lost when the process is killed, so it is not many."""
+HIGH_WATER_BYTES = 256 << 20
+"""And bytes, of all peers together. ZeroMQ counts messages only, before it knows how large they will be, so the bytes
+are counted here."""
 POLL_MS = 20
 NOT_COPIED_FROM = 64 << 10
 """Bytes from which ZeroMQ reads the caller's own memory: below, its book-keeping costs more than a copy."""
@@ -30,14 +34,32 @@ class StreamOutlet:
     One thread pushes; `close` from any other only when that one has ended. With a `key_file` it speaks CURVE.
     """
 
-    def __init__(self, host: str, port: int = 0, *, key_file: str = "", high_water: int = HIGH_WATER) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int = 0,
+        *,
+        key_file: str = "",
+        high_water: int = HIGH_WATER,
+        high_water_bytes: int = HIGH_WATER_BYTES,
+        watch_peers: bool = False,
+    ) -> None:
+        """`watch_peers`: `lost_peers` tells who went, and trackers are true to the byte, also of small messages."""
         self._closed = False
+        self._limit_bytes = high_water_bytes
+        self._inside: deque[tuple[zmq.MessageTracker, int]] = deque()
+        """Large messages that ZeroMQ still holds, and their bytes."""
+        self._inside_bytes = 0
+        self._monitor: zmq.Socket[bytes] | None = None
         self._doorman: Doorman | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.sndhwm = high_water
-        self._socket.copy_threshold = NOT_COPIED_FROM
+        # A part that is copied counts as done before it has left.
+        self._socket.copy_threshold = 0 if watch_peers else NOT_COPIED_FROM
         try:
+            if watch_peers:
+                self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             self._doorman = guard(self._context, self._socket, key_file)
             self._socket.bind(f"tcp://{host}:{port or '*'}")
         except (zmq.ZMQError, ConfigurationError):
@@ -51,17 +73,56 @@ class StreamOutlet:
     ) -> zmq.MessageTracker | bool:
         """Send one message; False when `enough()` said so before there was a peer with room.
 
-        With `track` the parts are not copied, and the tracker that comes back is done when ZeroMQ has let go of them;
-        without it they are copied, and the caller may change them at once.
+        With `track` the parts are not copied, and the tracker that comes back is done when ZeroMQ has let go of them:
+        it has given them to the network, or thrown them away because their peer went. Without it the caller may change
+        them at once.
         """
+        nbytes = sum(memoryview(part).nbytes for part in parts)
+        large = nbytes >= NOT_COPIED_FROM
+        if large and not track:
+            parts = [bytes(part) for part in parts]  # our own, so that it can be seen when they have left
         while not enough():
+            if large and not self._has_room(nbytes):
+                continue
             if not self._socket.poll(POLL_MS, zmq.POLLOUT):
                 continue
+            follow = large or track
             try:
-                tracker = self._socket.send_multipart(parts, zmq.NOBLOCK, copy=not track, track=track)
+                tracker = self._socket.send_multipart(parts, zmq.NOBLOCK, copy=not follow, track=follow)
             except zmq.Again:
                 continue  # the peer went between the look and the sending
-            return tracker if tracker is not None else True
+            if large and tracker is not None:
+                self._inside.append((tracker, nbytes))
+                self._inside_bytes += nbytes
+            return tracker if track and tracker is not None else True
+        return False
+
+    def lost_peers(self) -> int:
+        """How many have gone since the last call. For the thread that pushes.
+
+        A peer is told of before its messages are thrown away: who looks at trackers first, and then here, knows.
+        """
+        lost = 0
+        while self._monitor is not None and self._monitor.poll(0):
+            self._monitor.recv_multipart()
+            lost += 1
+        if lost:
+            self._socket.poll(0, zmq.POLLOUT)  # lets ZeroMQ throw away what was meant for them, and free its memory
+        return lost
+
+    def _has_room(self, nbytes: int) -> bool:
+        """For one more large message. A single one passes whatever its size. Waits a moment when there is none."""
+        while self._inside and self._inside[0][0].done:
+            self._inside_bytes -= self._inside.popleft()[1]
+        if not self._inside or self._inside_bytes + nbytes <= self._limit_bytes:
+            return True
+        # What was meant for a peer that has gone is let go of only when the socket is used.
+        self._socket.poll(0, zmq.POLLOUT)
+        try:
+            self._inside[0][0].wait(POLL_MS / 1000)
+        except zmq.NotDone:  # perhaps others are: of peers that are not so slow
+            self._inside = deque(item for item in self._inside if not item[0].done)
+            self._inside_bytes = sum(size for _, size in self._inside)
         return False
 
     def close(self, linger_ms: int = 0) -> None:
@@ -69,6 +130,9 @@ class StreamOutlet:
         if self._closed:
             return
         self._closed = True
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
         self._socket.close(linger_ms)
         if self._doorman is not None:
             self._doorman.stop()

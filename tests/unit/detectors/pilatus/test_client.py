@@ -217,6 +217,72 @@ def test_a_kill_without_exposure_sends_nothing(server, client):
     asked.get()
 
 
+def test_a_kill_does_not_wait_for_a_request_that_starts_nothing(server, client):
+    asked = Later(lambda: client.ask("SetThreshold 6000", timeout_s=100))
+    server.hear()
+    client.kill(3)
+    assert client.asking == "SetThreshold 6000"
+    server.say(b"15 OK /tmp/setthreshold.cmd\x18")
+    asked.get()
+
+
+def test_a_start_that_waits_for_its_turn_when_the_kill_comes_is_never_sent(server, client):
+    asked = Later(lambda: client.ask("SetThreshold 6000", timeout_s=100))
+    server.hear()
+    waits, enter = threading.Event(), client._turn.acquire
+
+    class Turn:
+        """Tells when somebody waits for it."""
+
+        release = client._turn.release
+
+        def acquire(self, timeout: float) -> bool:
+            waits.set()
+            return enter(timeout=timeout)
+
+    client._turn = Turn()
+    started = Later(lambda: client.start("Exposure a.cbf"))
+    assert waits.wait(5)
+    client.kill(3)
+    server.say(b"15 OK /tmp/setthreshold.cmd\x18")
+    asked.get()
+    with pytest.raises(DetectorRefused, match="ended before it began"):
+        started.get()
+    asked = Later(lambda: client.ask("NImages"))
+    assert server.hear() == "NImages"
+    server.say(b"15 OK N images set to: 7\x18")
+    asked.get()
+
+
+def test_a_kill_waits_for_a_start_that_was_sent_and_ends_what_it_began(server, client):
+    started = Later(lambda: client.start("Exposure a.cbf"))
+    server.hear()
+    killed = Later(lambda: client.kill(2))
+    wait_for("the kill", lambda: client._kills == 1)
+    server.say(b"15 OK  Starting\x18")
+    started.get()
+    assert server.hear() == "K"
+    server.say(b"13 ERR kill\x187 OK a.cbf\x18")
+    assert server.hear() == "Version"
+    server.say(b"24 OK Code release:  tvx\x18")
+    killed.get()
+    assert client.stage is Stage.IDLE
+
+
+def test_the_kernel_asks_whether_the_computer_still_lives(server, monkeypatch):
+    lines, create = [], socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda *given: lines.append(create(*given)) or lines[0])
+    client = CamserverClient("127.0.0.1", server.port)
+    client.connect()
+    try:
+        (line,) = lines
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [line.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [10, 5, 4]
+    finally:
+        client.close()
+
+
 def test_an_end_that_nobody_waits_for_is_no_answer(server, client):
     asked = Later(lambda: client.ask("NImages"))
     server.hear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 from maxdaq_tango.detectors.contract import HardwareState
-from maxdaq_tango.detectors.pilatus import protocol
+from maxdaq_tango.detectors.pilatus import protocol, streamer_words
 from maxdaq_tango.detectors.pilatus.client import CamserverClient
 from maxdaq_tango.detectors.pilatus.configuration import PilatusConfiguration
 from maxdaq_tango.detectors.pilatus.driver import PilatusDriver
@@ -24,6 +25,7 @@ from maxdaq_tango.detectors.pilatus.protocol import Code, Reply
 from maxdaq_tango.detectors.pilatus.simulator import SimulatorOptions
 from maxdaq_tango.detectors.pilatus.simulator_server import PilatusSimulatorServer
 from maxdaq_tango.detectors.pilatus.streamer import PilatusStreamer
+from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish, StreamerStatus
 from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, DetectorRefused
 from maxdaq_tango.model import AcquisitionSettings, TriggerMode
 from maxdaq_tango.testing.driver_contract import DriverContract, wait_for
@@ -190,6 +192,73 @@ def test_a_look_while_an_external_series_is_being_armed_does_not_end_it(driver, 
     assert streamer.status().is_open
 
 
+def test_a_look_that_began_before_an_external_series_was_armed_does_not_end_it(driver, streamer, monkeypatch):
+    driver.configure(settings(TriggerMode.EXTERNAL_MULTI, 1, 4))
+    looking, armed = threading.Event(), threading.Event()
+    look = threading.Thread(target=driver.report, name="look")
+    is_exposing, start = CamserverClient.is_exposing.fget, driver._client.start
+
+    def slow_look(client: CamserverClient) -> bool:
+        seen = is_exposing(client)
+        if threading.current_thread() is look and not looking.is_set():
+            assert not seen
+            looking.set()
+            armed.wait(5)
+        return seen
+
+    def start_after_the_look_has_begun(line: str) -> Reply:
+        look.start()
+        assert looking.wait(5)
+        return start(line)
+
+    monkeypatch.setattr(CamserverClient, "is_exposing", property(slow_look))
+    monkeypatch.setattr(driver._client, "start", start_after_the_look_has_begun)
+    driver.arm()
+    armed.set()
+    look.join()
+    assert driver.report().state is HardwareState.ARMED
+    assert streamer.status().is_open
+
+
+@pytest.mark.parametrize("mode", [TriggerMode.SOFTWARE, TriggerMode.INTERNAL, TriggerMode.EXTERNAL_MULTI_GATE])
+@pytest.mark.parametrize("ending", ["stop", "abort"])
+def test_an_end_that_comes_while_arm_blocks_is_not_lost(driver, streamer, monkeypatch, mode, ending):
+    driver.configure(settings(mode))
+    begin = streamer.begin
+
+    def slow_begin(wish: SeriesWish) -> StreamerStatus:
+        answer = begin(wish)
+        getattr(driver, ending)()  # the streamer has taken the series, and arm has not heard of it yet
+        return answer
+
+    command = streamer._control._commands[streamer_words.BEGIN]
+    monkeypatch.setitem(streamer._control._commands, streamer_words.BEGIN, dataclasses.replace(command, run=slow_begin))
+    with pytest.raises(DetectorRefused, match="ended"):
+        driver.arm()
+    monkeypatch.undo()
+    assert driver.report().state is HardwareState.IDLE
+    with pytest.raises(DetectorRefused, match="no series is armed"):
+        driver.trigger()
+    assert take(driver, settings(), driver.trigger) == [0, 1, 2]
+
+
+def test_an_external_exposure_that_fails_is_an_error_until_it_is_ended(driver, server, streamer):
+    wanted = settings(TriggerMode.EXTERNAL_MULTI, 1, 4)
+    driver.configure(wanted)
+    driver.arm()
+    with server.lock:
+        simulator = server.simulator
+        simulator.outbox.append((simulator.master, b"7 ERR *** image could not be written\x18"))
+        simulator.exposure = None
+    fire(server)  # the server looks at its outbox
+    wait_for("ERROR", lambda: driver.report().state is HardwareState.ERROR)
+    assert "7 ERR *** image could not be written" in driver.report().message
+    assert driver.report().state is HardwareState.ERROR
+    driver.abort()
+    assert driver.report().state is HardwareState.IDLE
+    assert take(driver, settings(), driver.trigger) == [0, 1, 2]
+
+
 def test_an_external_series_that_waits_is_taken_back_by_configure(driver):
     driver.configure(settings(TriggerMode.EXTERNAL_MULTI, 1, 4))
     driver.arm()
@@ -277,6 +346,42 @@ def test_trimming_is_reported_and_does_not_hold_up_the_look(driver, server):
     wait_for("CONFIGURING", lambda: driver.report().state is HardwareState.CONFIGURING)
     thread.join()
     assert driver.report().state is HardwareState.IDLE
+
+
+@pytest.mark.parametrize("server", [{"trim_time_s": 2.0}], indirect=True)
+def test_neither_abort_nor_configure_waits_until_the_chips_are_trimmed(driver, monkeypatch):
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.driver.TRIM_PATIENCE_S", 0.1)
+    thread = threading.Thread(target=driver.settings.set_energy, args=(12_000.0,), name="trimming")
+    thread.start()
+    wait_for("CONFIGURING", lambda: driver.report().state is HardwareState.CONFIGURING)
+    for act in (driver.abort, driver.stop):
+        act()
+    with pytest.raises(DetectorRefused, match=r"still being trimmed \(SetEnergy 12000\)") as refused:
+        driver.configure(settings())
+    assert "CONFIGURING" in refused.value.accepted
+    assert driver.report().state is HardwareState.CONFIGURING  # all of that was over before the chips were trimmed
+    thread.join()
+    assert take(driver, settings(), driver.trigger) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("server", [{"trim_time_s": 0.5}], indirect=True)
+def test_configure_waits_a_moment_for_a_trimming_that_is_nearly_over(driver):
+    thread = threading.Thread(target=driver.settings.set_energy, args=(12_000.0,), name="trimming")
+    thread.start()
+    wait_for("CONFIGURING", lambda: driver.report().state is HardwareState.CONFIGURING)
+    assert driver.configure(settings(per_trigger=7)).metadata["energy"] == 12_000
+    thread.join()
+
+
+def test_a_camserver_that_is_slow_to_tell_its_state_is_given_its_time(driver, server, monkeypatch):
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.streamer_side.LOOK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.driver.STATE_LOOK_S", 0.0)
+    timer = threading.Timer(0.8, server.lock.release)
+    server.lock.acquire()
+    timer.start()
+    driver.report()
+    timer.join()
+    assert driver.report().state is HardwareState.IDLE  # and not given up
 
 
 def test_words_for_crystallographers_reach_the_image_headers(driver, server):
@@ -475,8 +580,9 @@ def test_with_maxivs_own_streamer_only_the_commands_are_given(server):
         driver.trigger()
         assert driver.report().state is HardwareState.IDLE
         assert driver.report().frames_acquired is None
-        with pytest.raises(DetectorRefused, match="new series at each"):
-            driver.configure(settings(TriggerMode.SOFTWARE, 1, 2))
+        for too_many in (settings(TriggerMode.SOFTWARE, 1, 2), settings(per_trigger=65_536)):
+            with pytest.raises(DetectorRefused, match="new series at each"):
+                driver.configure(too_many)
     finally:
         driver.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 import zmq
 
+from maxdaq_tango.detectors.pilatus.delivered_files import DOUBT_S, HELD_BACK_BYTES, DeliveredFiles
 from maxdaq_tango.detectors.pilatus.image_files import frame_of
+from maxdaq_tango.detectors.pilatus.image_reading import read_image
 from maxdaq_tango.detectors.pilatus.simulator_files import image_file
 from maxdaq_tango.detectors.pilatus.streamer import PilatusStreamer
 from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish
@@ -303,6 +307,187 @@ def test_nothing_is_deleted_that_nobody_took(camserver, streamer):
     streamer.abort()
     wait_for("the abort to be over", lambda: not streamer.status().is_open)
     assert len(os.listdir(camserver.folder)) == 3
+
+
+class DyingReceiver:
+    """Takes messages from a socket that holds hardly any, and goes without a word."""
+
+    def __init__(self, port: int) -> None:
+        self._context: zmq.Context = zmq.Context()
+        self.socket = self._context.socket(zmq.PULL)
+        self.socket.rcvhwm, self.socket.rcvbuf = 1, 4096
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def die(self) -> None:
+        self._context.destroy(linger=0)
+
+
+@deleting
+@pytest.mark.parametrize("size", [900, 24], ids=["more than the network holds", "less"])
+def test_no_file_is_deleted_that_a_receiver_did_not_take_which_dies_after_the_header(camserver, streamer, size):
+    receiver = DyingReceiver(streamer.stream_port)
+    streamer.begin(SeriesWish(base="a", frames=500))
+    assert receiver.socket.poll(5000)
+    receiver.socket.recv_multipart()
+    image = image_file(np.random.default_rng(1).integers(0, 1 << 20, (size, size)).astype("i4"), ".cbf", "")
+    count = 40
+    for number in range(count):
+        camserver.put_bytes(f"a_{number:05d}.cbf", image)
+    wait_for("ZeroMQ to have all", lambda: streamer.status().frames_sent == count, 20)
+    receiver.die()
+    wait_for("the word of it", lambda: streamer.status().files_kept > 0)
+    status = streamer.status()
+    assert (status.files_deleted, status.files_kept) == (0, count)
+    assert len(os.listdir(camserver.folder)) == count
+    assert f"a receiver went: {count} images" in status.last_trouble
+
+
+@deleting
+def test_a_receiver_that_comes_after_one_that_died_gets_all_and_its_files_are_deleted(camserver, streamer):
+    receiver = DyingReceiver(streamer.stream_port)
+    streamer.begin(SeriesWish(base="a", frames=500))
+    assert receiver.socket.poll(5000)
+    receiver.die()
+    streamer.abort()
+    wait_for("the abort to be over", lambda: not streamer.status().is_open)
+    pause = threading.Event()
+    pause.wait(DOUBT_S + 0.1)
+    taker = Taker(streamer.stream_port)
+    try:
+        streamer.begin(SeriesWish(base="b", frames=3))
+        for number in range(3):
+            camserver.put(f"b_0000{number}.cbf", number)
+        assert len(taker.series()[1]) == 3
+        wait_for("the folder to be tidy", lambda: os.listdir(camserver.folder) == [])
+    finally:
+        taker.close()
+
+
+class Tracker:
+    """Of a message of which ZeroMQ says that it is done, or not."""
+
+    def __init__(self, done: bool = False) -> None:
+        self.done = done
+
+
+def test_small_files_too_are_deleted_only_when_zeromq_has_let_go_of_them(tmp_path):
+    told, lost = [], [0]
+    files = DeliveredFiles(lambda: lost.pop() if lost else 0, told.append)
+    paths = [tmp_path / f"a_{number}" for number in range(4)]
+    for path in paths:
+        path.write_bytes(b"x")
+    trackers = [Tracker() for _ in paths]
+    for path, tracker in zip(paths[:3], trackers, strict=False):
+        files.handed_over(tracker, str(path), path.stat().st_ino, 1)
+    files.series_ended(end_was_sent=True)
+    trackers[1].done = True  # behind one that another receiver has not taken
+    files.tidy()
+    assert [path.exists() for path in paths] == [True, False, True, True]
+    trackers[0].done = True  # because its receiver has gone
+    lost.append(1)
+    files.tidy()
+    files.handed_over(Tracker(True), str(paths[3]), paths[3].stat().st_ino, 1)  # perhaps to that receiver
+    files.tidy()
+    files.series_ended(end_was_sent=True)
+    assert [path.exists() for path in paths] == [True, False, True, True]
+    assert (files.deleted, files.kept, len(files)) == (1, 3, 0)
+    assert "2 images" in told[0]
+
+
+@pytest.mark.parametrize("end_was_sent", [True, False])
+def test_the_newest_files_of_a_series_are_held_back_until_its_end(tmp_path, end_was_sent):
+    told = []
+    files = DeliveredFiles(lambda: 0, told.append)
+    paths = [tmp_path / f"a_{number}" for number in range(6)]
+    for path in paths:
+        path.write_bytes(b"x")
+        files.handed_over(Tracker(True), str(path), path.stat().st_ino, HELD_BACK_BYTES // 4)
+    files.tidy()
+    assert [path.exists() for path in paths] == [False, False, True, True, True, True]
+    files.series_ended(end_was_sent)
+    assert [path.exists() for path in paths] == [False, False] + 4 * [not end_was_sent]
+    assert (files.deleted, files.kept) == ((6, 0) if end_was_sent else (2, 4))
+    assert len(told) == (not end_was_sent)
+
+
+# --- what nobody foresaw ----------------------------------------------------------------------------------------------
+
+
+def test_reading_an_image_takes_no_more_memory_than_it_needs(camserver):
+    path = camserver.put("a_00000.cbf")
+    tracemalloc.start()
+    try:
+        data = read_image(str(path)).data
+        assert tracemalloc.get_traced_memory()[1] < len(data) + (1 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_too_large_is_refused_unread(camserver, streamer, taker):
+    streamer.begin(SeriesWish(base="a", frames=2))
+    with open(camserver.folder.parent / "large", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    os.replace(camserver.folder.parent / "large", camserver.folder / "a_00000.cbf")
+    wait_for("the trouble", lambda: streamer.status().frames_lost == 1)
+    assert "1073741825 bytes" in streamer.status().last_trouble
+    camserver.put("a_00001.cbf", 1)
+    assert [frame.frame_number for frame in taker.series()[1]] == [1]
+
+
+def test_a_pipe_under_the_name_of_an_image_holds_up_nothing(camserver, streamer, taker):
+    streamer.begin(SeriesWish(base="a", frames=2))
+    os.mkfifo(camserver.folder.parent / "pipe")
+    os.replace(camserver.folder.parent / "pipe", camserver.folder / "a_00000.cbf")
+    camserver.put("a_00001.cbf", 1)
+    assert [frame.frame_number for frame in taker.series()[1]] == [1]
+    assert "no regular file" in streamer.status().last_trouble
+
+
+def test_an_image_that_fails_in_a_way_that_nobody_foresaw_is_told_and_the_rest_comes(
+    camserver, streamer, taker, monkeypatch
+):
+    def read(path: str) -> Any:
+        if path.endswith("a_00000.cbf"):
+            raise MemoryError("no room for it")
+        return read_image(path)
+
+    monkeypatch.setattr("maxdaq_tango.detectors.pilatus.streamer.read_image", read)
+    streamer.begin(SeriesWish(base="a", frames=2))
+    camserver.put("a_00000.cbf", 0)
+    wait_for("the trouble", lambda: streamer.status().frames_lost == 1)
+    assert "no room for it" in streamer.status().last_trouble
+    camserver.put("a_00001.cbf", 1)
+    assert [frame.frame_number for frame in taker.series()[1]] == [1]
+
+
+def test_a_header_that_cannot_be_made_ends_its_series_and_the_next_one_comes(camserver, streamer, taker, monkeypatch):
+    begin = streamer._stins.begin
+    monkeypatch.setattr(streamer._stins, "begin", lambda *_: 1 / 0)
+    streamer.begin(SeriesWish(base="a", frames=2))
+    wait_for("the end", lambda: not streamer.status().is_open)
+    assert "ZeroDivisionError" in streamer.status().last_trouble
+    monkeypatch.setattr(streamer._stins, "begin", begin)
+    streamer.begin(SeriesWish(base="b", frames=1))
+    camserver.put("b_00000.cbf")
+    assert len(taker.series()[1]) == 1
+
+
+def test_the_watch_goes_on_after_what_nobody_foresaw(camserver, streamer, taker, monkeypatch):
+    came, failures = streamer._came, iter([True])
+
+    def fail_once(name: str) -> None:
+        if next(failures, False):
+            raise RuntimeError("not foreseen")
+        came(name)
+
+    monkeypatch.setattr(streamer, "_came", fail_once)
+    streamer.begin(SeriesWish(base="a", frames=2))
+    camserver.put("a_00000.cbf", 0)
+    wait_for("the trouble", lambda: "not foreseen" in streamer.status().last_trouble)
+    camserver.put("a_00001.cbf", 1)
+    wait_for("the second", lambda: streamer.status().files_seen >= 1)
+    streamer.finish()
+    assert sorted(frame.frame_number for frame in taker.series()[1]) == [0, 1]  # it has looked for what it missed
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import zmq
 
 from maxdaq_tango.detectors.streaming.outlet import NOT_COPIED_FROM, StinsSeries, StreamOutlet
 from maxdaq_tango.model import Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
+from maxdaq_tango.testing.driver_contract import wait_for
 from maxdaq_tango.wire.stins import StinsDecoder
 
 
@@ -21,9 +22,10 @@ def never() -> bool:
 class Listener:
     """A PULL socket of a receiver."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, high_water: int = 1000) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
+        self._socket.rcvhwm = high_water
         self._socket.connect(f"tcp://127.0.0.1:{port}")
 
     def event(self) -> WireEvent:
@@ -136,6 +138,90 @@ def test_memory_that_is_not_copied_is_free_when_its_tracker_says_so(outlet: Stre
     tracker.wait(5)
     assert isinstance(image, Frame)
     assert bytes(image.blobs[0]) == pixels.tobytes()
+
+
+def inside(outlet: StreamOutlet, listener: Listener, pixels: np.ndarray, *, track: bool) -> int:
+    """How many images get into ZeroMQ before there is no room, of a peer that takes none."""
+    series, given_up = StinsSeries(outlet), threading.Event()
+    series.begin("", {}, never)
+    assert isinstance(listener.event(), SeriesStart)
+    timer = threading.Timer(1.0, given_up.set)
+    timer.start()
+    for number in range(1000):
+        if series.frame(frame(number, pixels), given_up.is_set, track=track) is False:
+            break
+    timer.join()
+    return series.frames_sent
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_what_is_inside_zeromq_is_bounded_in_bytes(track: bool) -> None:
+    pixels = np.zeros((1 << 20,), np.uint8).reshape(1024, -1)
+    counts = []
+    for limit in (4 << 20, 1 << 40):
+        outlet = StreamOutlet("127.0.0.1", high_water=64, high_water_bytes=limit)
+        listener = Listener(outlet.port, high_water=1)
+        counts.append(inside(outlet, listener, pixels, track=track))
+        listener.close()
+        outlet.close()
+    assert counts[0] + 40 <= counts[1]  # of 64; the network takes the same of both
+
+
+def test_a_peer_that_goes_with_the_bound_full_holds_up_nothing() -> None:
+    outlet = StreamOutlet("127.0.0.1", high_water=64, high_water_bytes=4 << 20)
+    listener = Listener(outlet.port, high_water=1)
+    pixels = np.zeros((1 << 20,), np.uint8).reshape(1024, -1)
+    assert inside(outlet, listener, pixels, track=True) < 1000
+    listener.close()
+    heir, series, given_up = Listener(outlet.port), StinsSeries(outlet), threading.Event()
+    timer = threading.Timer(5.0, given_up.set)
+    timer.start()
+    for number in range(10):
+        assert series.frame(frame(number, pixels), given_up.is_set, track=True)
+    timer.cancel()
+    timer.join()
+    assert isinstance(heir.event(), Frame)
+    heir.close()
+    outlet.close()
+
+
+def test_a_message_larger_than_the_bound_passes_alone(listener: Listener, outlet: StreamOutlet) -> None:
+    outlet._limit_bytes = 1000
+    series, pixels = StinsSeries(outlet), np.zeros((512, 512), np.uint8)
+    series.begin("", {}, never)
+    for number in range(3):
+        assert series.frame(frame(number, pixels), never)
+    assert [type(listener.event()) for _ in range(4)] == [SeriesStart, Frame, Frame, Frame]
+
+
+def test_a_caller_may_change_its_memory_at_once_where_it_does_not_track(
+    outlet: StreamOutlet, listener: Listener
+) -> None:
+    series, pixels = StinsSeries(outlet), np.zeros((512, 512), np.uint8)
+    series.begin("", {}, never)
+    assert series.frame(frame(0, pixels), never) is True
+    pixels[:] = 7
+    assert isinstance(listener.event(), SeriesStart)
+    image = listener.event()
+    assert isinstance(image, Frame)
+    assert not any(bytes(image.blobs[0]))
+
+
+def test_a_peer_that_goes_is_told_of_before_its_messages_count_as_done() -> None:
+    outlet = StreamOutlet("127.0.0.1", high_water=64, watch_peers=True)
+    listener = Listener(outlet.port, high_water=1)
+    series, pixels = StinsSeries(outlet), np.zeros((1024, 1024), np.uint8)
+    series.begin("", {}, never)
+    assert isinstance(listener.event(), SeriesStart)
+    trackers = [series.frame(frame(number, pixels), never, track=True) for number in range(40)]
+    trackers.append(series.frame(frame(40, np.zeros((2, 2), np.uint8)), never, track=True))
+    assert outlet.lost_peers() == 0
+    assert not trackers[-1].done  # however small it is
+    listener.close()
+    wait_for("ZeroMQ to let go of its messages", lambda: not outlet._socket.poll(0, zmq.POLLOUT) and trackers[-1].done)
+    assert outlet.lost_peers() == 1
+    assert outlet.lost_peers() == 0
+    outlet.close()
 
 
 def test_a_port_that_is_taken_is_told(outlet: StreamOutlet) -> None:
