@@ -340,6 +340,8 @@ class PilatusDriver:
             )
         if self._failed_series is not None:
             raise self._failed_series
+        if self._streamer is not None and self._streamer.is_being_taken():
+            return DetectorReport(state=HardwareState.ACQUIRING, message="images wait for the receiver")
         return self._look_at_idle()
 
     def _finish_external(self, series: ExposureSeries) -> None:

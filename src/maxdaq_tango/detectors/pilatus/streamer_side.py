@@ -12,6 +12,8 @@ from maxdaq_tango.errors import DetectorRefused, DetectorTimeout
 
 LOOK_TIMEOUT_S = 2.0
 """It answers at once, whatever it is doing."""
+TAKEN_S = 2.0
+"""Images wait for a receiver that takes none for so long: nobody waits for it any more."""
 QUIET_S, POLL_S = 3.0, 0.02
 """How long an earlier series may take to end, and between two looks at that."""
 
@@ -23,12 +25,27 @@ class StreamerSide:
         self._link = link
         self.last_status: StreamerStatus | None = None
         """As it was seen last; None before that, and from an `arm` to its answer."""
+        self._finished = False
+        self._taken = 0, 0.0  # images of the finished series that had left, and when that was seen first
 
     def tell(self, word: str, wish: SeriesWish | None = None) -> StreamerStatus:
         """One command."""
         status = self._link.call(word, StreamerStatus, wish, timeout_s=LOOK_TIMEOUT_S)
         self.last_status = status
+        if word != streamer_words.STATUS:
+            self._finished = word == streamer_words.FINISH and status.frames_sent > 0  # else nobody receives
+            self._taken = status.frames_sent, time.monotonic()
         return status
+
+    def is_being_taken(self) -> bool:
+        """Images of a series that has been finished still leave: who closes the file now loses them."""
+        if not self._finished:
+            return False
+        status, now_s = self.tell(streamer_words.STATUS), time.monotonic()
+        if status.frames_sent != self._taken[0]:
+            self._taken = status.frames_sent, now_s
+        self._finished = status.is_open and now_s - self._taken[1] < TAKEN_S
+        return self._finished
 
     def look(self) -> StreamerStatus:
         """What it says. DetectorRefused when it cannot watch its folder."""
