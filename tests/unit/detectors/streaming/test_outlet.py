@@ -142,15 +142,13 @@ def test_memory_that_is_not_copied_is_free_when_its_tracker_says_so(outlet: Stre
 
 def inside(outlet: StreamOutlet, listener: Listener, pixels: np.ndarray, *, track: bool) -> int:
     """How many images get into ZeroMQ before there is no room, of a peer that takes none."""
-    series, given_up = StinsSeries(outlet), threading.Event()
+    series = StinsSeries(outlet)
     series.begin("", {}, never)
     assert isinstance(listener.event(), SeriesStart)
-    timer = threading.Timer(1.0, given_up.set)
-    timer.start()
     for number in range(1000):
-        if series.frame(frame(number, pixels), given_up.is_set, track=track) is False:
+        looks = iter(range(25))
+        if series.frame(frame(number, pixels), lambda looks=looks: next(looks, None) is None, track=track) is False:
             break
-    timer.join()
     return series.frames_sent
 
 
@@ -162,8 +160,8 @@ def test_what_is_inside_zeromq_is_bounded_in_bytes(track: bool) -> None:
         outlet = StreamOutlet("127.0.0.1", high_water=64, high_water_bytes=limit)
         listener = Listener(outlet.port, high_water=1)
         counts.append(inside(outlet, listener, pixels, track=track))
+        outlet.close()  # first: ZeroMQ may hang when it ends at the moment in which a peer goes
         listener.close()
-        outlet.close()
     assert counts[0] + 40 <= counts[1]  # of 64; the network takes the same of both
 
 
@@ -181,8 +179,8 @@ def test_a_peer_that_goes_with_the_bound_full_holds_up_nothing() -> None:
     timer.cancel()
     timer.join()
     assert isinstance(heir.event(), Frame)
-    heir.close()
     outlet.close()
+    heir.close()
 
 
 def test_a_message_larger_than_the_bound_passes_alone(listener: Listener, outlet: StreamOutlet) -> None:
