@@ -433,6 +433,7 @@ def test_an_exposure_of_an_earlier_life_is_seen_and_can_be_ended(server, streame
     thread = threading.Thread(target=lambda: _quietly(driver.trigger), name="trigger")
     thread.start()
     wait_for("ACQUIRING", lambda: driver.report().state is HardwareState.ACQUIRING)
+    wait_for("the start at camserver", lambda: server.simulator.series == 1)
     driver.close()  # as if the program had died
     thread.join()
     heir = driver_of(server, streamer)
