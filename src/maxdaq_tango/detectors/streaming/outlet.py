@@ -6,6 +6,7 @@ says that it is enough. What was not sent is counted and never forgotten in sile
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +19,16 @@ from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import Buffer, Frame
 from maxdaq_tango.wire import stins
 
+log = logging.getLogger(__name__)
+
 HIGH_WATER = 64
 """Messages inside ZeroMQ, of each peer. What waits there is lost when the process is killed, so it is not many."""
 HIGH_WATER_BYTES = 256 << 20
 """And bytes, of all peers together. ZeroMQ counts messages only, before it knows how large they will be, so the bytes
 are counted here."""
 POLL_MS = 20
+END_S = 3.0
+"""Of ZeroMQ, when everything is closed."""
 NOT_COPIED_FROM = 64 << 10
 """Bytes from which ZeroMQ reads the caller's own memory: below, its book-keeping costs more than a copy."""
 
@@ -46,6 +51,7 @@ class StreamOutlet:
     ) -> None:
         """`watch_peers`: `lost_peers` tells who went, and trackers are true to the byte, also of small messages."""
         self._closed = False
+        self.endpoint = f"tcp://{host}:{port or '*'}"
         self._limit_bytes = high_water_bytes
         self._inside: deque[tuple[zmq.MessageTracker, int]] = deque()
         """Large messages that ZeroMQ still holds, and their bytes."""
@@ -136,7 +142,14 @@ class StreamOutlet:
         self._socket.close(linger_ms)
         if self._doorman is not None:
             self._doorman.stop()
-        self._context.destroy(linger=linger_ms)
+        # Seen to hang when a peer with messages inside goes at this very moment: no stop waits for that.
+        end = threading.Thread(
+            target=self._context.destroy, kwargs={"linger": linger_ms}, name="end of an outlet", daemon=True
+        )
+        end.start()
+        end.join(linger_ms / 1000 + END_S)
+        if end.is_alive():
+            log.error("%s: ZeroMQ does not let go of its messages, and is left behind", self.endpoint)
 
 
 class StinsSeries:

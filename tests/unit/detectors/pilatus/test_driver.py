@@ -436,6 +436,7 @@ def test_an_exposure_of_an_earlier_life_is_seen_and_can_be_ended(server, streame
     wait_for("the start at camserver", lambda: server.simulator.series == 1)
     driver.close()  # as if the program had died
     thread.join()
+    wait_for("camserver to notice", lambda: server.simulator.master is None)  # the next one gets control then
     heir = driver_of(server, streamer)
     heir.connect()
     try:

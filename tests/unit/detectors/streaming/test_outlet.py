@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
+from maxdaq_tango.detectors.streaming import outlet as module
 from maxdaq_tango.detectors.streaming.outlet import NOT_COPIED_FROM, StinsSeries, StreamOutlet
 from maxdaq_tango.model import Encoding, Frame, FrameFormat, SeriesEnd, SeriesStart, WireEvent
 from maxdaq_tango.testing.driver_contract import wait_for
@@ -231,3 +232,21 @@ def test_it_closes_twice() -> None:
     outlet = StreamOutlet("127.0.0.1")
     outlet.close()
     outlet.close()
+
+
+def test_a_library_that_does_not_let_go_holds_up_no_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "END_S", 0.1)
+    outlet, may_end = StreamOutlet("127.0.0.1"), threading.Event()
+    plain = outlet._context.destroy
+
+    def hang(linger: int) -> None:
+        may_end.wait(10)
+        plain(linger=linger)
+
+    monkeypatch.setattr(outlet._context, "destroy", hang)
+    outlet.close()
+    assert f"{outlet.endpoint}: ZeroMQ does not let go" in caplog.text
+    may_end.set()
+    wait_for("its end", lambda: outlet._context.closed)
