@@ -14,7 +14,7 @@ from maxdaq_tango.cli.demo_outcome import _programs, _short
 from maxdaq_tango.cli.new_folder import new_folder
 from maxdaq_tango.cli.preview import coloured, write_preview
 from maxdaq_tango.cli.verification import Pixels, compare_with_pattern
-from maxdaq_tango.deployment.acquisition import report_in
+from maxdaq_tango.client.report import report_of
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.errors import FileError, LaunchError, StateError
 from maxdaq_tango.model import Verdict
@@ -147,7 +147,7 @@ def test_a_report_is_read() -> None:
         '{"run_id": "r", "verdict": "COMPLETE", "armed": true, "reasons": [],'
         ' "receipts": {"a/b/c": {"verdict": "COMPLETE", "frames_written": 3}}}'
     )
-    report = report_in(text, "d")
+    report = report_of(text, "d")
     assert report.verdict is Verdict.COMPLETE
     assert report.receipts["a/b/c"].frames_written == 3
 
@@ -155,4 +155,4 @@ def test_a_report_is_read() -> None:
 @pytest.mark.parametrize("text", ["", "{}", '{"verdict": "SPLENDID"}'])
 def test_a_report_that_is_none_is_an_error(text: str) -> None:
     with pytest.raises(StateError, match="read LastReport"):
-        report_in(text, "d")
+        report_of(text, "d")

@@ -78,13 +78,16 @@ class ModuleSender:
             self._put(_Message(series, header, 0, is_image=False))
 
     def image(self, parts: Sequence[Buffer], nbytes: int, enough: Callable[[], bool]) -> bool:
-        """Waits for room; False, and counted as given up, when `enough()` said so before there was any."""
+        """Waits for room; False, and counted as given up, when `enough()` says so."""
         with self._changed:
-            while self.nbytes and self.nbytes + nbytes > self.limit_bytes:
-                if self._closing or enough():
-                    self.given_up += 1
-                    return False
+            # Also where there is room: an abort has thrown away what was before this one.
+            while not (is_enough := self._closing or enough()):
+                if not self.nbytes or self.nbytes + nbytes <= self.limit_bytes:
+                    break
                 self._changed.wait(WAIT_S)
+            if is_enough:
+                self.given_up += 1
+                return False
             self._put(_Message(self._series, parts, nbytes, is_image=True))
         return True
 

@@ -130,3 +130,16 @@ def test_closing_frees_who_waits(sender: ModuleSender) -> None:
     sender.close()
     waiting.join(5)
     assert put == [False]
+
+
+def test_what_comes_behind_an_abort_is_not_sent_although_there_is_room(
+    sender: ModuleSender, receiver: Receiver
+) -> None:
+    sender.begin(1, [b"header"])
+    assert sender.image([b"a"], 10, never)
+    assert receiver.take(2) == [b"header", b"a"]
+    sender.drop(images_only=True)
+    assert not sender.image([b"c"], 10, lambda: True)  # or the receiver would have a, c, and never b
+    sender.end([b"end"])
+    assert receiver.take(1) == [b"end"]
+    assert sender.given_up == 1
