@@ -3,7 +3,7 @@
 #   make demo        take a series with a simulated Eiger and check every pixel; DETECTORS=eiger,... takes others as well
 #   make up          the same devices, kept running for Jive, Taurus, Sardana or your script
 #   make test        the tests
-#   make fuzz        random and damaged messages for every decoder, 10 s each
+#   make fuzz        random and damaged messages for every decoder, some seconds each
 #   make check       lint, types, contracts, test, fuzz: what continuous integration runs
 #
 # PYTHON=python3.12 chooses another Python, VENV=path another place for the environment, JOBS=1 one test at a time.
@@ -55,7 +55,7 @@ check: lint types contracts test fuzz
 
 # What it finds is kept in .fuzz/.
 fuzz: fuzzer
-	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 9)
+	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),--seconds 4)
 
 # Simulators and clients that other people wrote, each in an environment of its own. Without a package index they
 # cannot be made; the tests that need one then say so and are skipped.
