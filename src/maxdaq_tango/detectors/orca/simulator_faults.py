@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.detectors.simulation.faults import Faults, refuse_those_of
 
 MEANINGLESS: Mapping[str, str] = {
     "duplicate_frames": "a frame has one place in the buffer",
@@ -39,11 +36,5 @@ MEANINGLESS: Mapping[str, str] = {
 
 
 def refuse_meaningless(faults: Faults) -> None:
-    """ConfigurationError for a fault that would do nothing: a test with it would test nothing."""
-    for field in msgspec.structs.fields(Faults):
-        if field.name in MEANINGLESS and getattr(faults, field.name) != field.default:
-            raise ConfigurationError(
-                f"switch on the fault {field.name} of a simulated ORCA",
-                answer=MEANINGLESS[field.name],
-                accepted=", ".join(name for name in Faults.__struct_fields__ if name not in MEANINGLESS),
-            )
+    """See `refuse_those_of`."""
+    refuse_those_of(MEANINGLESS, faults, "a simulated ORCA")

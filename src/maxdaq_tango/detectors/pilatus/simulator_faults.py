@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.detectors.simulation.faults import Faults, refuse_those_of
 
 NO_HEADER = "camserver announces no series: its files stand each for itself, and the streamer makes the header"
 NO_DEALING = "files are not dealt out to clients as messages are"
@@ -24,12 +21,5 @@ MEANINGLESS = {
 
 
 def refuse_meaningless(faults: Faults) -> None:
-    """ConfigurationError for a fault that would do nothing: a test with it would test nothing."""
-    for field in msgspec.structs.fields(Faults):
-        if field.name in MEANINGLESS and getattr(faults, field.name) != field.default:
-            accepted = ", ".join(name for name in Faults.__struct_fields__ if name not in MEANINGLESS)
-            raise ConfigurationError(
-                f"switch on the fault {field.name} of a simulated Pilatus",
-                answer=MEANINGLESS[field.name],
-                accepted=accepted,
-            )
+    """See `refuse_those_of`."""
+    refuse_those_of(MEANINGLESS, faults, "a simulated Pilatus")

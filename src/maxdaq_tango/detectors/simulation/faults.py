@@ -160,3 +160,15 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def gone(self, number: int) -> bool:
         """True when the sender has vanished before this frame."""
         return self.stop_after is not None and number >= self.stop_after
+
+
+def refuse_those_of(meaningless: Mapping[str, str], faults: Faults, simulator: str) -> None:
+    """ConfigurationError for a fault that would do nothing here: a test with it would test nothing.
+
+    `meaningless`: field of `Faults` > why this simulator cannot have it.
+    """
+    healthy = Faults()
+    for name, reason in meaningless.items():
+        if getattr(faults, name) != getattr(healthy, name):
+            accepted = ", ".join(field for field in Faults.__struct_fields__ if field not in meaningless)
+            raise ConfigurationError(f"switch on the fault {name}", of=simulator, answer=reason, accepted=accepted)

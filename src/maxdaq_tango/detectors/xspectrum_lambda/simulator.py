@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from maxdaq_tango.detectors.simulation.account import AccountBook
 from maxdaq_tango.detectors.simulation.delivery import Damage, Delivery, DeliveryPlan
-from maxdaq_tango.detectors.simulation.faults import Faults
+from maxdaq_tango.detectors.simulation.faults import Faults, refuse_those_of
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.detectors.xspectrum_lambda.geometry import ModulePlace, windmill
 from maxdaq_tango.detectors.xspectrum_lambda.simulator_acquisition import Exposures, ModuleMemory, Waiting
@@ -290,9 +290,7 @@ class LambdaSimulator:
 
 def check_faults(faults: Faults) -> None:
     """ConfigurationError for those that a simulated Lambda cannot have, with the reason."""
-    for name, reason in MEANINGLESS.items():
-        if getattr(faults, name) != getattr(NO_FAULTS, name):
-            raise ConfigurationError(f"switch on the fault {name}", of="a simulated Lambda", answer=reason)
+    refuse_those_of(MEANINGLESS, faults, "a simulated Lambda")
 
 
 def expected_pixels(
