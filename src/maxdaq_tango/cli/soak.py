@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from maxdaq_tango.soak.campaign import Campaign
     from maxdaq_tango.soak.conductor import Plan, Step
     from maxdaq_tango.soak.results import SoakResult
 
@@ -29,6 +30,12 @@ def soak(
         str,
         typer.Option(help="What may be drawn: all, none, names with commas between them; -NAME takes one away."),
     ] = "all",
+    detectors: Annotated[
+        str,
+        typer.Option(
+            help="Families with commas between them: so many detectors under one controller. Empty: one Eiger."
+        ),
+    ] = "",
     acquisitions: Annotated[int, typer.Option(min=0, help="So many and no more; 0 = as time allows.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Begin with this acquisition: one of an earlier soak again.")] = 0,
     directory: Annotated[Path, typer.Option(help="A new folder is made in here; nothing is overwritten.")] = Path(
@@ -47,24 +54,21 @@ def soak(
     from maxdaq_tango.cli.terminal import people, program
     from maxdaq_tango.deployment.interruption import Interrupted, Interruption
     from maxdaq_tango.soak.conductor import Conductor, Plan
-    from maxdaq_tango.soak.menu import allowed_of
-    from maxdaq_tango.soak.recipe import ENDS
     from maxdaq_tango.soak.results import summary
 
-    plan = Plan(
-        seconds=60 * minutes,
-        seed=seed,
-        first=first,
-        acquisitions=acquisitions,
-        faults=faults,
-        allowed=allowed_of(faults, ENDS),
-    )
+    plan = Plan(seconds=60 * minutes, seed=seed, first=first, acquisitions=acquisitions)
+    campaign = _campaign(seed, faults, detectors)
     console = people(json)
     folder = new_folder(directory, "soak")
     interruption, status = Interruption(), 0
     with interruption.catch_signals(), _progress(console) as progress:
         conductor = Conductor(
-            plan, folder, interruption, look=_looker(progress, plan), listener=lambda text: _tell(progress, text)
+            plan,
+            campaign,
+            folder,
+            interruption,
+            look=_looker(progress, plan),
+            listener=lambda text: _tell(progress, text),
         )
         try:
             result: SoakResult = conductor.run()
@@ -79,13 +83,26 @@ def soak(
     raise typer.Exit(status or (0 if result.ok else 1))
 
 
+def _campaign(seed: int, faults: str, detectors: str) -> Campaign:
+    from maxdaq_tango.soak.menu import allowed_of
+    from maxdaq_tango.soak.one_detector import OneDetector
+    from maxdaq_tango.soak.recipe import ENDS
+    from maxdaq_tango.soak.several.campaign import SeveralDetectors
+    from maxdaq_tango.soak.several.recipe import TRICKS
+
+    if not detectors:
+        return OneDetector(seed, faults, allowed_of(faults, ENDS))
+    families = tuple(word.strip() for word in detectors.split(",") if word.strip())
+    return SeveralDetectors(seed, families, faults, allowed_of(faults, TRICKS))
+
+
 def _looker(progress: Progress, plan: Plan) -> Callable[[Step], None]:
     task = progress.add_task("starting", total=plan.acquisitions or plan.seconds)
 
     def look(step: Step) -> None:
         recipe = step.recipe
         done = recipe.number - plan.first if plan.acquisitions else min(step.seconds, plan.seconds)
-        what = " ".join((*recipe.dishes, *(() if recipe.end == "by itself" else (recipe.end.value,)))) or "no fault"
+        what = " ".join(recipe.labels) or "no fault"
         bad = f", {step.disagreements} disagree" if step.disagreements else ""
         progress.update(task, completed=done, description=f"acquisition {recipe.number}{bad}: {what}")
 

@@ -19,6 +19,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     receipts: dict[str, Receipt]
     """By detector device."""
+    verdicts: dict[str, Verdict] = {}
+    """Of every detector of the run, also of one whose receiver gave no receipt."""
 
     @property
     def files(self) -> dict[str, str]:

@@ -156,7 +156,7 @@ class ControllerAttributes:
         lambda self: self.last_report,
         dtype=str,
         label="Last report",
-        doc="JSON {run_id, verdict, armed, reasons, receipts}: receipts by detector device.",
+        doc="JSON {run_id, verdict, armed, reasons, verdicts, receipts}: the last two by detector device.",
     )
     History = told(
         lambda self: self.history,

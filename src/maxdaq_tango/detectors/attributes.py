@@ -118,7 +118,7 @@ class DetectorAttributes:
         lambda self: self.session.executor.outcome.report if self.session.executor.outcome else "",
         dtype=str,
         label="Last report",
-        doc="JSON {run_id, verdict, armed, reasons, receipts} of the last acquisition of this device.",
+        doc="JSON {run_id, verdict, armed, reasons, verdicts, receipts} of the last acquisition of this device.",
     )
     ReceiverName = told(
         lambda self: self.session.receiver.name if self.session.receiver else "",

@@ -40,7 +40,7 @@ class Acquisition:
     def __init__(self, site: Site, recipe: Recipe, folder: Path) -> None:
         self._site, self._recipe, self._folder = site, recipe, folder
         self._mid_run = recipe.has(Group.MID_RUN)
-        self._refusal = self._hung = ""
+        self._refusal = self._hung = self._killed_server = ""
         self._triggers_given = 0
         self._done = self._killed = False
         """The end, or the fault in mid-run, that the recipe asks for has come."""
@@ -71,11 +71,12 @@ class Acquisition:
         saved = self._recover() if recipe.end in KILLS else ()
         looks = Random(recipe.look_seed)
         files = tuple(
-            look_at(path, site.sensor_seed, outcome.stored, outcome.wrong, looks) for path in self._files(saved != ())
+            look_at(path, site.pixels, outcome.stored, outcome.wrong, looks) for path in self._files(saved != ())
         )
         return Happened(
             hung=self._hung,
             killed=self._killed,
+            killed_server=self._killed_server,
             written_before_kill=self._safe(),
             told=told,
             account=account,
@@ -147,7 +148,7 @@ class Acquisition:
             case End.KILL_ENGINE:
                 self._killed_at, self._killed = monotonic(), site.kill_engine()
             case End.KILL_SERVER:
-                site.kill_server()
+                self._killed_server = site.kill_server()
                 self._killed_at, self._killed = monotonic(), True
 
     def _trigger(self) -> None:

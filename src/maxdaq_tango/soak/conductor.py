@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -13,16 +14,12 @@ from maxdaq_tango.deployment.acquisition import wait_until_devices_are_on
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment, deployed
 from maxdaq_tango.errors import MaxdaqError
-from maxdaq_tango.soak.acquisition import Acquisition
-from maxdaq_tango.soak.happened import Happened
-from maxdaq_tango.soak.judgement import judge
+from maxdaq_tango.soak.campaign import Campaign, Drawn, Taken
 from maxdaq_tango.soak.processes import holding
-from maxdaq_tango.soak.recipe import End, Recipe, draw
 from maxdaq_tango.soak.results import Disagreement, SoakResult, Tally
-from maxdaq_tango.soak.site import RECEIVER, Site, sentence, soak_topology
+from maxdaq_tango.soak.site import sentence
 from maxdaq_tango.soak.trend import Samples
 
-DIGITS = 2**31
 MOST_DISAGREEMENTS = 50
 """After so many the soak ends: something is wrong throughout, and their files would fill the disk."""
 
@@ -36,16 +33,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the first acquisition."""
     acquisitions: int = 0
     """0 = as many as there is time for."""
-    faults: str = "all"
-    """As it was typed; for the command that repeats an acquisition."""
-    allowed: frozenset[str]
-    """Names of faults and ends."""
 
 
 class Step(msgspec.Struct, frozen=True):
     """Told before each acquisition begins."""
 
-    recipe: Recipe
+    recipe: Drawn
     seconds: float
     """Since the first one began."""
     disagreements: int
@@ -57,16 +50,21 @@ class Conductor:
     def __init__(
         self,
         plan: Plan,
+        campaign: Campaign,
         folder: Path,
         interruption: Interruption,
         *,
         look: Callable[[Step], None] = lambda step: None,
         listener: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self._plan, self._folder, self._interruption = plan, folder, interruption
+        self._plan, self._campaign, self._folder, self._interruption = plan, campaign, folder, interruption
         self._look, self._listener = look, listener
         self._tally, self._samples = Tally(), Samples()
-        self._kills = 0
+        self._killed: Counter[str] = Counter()
+        """Processes that were ended on purpose."""
+        self._notes: Counter[str] = Counter()
+        self._ready_s = 0.0
+        """The longest that it took until every device was ready for the next acquisition."""
         self._stuck = False
         """The devices do not become ready any more: nothing further can be taken."""
         self._deaths: list[str] = []
@@ -75,15 +73,16 @@ class Conductor:
 
     def run(self) -> SoakResult:
         """All of it. LaunchError when the stack does not come up; Interrupted leaves what was found in `result`."""
-        topology = soak_topology(self._folder.name, self._plan.seed % DIGITS)
+        campaign = self._campaign
+        topology = campaign.topology(self._folder.name)
         with deployed(topology, self._folder, interruption=self._interruption, listener=self._listener) as deployment:
             wait_until_devices_are_on(deployment, self._interruption)
-            site = Site(deployment, self._interruption)
+            campaign.begin(deployment, self._interruption)
             try:
-                self._soak(site)
+                self._soak()
             finally:
                 self._count_deaths(deployment)
-                site.close()
+                campaign.end()
         return self.result()
 
     def result(self) -> SoakResult:
@@ -104,16 +103,19 @@ class Conductor:
             deaths=self._deaths,
             restarts={name: count for name, count in self._restarts.items() if count},
             tracebacks=self._tracebacks(),
+            notes=dict(sorted(self._notes.items())),
+            ready_s=round(self._ready_s, 1),
+            slowest={name: round(seconds, 2) for name, seconds in sorted(self._campaign.slowest().items())},
             folder=str(self._folder),
         )
 
-    def _soak(self, site: Site) -> None:
+    def _soak(self) -> None:
         plan, began = self._plan, monotonic()
         number = plan.first
         while self._goes_on(number, monotonic() - began):
-            recipe = draw(plan.seed, number, plan.allowed)
+            recipe = self._campaign.draw(number)
             self._look(Step(recipe, monotonic() - began, len(self._tally.disagreements)))
-            self._take(site, recipe)
+            self._take(recipe)
             self._seconds = monotonic() - began
             number += 1
 
@@ -127,56 +129,53 @@ class Conductor:
             and len(self._tally.disagreements) < MOST_DISAGREEMENTS
         )
 
-    def _take(self, site: Site, recipe: Recipe) -> None:
-        folder = site.folder(recipe.number)
-        happened = Happened()
+    def _take(self, recipe: Drawn) -> None:
+        folder = self._campaign.folder(recipe.number)
         try:
-            site.use(recipe.setup)
-            happened = Acquisition(site, recipe, folder).perform()
-            problems = judge(recipe, happened)
+            taken = self._campaign.take(recipe.number, folder)
         except (MaxdaqError, OSError) as error:
-            problems = [f"could not be carried out: {error}"]
+            taken = Taken(problems=[f"could not be carried out: {error}"])
         except Exception as error:  # Tango's DevFailed, which only some modules may name
-            problems = [f"could not be carried out: {sentence(error)}"]
-        self._kills += happened.killed and recipe.end is End.KILL_SERVER
-        problems += self._settle(site)
-        self._note(recipe, happened, problems, folder)
+            taken = Taken(problems=[f"could not be carried out: {sentence(error)}"])
+        self._killed.update(taken.killed)
+        self._notes.update(taken.notes)
+        problems = taken.problems + self._settle()
+        self._note(recipe, taken, problems, folder)
         if not problems:
             shutil.rmtree(folder)
-        for name, pid in site.pids().items():
+        for name, pid in self._campaign.pids().items():
             if (held := holding(pid)) is not None:
                 self._samples.add(name, pid, held)
 
-    def _settle(self, site: Site) -> list[str]:
+    def _settle(self) -> list[str]:
         """What keeps the devices from being ready for the next one."""
+        began = monotonic()
         try:
-            return ["the detector was left armed with nobody who uses it"] if site.settle() else []
+            return self._campaign.settle()
         except MaxdaqError as error:
             self._stuck = True
             return [str(error)]
+        finally:
+            self._ready_s = max(self._ready_s, monotonic() - began)
 
-    def _note(self, recipe: Recipe, happened: Happened, problems: list[str], folder: Path) -> None:
-        plan, end = self._plan, recipe.end
+    def _note(self, recipe: Drawn, taken: Taken, problems: list[str], folder: Path) -> None:
         wrong = None
         if problems:
+            options = f"--seed {self._plan.seed} --first {recipe.number} --acquisitions 1 {self._campaign.again}"
             wrong = Disagreement(
                 number=recipe.number,
-                again=f"maxdaq soak --seed {plan.seed} --first {recipe.number} --acquisitions 1 --faults {plan.faults}",
+                again=f"maxdaq soak {options}",
                 recipe=recipe.describe(),
                 problems=tuple(problems),
                 folder=str(folder),
             )
             self._listener(f"acquisition {recipe.number}: {problems[0]}")
-        verdict = happened.told.verdict
-        name = "refused" if happened.refusal else verdict.value if verdict is not None else "unknown"
-        made = happened.account.frames_made if happened.account is not None else 0
-        ends = () if end is End.ITSELF else (end.value,)
-        self._tally.add((*recipe.dishes, *ends), name, made, wrong)
+        self._tally.add(recipe.labels, taken.verdict, taken.frames, wrong)
 
     def _count_deaths(self, deployment: Deployment) -> None:
         self._restarts = {one.service.name: one.restarts for one in deployment.processes}
         for name, count in self._restarts.items():
-            unasked = count - (self._kills if name.startswith(RECEIVER) else 0)
+            unasked = count - self._killed[name]
             if unasked > 0:
                 self._deaths.append(f"{name} ended {unasked} times without being asked")
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.files import CheckResult, Recovered, check_file, find_parts, recover_found
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.model import Receipt
-from maxdaq_tango.soak.recipe import SHAPE
+
+Pixels = Callable[[tuple[int, ...], str], Callable[[int], npt.NDArray[Any]]]
+"""Shape and type of a frame in a file > exposure > its pixels."""
 
 LOOKED_AT = 12
 """Frames of a file whose pixels are compared, beside all that a fault has met."""
@@ -32,9 +35,9 @@ class FileEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look_at(
-    path: Path, sensor_seed: int, truth: Mapping[int, int], untrue: frozenset[int], looks: Random
+    path: Path, pixels: Pixels, truth: Mapping[int, int], untrue: frozenset[int], looks: Random
 ) -> FileEvidence:
-    """Compare the file with itself (`maxdaq check`) and frames with the pattern.
+    """Compare the file with itself (`maxdaq check`) and frames with what was sent.
 
     `truth` is number > exposure of frames that must have true pixels; of `untrue` they are known to be wrong.
     """
@@ -46,7 +49,7 @@ def look_at(
             group = find_detector(file)
             if "data" in group:
                 there = _numbers(group)
-                problems += [f"{path.name}: {one}" for one in _wrong_pixels(group, sensor_seed, truth, untrue, looks)]
+                problems += [f"{path.name}: {one}" for one in _wrong_pixels(group, pixels, truth, untrue, looks)]
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         problems.append(f"{path.name}: cannot be read: {error}")
     return FileEvidence(file=str(path), receipt=checked.receipt, numbers=there, problems=tuple(problems))
@@ -70,10 +73,10 @@ def _numbers(group: h5py.Group) -> frozenset[int]:
 
 
 def _wrong_pixels(
-    group: h5py.Group, sensor_seed: int, truth: Mapping[int, int], untrue: frozenset[int], looks: Random
+    group: h5py.Group, pixels: Pixels, truth: Mapping[int, int], untrue: frozenset[int], looks: Random
 ) -> Iterator[str]:
     data = group["data"]
-    pattern = FramePattern(sensor_seed, SHAPE, data.dtype.name)
+    sent_as = pixels(tuple(data.shape[1:]), data.dtype.name)
     valid = group["daq/frame_valid"][...].astype(bool)
     rows = {int(number): row for row, number in enumerate(group["sequence_number"][...]) if valid[row]}
     candidates = sorted(rows.keys() - untrue)
@@ -86,7 +89,7 @@ def _wrong_pixels(
     }:
         if number not in truth:
             continue  # that it is there at all is the complaint
-        found, sent = data[rows[number]], pattern.frame(truth[number])
+        found, sent = data[rows[number]], sent_as(truth[number])
         if not np.array_equal(found, sent):
             differ = int((found != sent).sum())
             yield f"frame {number}: {differ} of {sent.size} pixels are not those of exposure {truth[number]}"

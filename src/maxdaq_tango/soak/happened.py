@@ -49,6 +49,8 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
     """What did not come to an end, and in what state."""
     killed: bool = False
     """The kill that the recipe asks for was carried out."""
+    killed_server: str = ""
+    """Name of the process, where it was the receiver's device server."""
     written_before_kill: int = 0
     """Frames that had been written so long before the kill that every one of them must be safe."""
     told: Told = Told()

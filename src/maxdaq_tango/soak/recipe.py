@@ -88,6 +88,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         return self.frames / self.rate_hz
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Its faults, and its end where that is not its own."""
+        return (*self.dishes, *(() if self.end is End.ITSELF else (self.end.value,)))
+
+    @property
     def encoding(self) -> Encoding:
         """Of frames on the wire."""
         return _ENCODINGS[self.setup.stream_format, self.compression]

@@ -56,6 +56,12 @@ class SoakResult(msgspec.Struct, frozen=True, kw_only=True):
     restarts: dict[str, int]
     tracebacks: dict[str, int]
     """Log > tracebacks in it. Some belong to faults that were provoked; they are told and not judged."""
+    notes: dict[str, int]
+    """What happened beside, such as `Arm twice: refused` > how often."""
+    ready_s: float
+    """The longest that it took until every device was ready for the next acquisition."""
+    slowest: dict[str, float]
+    """Command > the longest that it took, s; empty where that is not measured."""
     folder: str
 
 
@@ -147,6 +153,11 @@ def _sentences(result: SoakResult) -> list[str]:
         told.append("started again: " + ", ".join(f"{name} {count} times" for name, count in result.restarts.items()))
     for log, count in result.tracebacks.items():
         told.append(f"{count} tracebacks in {escape(log)}")
+    if result.notes:
+        told.append("; ".join(f"{escape(note)} {count}" for note, count in result.notes.items()))
+    if result.slowest:
+        told.append("slowest: " + ", ".join(f"{name} {seconds:g} s" for name, seconds in result.slowest.items()))
+    told.append(f"every device was ready for the next acquisition within {result.ready_s:g} s")
     told.append(
         f"{result.acquisitions} acquisitions, {result.frames} frames in {result.seconds:.0f} s, seed {result.seed}: "
         + ("[bold green]everybody agrees[/bold green]" if result.ok else "[bold red]not everybody agrees[/bold red]")

@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import httpx
 import msgspec
+import numpy.typing as npt
 import tango
 
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment
-from maxdaq_tango.deployment.supervisor import ServiceState
 from maxdaq_tango.deployment.topology import EmbeddedDatabase, Topology, built_in_topology, parse_topology
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
 from maxdaq_tango.detectors.simulation.faults import Faults
-from maxdaq_tango.errors import LaunchError, StateError
+from maxdaq_tango.detectors.simulation.pattern import FramePattern
+from maxdaq_tango.errors import StateError
 from maxdaq_tango.soak.recipe import SHAPE, Setup
+from maxdaq_tango.soak.stage import ANSWER_S, Knobs, Stage
 
-LOOK_EVERY_S = 0.05
 READY_S = 90.0
 """For all devices to be ON again, after a kill as well: the supervisor waits up to 30 s before it starts a server."""
-ANSWER_S = 20.0
 FORGOTTEN_S = 8.0
 """A detector that is armed for so long with nobody who uses it has been forgotten by its transaction."""
 RECEIVER = "StreamReceiver"
@@ -57,62 +55,48 @@ def soak_topology(name: str, sensor_seed: int) -> Topology:
     return replace(topology, name=name, simulators=simulators, database=database)
 
 
-class Site:
+class Site(Stage):
     """The devices of one deployment. One thread."""
 
     def __init__(self, deployment: Deployment, interruption: Interruption) -> None:
-        self.deployment, self._interruption = deployment, interruption
+        super().__init__(deployment, interruption)
         self._names = {name: deployment.device_of_class(name) for name in (CONTROLLER, DETECTOR, RECEIVER)}
         self.controller, self.detector, self.receiver = (deployment.proxy(name) for name in self._names.values())
         for proxy in (self.controller, self.detector, self.receiver):
             proxy.set_timeout_millis(int(ANSWER_S * 1000))
-        answers = deployment.answers
-        self._http = httpx.Client(base_url=f"http://{answers['eiger.host']}:{answers['eiger.port']}", timeout=ANSWER_S)
+        self._knobs = Knobs(self, "eiger")
         self._setup: Setup | None = None
-        self.sensor_seed = deployment.topology.simulators["eiger"].seed
+        self._seed = deployment.topology.simulators["eiger"].seed
 
     def close(self) -> None:
         """Let go of the simulator."""
-        self._http.close()
+        self._knobs.close()
 
     # ---- the simulator ----
 
     def faults(self, faults: Faults) -> None:
         """Switch on exactly these; waits while the simulator is offline on purpose."""
-        self._simulator("POST", "faults", content=msgspec.json.encode(faults))
+        self._knobs.ask("POST", "faults", content=msgspec.json.encode(faults))
 
     def edges(self, count: int) -> None:
         """Rising edges, each as soon as the detector listens."""
-        self._simulator("POST", f"edge?count={count}")
+        self._knobs.ask("POST", f"edge?count={count}")
 
     def gates(self, count: int, width_s: float, period_s: float) -> None:
         """Gates on the external input."""
-        self._simulator("POST", "gate", json={"count": count, "width_s": width_s, "period_s": period_s})
+        self._knobs.ask("POST", "gate", json={"count": count, "width_s": width_s, "period_s": period_s})
+
+    def pixels(self, shape: tuple[int, ...], dtype: str) -> Callable[[int], npt.NDArray[Any]]:
+        """What it sends as frames of this shape and type."""
+        return FramePattern(self._seed, (shape[0], shape[1]), dtype).frame
 
     def series(self) -> int:
         """Number of the series that was armed last; 0 = none since it was initialised."""
-        return int(self._simulator("GET", "status").json()["series_id"])
+        return int(self._knobs.ask("GET", "status").json()["series_id"])
 
     def account(self, series: int) -> SeriesAccount:
         """What has left of a series so far."""
-        return msgspec.json.decode(self._simulator("GET", f"account?series={series}").content, type=SeriesAccount)
-
-    def _simulator(self, method: str, path: str, **body: Any) -> httpx.Response:
-        answers: list[httpx.Response] = []
-        errors: list[str] = []
-
-        def answered() -> bool:
-            try:
-                answers.append(self._http.request(method, f"/simulator/api/{path}", **body))
-            except httpx.TransportError as error:  # it may be offline on purpose
-                errors.append(f"{type(error).__name__}: {error}")
-            return bool(answers)
-
-        if not self.until(answered, ANSWER_S):
-            raise StateError(f"{method} {path}", of="the simulator", answer=errors[-1])
-        if answers[0].status_code != 200:
-            raise StateError(f"{method} {path}", of="the simulator", answer=answers[0].text)
-        return answers[0]
+        return msgspec.json.decode(self._knobs.ask("GET", f"account?series={series}").content, type=SeriesAccount)
 
     # ---- the devices ----
 
@@ -170,24 +154,10 @@ class Site:
 
     # ---- processes ----
 
-    def until(self, condition: Callable[[], bool], deadline_s: float, interval_s: float = LOOK_EVERY_S) -> bool:
-        """Wait for a condition, with an eye on the processes; says whether it came true."""
-
-        def looked() -> bool:
-            self.deployment.supervisor.watch()
-            return condition()
-
-        return self._interruption.wait_until(looked, deadline_s, interval_s)
-
-    def restarts(self) -> dict[str, int]:
-        """How often each process had to be started again."""
-        return {one.service.name: one.restarts for one in self.deployment.processes}
-
     def pids(self) -> dict[str, int]:
         """Living processes by name; the engine is one of them."""
-        found = {one.service.name: one.process.pid for one in self.deployment.processes if one.state is _READY}
         engine = self.engine_pid()
-        return found | ({"engine": engine} if engine else {})
+        return self.processes() | ({"engine": engine} if engine else {})
 
     def engine_pid(self) -> int:
         """0 = none, or the receiver does not answer."""
@@ -203,22 +173,9 @@ class Site:
             os.kill(pid, signal.SIGKILL)
         return pid > 0
 
-    def kill_server(self) -> None:
-        """SIGKILL of the receiver's device server."""
-        for one in self.deployment.processes:
-            if one.service.name.startswith(RECEIVER):
-                os.kill(one.process.pid, signal.SIGKILL)
-                return
-        raise LaunchError("kill the receiver's server", answer="there is none")
-
-    def folder(self, number: int) -> Path:
-        """A new folder for the files of one acquisition."""
-        made = self.deployment.folder / "runs" / f"{number:06d}"
-        made.mkdir(parents=True)
-        return made
-
-
-_READY = ServiceState.READY
+    def kill_server(self) -> str:
+        """SIGKILL of the receiver's device server; its name."""
+        return self.kill(next(name for name in self.restarts() if name.startswith(RECEIVER)))
 
 
 def sentence(error: Exception) -> str:

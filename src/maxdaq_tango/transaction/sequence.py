@@ -292,8 +292,7 @@ class Sequence:
 
     def _undo(self, ended_by: str | None) -> list[Instruction]:
         self.phase, self._ended_by = Phase.UNDO, ended_by
-        waiting = list(self._undoable())
-        told = [self._tell(pair, step, self._undo_reason(step)) for pair, step in waiting]
+        told = [self._tell(pair, step, self._undo_reason(step)) for pair, step in list(self._undoable())]
         return told + self._finish_when_undone()
 
     def _undoable(self) -> Iterator[tuple[PairRun, Step]]:
@@ -322,9 +321,8 @@ class Sequence:
 
     def _finish_when_undone(self) -> list[Instruction]:
         if self.phase is Phase.UNDO and not self.outstanding:
-            verdict = Verdict.ABORTED if self._ended_by else Verdict.FAILED
             errors = self.errors or [StateError("Arm", answer=self._ended_by or "undone")]
-            self.outcome = Outcome(run_id=self.run_id, verdict=verdict, armed=False, errors=tuple(errors))
+            self.outcome = self._come_to(Verdict.ABORTED if self._ended_by else Verdict.FAILED, errors, armed=False)
             self.phase = Phase.IDLE
             self._move(AcquisitionEvent.FAILED if self._unclean else AcquisitionEvent.UNDONE)
         return []
@@ -350,18 +348,20 @@ class Sequence:
                 return
             self.late.update(self.outstanding)  # a trigger that Stop did not bring back
             self.outstanding.clear()
-        errors = [error for pair in self.pairs.values() for error in pair.errors]
-        receipts = {name: pair.receipt for name, pair in self.pairs.items() if pair.receipt is not None}
+        self.errors = [error for pair in self.pairs.values() for error in pair.errors]
         verdicts = [pair.receipt.verdict if pair.receipt else Verdict.FAILED for pair in self.pairs.values()]
-        self.outcome = Outcome(
-            run_id=self.run_id, verdict=worst(verdicts), armed=True, errors=tuple(errors), receipts=receipts
-        )
-        self.errors = errors
+        self.outcome = self._come_to(worst(verdicts), self.errors, armed=True)
         self.phase = Phase.IDLE
-        failed = self.outcome.verdict is Verdict.FAILED
-        self._move(AcquisitionEvent.FAILED if failed else AcquisitionEvent.CLOSED)
+        self._move(AcquisitionEvent.FAILED if self.outcome.verdict is Verdict.FAILED else AcquisitionEvent.CLOSED)
 
     # ---- small things ----
+
+    def _come_to(self, verdict: Verdict, errors: list[MaxdaqError], *, armed: bool) -> Outcome:
+        receipts = {name: pair.receipt for name, pair in self.pairs.items() if pair.receipt is not None}
+        names, told = tuple(self.pairs), tuple(errors)
+        return Outcome(
+            run_id=self.run_id, verdict=verdict, armed=armed, errors=told, receipts=receipts, detectors=names
+        )
 
     def _tell(self, pair: PairRun, step: Step, argument: Argument = None) -> Instruction:
         self._number += 1

@@ -241,6 +241,14 @@ class Outcome:
     errors: tuple[MaxdaqError, ...] = ()
     """In the order in which they were noticed."""
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    detectors: tuple[str, ...] = ()
+    """All of the run, also one whose receiver gave no receipt."""
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Of every detector; without a receipt nothing is proven."""
+        unproven = Verdict.FAILED if self.armed else self.verdict
+        return {name: self.receipts[name].verdict if name in self.receipts else unproven for name in self.detectors}
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -252,7 +260,7 @@ class Outcome:
 
     @property
     def report(self) -> str:
-        """All of it as JSON {run_id, verdict, armed, reasons, receipts}; receipts by detector."""
+        """All of it as JSON {run_id, verdict, armed, reasons, verdicts, receipts}; the last two by detector."""
         return self._encoded(self.reasons, self.receipts)
 
     @property
@@ -265,7 +273,8 @@ class Outcome:
 
     def _encoded(self, reasons: tuple[str, ...], receipts: dict[str, Any]) -> str:
         fields = {"run_id": self.run_id, "verdict": self.verdict, "armed": self.armed}
-        return msgspec.json.encode({**fields, "reasons": reasons, "receipts": receipts}).decode()
+        told = {**fields, "reasons": reasons, "verdicts": self.verdicts, "receipts": receipts}
+        return msgspec.json.encode(told).decode()
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from maxdaq_tango.detectors.simulation import Faults
+from maxdaq_tango.detectors.simulation.pattern import FramePattern
 from maxdaq_tango.detectors.simulation.stins_sender import StinsOptions
 from maxdaq_tango.detectors.simulation.stins_server import StinsServer
-from maxdaq_tango.soak.evidence import FileEvidence, look_at
+from maxdaq_tango.soak.evidence import FileEvidence, Pixels, look_at
 from maxdaq_tango.soak.recipe import SHAPE
 from receiving import Harness
 
@@ -37,8 +38,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return harness.folder / "a.h5"
 
 
+def pixels_of(seed: int) -> Pixels:
+    return lambda shape, dtype: FramePattern(seed, (shape[0], shape[1]), dtype).frame
+
+
 def seen(file: Path, truth: dict[int, int] = TRUTH, untrue: frozenset[int] = frozenset({TURNED})) -> FileEvidence:
-    return look_at(file, SEED, truth, untrue, Random(1))
+    return look_at(file, pixels_of(SEED), truth, untrue, Random(1))
 
 
 def test_what_was_sent_is_there(file: Path) -> None:
@@ -56,7 +61,7 @@ def test_the_pixels_of_another_exposure_are_found(file: Path) -> None:
 
 
 def test_the_pixels_of_another_detector_are_found(file: Path) -> None:
-    assert len(look_at(file, SEED + 1, TRUTH, frozenset({TURNED}), Random(1)).problems) == len(TRUTH)
+    assert len(look_at(file, pixels_of(SEED + 1), TRUTH, frozenset({TURNED}), Random(1)).problems) == len(TRUTH)
 
 
 def test_a_turned_bit_that_nobody_told_of_is_found(file: Path) -> None:
