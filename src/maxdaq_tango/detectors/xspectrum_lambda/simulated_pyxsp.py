@@ -59,37 +59,38 @@ def library_version() -> str:
 
 
 class _Link:
-    """Connections to the simulator, one a thread."""
+    """Connections to the simulator, one a thread; those of threads that have ended are closed."""
 
     def __init__(self, url: str) -> None:
         address = urllib.parse.urlsplit(url)
         if address.scheme != "http" or not address.hostname or not address.port:
             raise OSError(f"{url} is no address of a simulated detector")
         self._address = (address.hostname, address.port)
-        self._own = threading.local()
-        self._all: list[http.client.HTTPConnection] = []
+        self._connections: dict[threading.Thread, http.client.HTTPConnection] = {}
 
     def post(self, route: str, body: Any) -> tuple[int, bytes]:
         """One request. The connection may have been closed by the other side since the last one: then once more."""
         data = msgspec.json.encode(body)
-        connection = getattr(self._own, "connection", None)
+        me = threading.current_thread()
+        connection = self._connections.get(me)
         if connection is not None:
             try:
                 return self._ask(connection, route, data)
             except (OSError, http.client.HTTPException):
-                self._drop(connection)
-        connection = self._own.connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE_S)
-        self._all.append(connection)
+                self._drop(me)
+        for thread in [one for one in list(self._connections) if not one.is_alive()]:
+            self._drop(thread)
+        connection = self._connections[me] = http.client.HTTPConnection(*self._address, timeout=PATIENCE_S)
         try:
             return self._ask(connection, route, data)
         except (OSError, http.client.HTTPException) as error:
-            self._drop(connection)
+            self._drop(me)
             raise RuntimeError(f"BAD_COMMUNICATION_ERROR: {error or type(error).__name__}") from error
 
     def close(self) -> None:
         """All of them."""
-        for connection in list(self._all):
-            self._drop(connection)
+        for thread in list(self._connections):
+            self._drop(thread)
 
     @staticmethod
     def _ask(connection: http.client.HTTPConnection, route: str, data: bytes) -> tuple[int, bytes]:
@@ -103,12 +104,10 @@ class _Link:
             raise RuntimeError(f"BAD_INTERNAL_ERROR: {body.decode(errors='replace')}", 0x80020000)
         return answer.status, body
 
-    def _drop(self, connection: http.client.HTTPConnection) -> None:
-        connection.close()
-        if connection in self._all:
-            self._all.remove(connection)
-        if getattr(self._own, "connection", None) is connection:
-            self._own.connection = None
+    def _drop(self, thread: threading.Thread) -> None:
+        connection = self._connections.pop(thread, None)
+        if connection is not None:
+            connection.close()
 
     def call(self, name: str, of: str = "", arguments: tuple[Any, ...] = (), value: Any = None) -> Any:
         """A command, a value read or a value set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -153,3 +154,16 @@ def test_faults_that_cannot_be_are_refused_with_the_reason(server: LambdaSimulat
     assert reply.status_code == 400
     assert "the streamer has the sockets" in reply.text
     assert server.simulator.faults == Faults()
+
+
+def test_connections_of_threads_that_have_ended_are_closed(system: pyxsp.System) -> None:
+    """A streamer has new threads for every acquisition."""
+    process = Path("/proc/self/fd")
+    system.open_detector("lambda").number_of_frames  # noqa: B018 - a call of this thread
+    before = len(list(process.iterdir()))
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: system.open_detector("lambda").number_of_frames)
+        thread.start()
+        thread.join()
+    # One of the last thread is left, and its other end in the simulator.
+    wait_for("hung up connections", lambda: len(list(process.iterdir())) <= before + 2)
