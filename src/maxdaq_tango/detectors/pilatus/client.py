@@ -4,7 +4,8 @@ Answers and events come on the same line. 7 (exposure finished) and 13 (killed) 
 what was asked last. While camserver exposes nothing is sent but the stop sequence: the original server looks for the
 letter k in whatever comes in, and stops when it finds one.
 
-An answer that does not come in time makes every later one doubtful, so the connection is given up then.
+An answer that does not come in time makes every later one doubtful, so the connection is given up then. So is one that
+is not in control, as that never changes: camserver gives control to a client when it calls, if nobody has it.
 
 Source: see `protocol.py`.
 """
@@ -18,11 +19,11 @@ import socket
 import threading
 import time
 from collections.abc import Collection
-from enum import Enum
 
 from maxdaq_tango.detectors.pilatus import protocol
 from maxdaq_tango.detectors.pilatus.protocol import Code, Reply, ReplyReader
-from maxdaq_tango.errors import DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout, WireError
+from maxdaq_tango.detectors.pilatus.request import Request, Stage
+from maxdaq_tango.errors import DetectorOffline, DetectorRefused, DetectorTimeout, WireError
 
 log = logging.getLogger(__name__)
 
@@ -44,33 +45,6 @@ STOP_SEQUENCES = {2: ("K",), 3: ("camcmd k", "K")}
 _WITHOUT_A_WORD = Reply(Code.EXPOSURE_FINISHED, False, "it has ended without a word")
 
 
-class Stage(Enum):
-    """What camserver is doing, as far as this connection knows."""
-
-    OFFLINE = "not connected"
-    IDLE = "idle"
-    STARTING = "starting an exposure"
-    EXPOSING = "exposing"
-
-
-class _Request:
-    def __init__(self, line: str, expect: Collection[int], timeout_s: float, *, starts: bool, skips: bool) -> None:
-        self.line, self.expect, self.timeout_s = line, expect, timeout_s
-        self.starts = starts
-        self.skips = skips
-        """Other answers are left-overs of a kill."""
-        self.kills_before = 0
-        """A start that comes with an older count than the client's was ended before it was sent."""
-        self.deadline_s = 0.0
-        self.is_sent = False
-        self.reply: Reply | None = None
-        self.error: DetectorError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.reply is not None or self.error is not None
-
-
 class CamserverClient:
     """One connection at a time. Raises `DetectorRefused`, `DetectorTimeout` and `DetectorOffline`, nothing else.
 
@@ -85,13 +59,15 @@ class CamserverClient:
         self._changed = threading.Condition()  # guards everything below
         self._stage = Stage.OFFLINE
         self._why_offline = "not connected"
-        self._current: _Request | None = None
+        self._current: Request | None = None
         self._stop_lines: list[str] = []
         self._kills = 0
         self._killed = False
         self._kill_word: Reply | None = None
         self._finished: Reply | None = None
         self._closing = False
+        self._no_control: DetectorRefused | None = None
+        """What was answered to a client that is not in control; it hangs up."""
         self._wake: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
@@ -116,7 +92,7 @@ class CamserverClient:
         with self._changed:
             self._stage, self._why_offline = Stage.IDLE, ""
             self._current, self._finished, self._killed, self._closing = None, None, False, False
-            self._stop_lines = []
+            self._stop_lines, self._no_control = [], None
             self._wake = wake
         self._thread = threading.Thread(target=self._run, args=(line, woken), name=f"camserver {self.address}")
         self._thread.start()
@@ -165,11 +141,11 @@ class CamserverClient:
 
         `patience_s` is how long an earlier request of another thread is waited for; None = as long as that may last.
         """
-        return self._ask(_Request(line, expect, timeout_s, starts=False, skips=False), patience_s)
+        return self._ask(Request(line, expect, timeout_s, starts=False, skips=False), patience_s)
 
     def start(self, line: str, timeout_s: float = protocol.START_S) -> Reply:
         """Begin an exposure; returns when camserver says that it has begun. See `wait_finished`."""
-        return self._ask(_Request(line, (Code.ACKNOWLEDGED,), timeout_s, starts=True, skips=False), None)
+        return self._ask(Request(line, (Code.ACKNOWLEDGED,), timeout_s, starts=True, skips=False), None)
 
     def assume_exposing(self) -> None:
         """Camserver has said that it is: somebody started it before this connection was made."""
@@ -206,17 +182,19 @@ class CamserverClient:
                 self._stop_lines = list(STOP_SEQUENCES[generation])
                 self._poke()
                 ended = self._changed.wait_for(lambda: not self.is_exposing, KILL_S)
+                if self._no_control is not None:
+                    raise self._no_control
                 self._must_be_connected("stop the exposure")
                 if not ended:  # perhaps it had ended before, and the word of it was lost: it has to be asked
                     self._stage, self._finished = Stage.IDLE, self._kill_word or _WITHOUT_A_WORD
             # Behind the answer to a question of its own there are no more answers to the stop sequence.
-            self._exchange(_Request("Version", (Code.VERSION,), protocol.ANSWER_S, starts=False, skips=True))
+            self._exchange(Request("Version", (Code.VERSION,), protocol.ANSWER_S, starts=False, skips=True))
             if not ended:
                 self._must_have_ended()
 
     def _must_have_ended(self) -> None:
         """With the turn."""
-        setup = _Request("CamSetup", (Code.CAMERA_SETUP,), protocol.ANSWER_S, starts=False, skips=False)
+        setup = Request("CamSetup", (Code.CAMERA_SETUP,), protocol.ANSWER_S, starts=False, skips=False)
         state = protocol.state_in(self._exchange(setup).text)
         if not protocol.is_exposing_word(state):
             return
@@ -226,7 +204,7 @@ class CamserverClient:
             "stop the exposure", of=self.address, answer=f"its state is still '{state}' after {KILL_S:g} s"
         )
 
-    def _ask(self, request: _Request, patience_s: float | None) -> Reply:
+    def _ask(self, request: Request, patience_s: float | None) -> Reply:
         try:
             protocol.encode_request(request.line)
         except WireError as error:
@@ -241,7 +219,7 @@ class CamserverClient:
         finally:
             self._turn.release()
 
-    def _exchange(self, request: _Request) -> Reply:
+    def _exchange(self, request: Request) -> Reply:
         """With the turn."""
         with self._changed:
             self._must_be_connected(request.line)
@@ -301,6 +279,9 @@ class CamserverClient:
                             for reply in replies:
                                 self._heard(reply)
                             self._changed.notify_all()
+                            if self._no_control is not None:
+                                why = str(self._no_control)
+                                break
                     with self._changed:
                         if self._is_overdue():
                             why = "given up, because an answer did not come"
@@ -346,6 +327,8 @@ class CamserverClient:
         log.debug("camserver %s: %s", self.address, reply)
         request = self._current
         waits = request is not None and request.is_sent and not request.is_done
+        if reply.code == Code.NO_ACCESS:
+            self._no_control = self._refusal(request.line if request is not None else "stop the exposure", reply)
         if reply.is_event:
             if reply.code == Code.EXPOSURE_FINISHED and self._stage is Stage.EXPOSING:
                 # Of a kill the word that it is being done comes first, and then how it ended.
@@ -367,18 +350,14 @@ class CamserverClient:
         if fits:
             request.reply = reply
         else:
-            request.error = self._refusal(request, reply)
+            request.error = self._refusal(request.line, reply)
 
-    def _refusal(self, request: _Request, reply: Reply) -> DetectorRefused:
+    def _refusal(self, asked: str, reply: Reply) -> DetectorRefused:
         accepted = ""
         if reply.code == Code.NO_ACCESS:
             accepted = "control of camserver, which its first client has until it hangs up"
-        return DetectorRefused(
-            request.line,
-            of=self.address,
-            answer=f"{reply.code} {'OK' if reply.ok else 'ERR'} {reply.text}".strip(),
-            accepted=accepted,
-        )
+        answer = f"{reply.code} {'OK' if reply.ok else 'ERR'} {reply.text}".strip()
+        return DetectorRefused(asked, of=self.address, answer=answer, accepted=accepted)
 
     def _lost(self, why: str) -> None:
         with self._changed:

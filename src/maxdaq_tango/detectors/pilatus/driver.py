@@ -287,8 +287,9 @@ class PilatusDriver:
         try:
             self._must_be_connected("end the series")
             self._client.kill(self._settings.generation)
-        except DetectorError:
-            self._owes_kill = self._owes_kill or owed
+        except DetectorError as error:
+            # One that is refused is somebody else's, and we have no control: with the next connection we may.
+            self._owes_kill = self._owes_kill or owed or isinstance(error, DetectorRefused)
             raise
         finally:
             self._close_series(ending)

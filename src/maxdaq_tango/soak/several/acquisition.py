@@ -82,6 +82,7 @@ class SeveralAcquisition:
             detectors={
                 part.family: self._one(part, members[part.family], before[part.family], run_id) for part in recipe.parts
             },
+            too_late=self._tricks.too_late,
             complaints=tuple(self._tricks.complaints),
             killed=tuple(self._tricks.killed),
             notes=tuple(self._tricks.notes),

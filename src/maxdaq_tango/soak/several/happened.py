@@ -48,6 +48,8 @@ class SeveralHappened(msgspec.Struct, frozen=True, kw_only=True):
     """Family > what it did."""
     complaints: tuple[str, ...] = ()
     """What a client met with that it should not have."""
+    too_late: bool = False
+    """The acquisition was over when a second client armed: the report is of the second one."""
     killed: tuple[str, ...] = ()
     """Processes."""
     notes: tuple[str, ...] = ()

@@ -26,6 +26,8 @@ def judge(recipe: SeveralRecipe, happened: SeveralHappened) -> list[str]:
     found = list(happened.complaints)
     if happened.hung:
         return [*found, f"did not come to an end: {happened.hung}"]
+    if happened.too_late:
+        return found
     if happened.refusal:
         return found + list(_refused(recipe, happened))
     if recipe.trick is Trick.EXISTING_FILE:
@@ -130,7 +132,8 @@ def _receipt(
         yield f"{receipt.frames_expected} frames expected in the receipt, and {expected} were asked for"
     numbers: frozenset[int] | None = None
     if one.file:
-        yield from _file(one, receipt)
+        if not (recipe.trick in _KILLS and recipe.victim == part.family):  # its file may have been recovered since
+            yield from _file(one, receipt)
         numbers = one.evidence[0].numbers if one.evidence else frozenset()
     count = receipt.frames_received if numbers is None else len(numbers)
     whole = count == expected and not receipt.frames_partial

@@ -66,6 +66,8 @@ _WEIGHTS = {
     Trick.KILL_RECEIVER: 2, Trick.KILL_DETECTOR: 2, Trick.KILL_CONTROLLER: 2, Trick.KILL_STREAMER: 2,
     Trick.EXISTING_FILE: 3, Trick.OVERWRITE: 2, Trick.LIVE_VIEW: 2,
 }  # fmt: skip
+EARLY = frozenset({Trick.ARM_TWICE, Trick.SECOND_CLIENT})
+"""Try what must be refused while an acquisition is under way: not when it is nearly over."""
 _TIMELESS = frozenset({Trick.EARLY_TRIGGER, Trick.EXISTING_FILE, Trick.OVERWRITE, Trick.LIVE_VIEW})
 STREAMED = frozenset({"pilatus", "lambda", "orca"})
 """Families with a streamer."""
@@ -162,6 +164,9 @@ def draw(seed: int, number: int, families: tuple[str, ...], allowed: frozenset[s
     chosen = [*random.sample(enabled, 1), *(family for family in enabled if random.random() < 0.2)]
     faulty = frozenset(chosen) if random.random() < (0.55 if trick is Trick.NONE else 0.25) else frozenset[str]()
     common = _times(random, triggers)
+    moment, at = random.choice(list(Moment)), round(random.random(), 3)
+    if trick in EARLY:
+        moment, at = random.choice((Moment.ARMING, Moment.RUNNING)), round(at / 2, 3)
     return SeveralRecipe(
         number=number,
         parts=tuple(_part(random, family, triggers, mode, common, allowed, family in faulty) for family in enabled),
@@ -170,8 +175,8 @@ def draw(seed: int, number: int, families: tuple[str, ...], allowed: frozenset[s
         live=trick not in (Trick.EXISTING_FILE, Trick.OVERWRITE) and random.random() < 0.12,
         trick=trick,
         victim=random.choice(victims),
-        moment=random.choice(list(Moment)),
-        at=round(random.random(), 3),
+        moment=moment,
+        at=at,
         look_seed=random.randrange(1 << 30),
     )
 

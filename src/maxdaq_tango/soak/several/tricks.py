@@ -31,6 +31,8 @@ class Tricks:
         """What should have been refused and was not, and the other way round."""
         self.killed: list[str] = []
         self.notes: list[str] = []
+        self.too_late = False
+        """The acquisition was over when a second client armed: the report is of the second one."""
 
     @property
     def is_quiet(self) -> bool:
@@ -103,12 +105,15 @@ class Tricks:
         run, before = self._where()
         try:
             self._site.timed(proxy, command)
-        except tango.DevFailed:
-            self.notes.append(f"{command} of a second client: refused")
+        except tango.DevFailed as error:
+            if "the file exists" in sentence(error):
+                self.too_late = True
+            self.notes.append(f"{command} of a second client: {'too late' if self.too_late else 'refused'}")
             return
         run_after, after = self._where()
         if before in UNDER_WAY and after in UNDER_WAY and run == run_after:
             self.complaints.append(f"{command} of a second client was not refused in {after}")
+        self.too_late = self.too_late or command == "Arm"
         self.notes.append(f"{command} of a second client: taken")
 
     def _where(self) -> tuple[str, str]:

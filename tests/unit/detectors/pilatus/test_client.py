@@ -122,6 +122,39 @@ def test_who_is_not_in_control_is_told_who_is(server, client):
         asked.get()
 
 
+def test_who_is_not_in_control_hangs_up_so_that_the_next_call_gets_it(server, client):
+    """Control is given to who calls while nobody has it, and never to a line that is there already."""
+    asked = Later(lambda: client.ask("NImages 3"))
+    server.hear()
+    server.say(b"-1 ERR access denied\x18")
+    with pytest.raises(DetectorRefused):
+        asked.get()
+    wait_for("hanging up", lambda: client.stage is Stage.OFFLINE)
+    assert "-1 ERR access denied" in client.why_offline
+    with pytest.raises(DetectorOffline, match="access denied"):
+        client.ask("NImages 3")
+    client.connect()
+    server.accept()
+    asked = Later(lambda: client.ask("NImages 3"))
+    server.hear()
+    server.say(b"15 OK N images set to: 3\x18")
+    asked.get()
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+def test_a_kill_without_control_is_refused_in_these_words_and_hangs_up(server, client, generation):
+    """It called before camserver had noticed that its predecessor, who began the exposure, is gone."""
+    client.assume_exposing()
+    killed = Later(lambda: client.kill(generation))
+    server.hear()
+    server.say(b"-1 ERR *** access denied\x18")
+    with pytest.raises(DetectorRefused, match="its first client has until it hangs up") as refused:
+        killed.get()
+    assert refused.value.asked == "stop the exposure"
+    assert "access denied" in refused.value.answer
+    wait_for("hanging up", lambda: client.stage is Stage.OFFLINE)
+
+
 def begin(server, client) -> None:
     started = Later(lambda: client.start("Exposure a.cbf"))
     assert server.hear() == "Exposure a.cbf"

@@ -616,3 +616,33 @@ def test_generation_and_shape_follow_from_the_name_of_the_detector(name, generat
     assert (configuration.generation, configuration.shape, state) == (generation, shape, "idle")
     assert identity.serial_number
     assert identity.model == name.partition(",")[0]
+
+
+def test_who_calls_before_camserver_noticed_that_the_last_one_is_gone_gets_control_with_the_next_call(
+    server, streamer, driver
+):
+    """A computer that died without a word is noticed late; until then its heir can look, and cannot stop."""
+    driver.configure(settings(per_trigger=5000))
+    driver.arm()
+    thread = threading.Thread(target=lambda: _quietly(driver.trigger), name="trigger")
+    thread.start()
+    wait_for("the start at camserver", lambda: server.simulator.series == 1)
+    heir = driver_of(server, streamer)
+    heir.connect()  # the dead one still has control
+    try:
+        assert heir.report().state is HardwareState.ACQUIRING
+        began = time.monotonic()
+        with pytest.raises(DetectorRefused, match="its first client has until it hangs up"):
+            heir.stop()
+        assert time.monotonic() - began < 2.0  # and not after the 3 s in which an exposure may end
+        wait_for("OFFLINE", lambda: heir.report().state is HardwareState.OFFLINE)
+        assert "access denied" in heir.report().message
+        driver.close()
+        thread.join()
+        wait_for("control, and the end that was asked for", lambda: _connects(heir))
+        wait_for("IDLE", lambda: heir.report().state is HardwareState.IDLE)
+        assert take(heir, settings(), heir.trigger) == [0, 1, 2]
+    finally:
+        driver.close()
+        thread.join()
+        heir.close()
