@@ -258,7 +258,7 @@ def test_the_detector_shows_the_frames_of_a_run_that_the_controller_drives(clien
     prepare(clients.controller, clients, triggers=1, frames=30, mode="INTERNAL", exposure=0.01)
     clients.controller.Arm()
     assert clients.detector.State() == DevState.RUNNING
-    with pytest.raises(tango.DevFailed, match="DAQController is using the detector"):
+    with pytest.raises(tango.DevFailed, match=f"{clients.names['controller']} is using the detector"):
         clients.detector.Arm()
     wait(lambda: clients.controller.State() == DevState.ON, 10, "end")
     wait(lambda: clients.detector.nFramesReceived == 30, 5, "count on the detector device")

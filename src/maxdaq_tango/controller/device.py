@@ -92,7 +92,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             "EnabledDetectors": list(self.enabled),
         }.items():
             show_set_point(self, name, value)
-        self._pairs = Pairs(self.detectors, predecessor(self.get_name()), PyTangoThread)
+        self._pairs = Pairs(self.get_name(), self.detectors, predecessor(self.get_name()), PyTangoThread)
         PUMP.watch(self)
         if not self._trouble:
             self._pairs.start()

@@ -1,6 +1,7 @@
 """Finds out who receives for each detector, in the background, and makes the executor over these pairs.
 
-A controller may be started before its detectors are in the database: it keeps trying, and says what is missing.
+A controller may be started before its detectors are in the database: it keeps trying, and says what is missing. What a
+controller of this name had begun before its process died is ended first: nobody else would, and no Arm would work.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class Pairs:
 
     def __init__(
         self,
+        name: str,
         detectors: tuple[str, ...],
         before: Callable[[], None] = lambda: None,
         thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
-        self._detectors = detectors
+        self._name, self._detectors = name, detectors
         self._before = before
         self._closing = threading.Event()
         self._new_thread = thread
@@ -58,6 +60,8 @@ class Pairs:
             try:
                 self.members = {name: self._member(name) for name in self._detectors}
                 pairs = {name: Pair(*member) for name, member in self.members.items()}
+                for detector, receiver in self.members.values():
+                    self._end_what_was_left(detector, receiver)
                 executor = Executor(pairs, thread=self._new_thread)
                 executor.start()
                 self.executor, self.missing = executor, ""
@@ -69,8 +73,18 @@ class Pairs:
                 self.missing = f"{type(error).__name__}: {error}"
             self._closing.wait(FIND_AGAIN_S)
 
-    @staticmethod
-    def _member(detector: str) -> tuple[TangoDetector, TangoReceiver]:
+    def _end_what_was_left(self, detector: TangoDetector, receiver: TangoReceiver) -> None:
+        reason = f"{self._name} was started again"
+        try:
+            if not detector.is_used_by_us():
+                return
+            log.warning("%s was left in a run of ours: aborting it", detector.name)
+            detector.abort()
+            receiver.let_go(reason)
+        except MaxdaqError as error:  # it is seen by everybody, and Arm will be refused in words
+            log.warning("end what was left of %s: %s", detector.name, error)
+
+    def _member(self, detector: str) -> tuple[TangoDetector, TangoReceiver]:
         receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()
         if not receiver:
             raise ConfigurationError(
@@ -78,4 +92,4 @@ class Pairs:
                 answer="its property Receiver is empty",
                 accepted="the name of a StreamReceiver device",
             )
-        return TangoDetector(detector), TangoReceiver(receiver, turned_by=detector)
+        return TangoDetector(detector, self._name), TangoReceiver(receiver, turned_by=detector)

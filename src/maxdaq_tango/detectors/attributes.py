@@ -126,6 +126,13 @@ class DetectorAttributes:
         label="Receiver",
         doc="The StreamReceiver device of this detector's stream; a DAQController pairs them by it.",
     )
+    UsedBy = told(
+        lambda self: self.session.used_by,
+        dtype=str,
+        label="Used by",
+        expert=True,
+        doc="The DAQController that is using the detector; empty = none.",
+    )
     StreamDescription = told(
         lambda self: _json(self.session.description),
         dtype=str,

@@ -12,7 +12,7 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.detectors.attributes import DetectorAttributes
 from maxdaq_tango.detectors.contract import DetectorDriver, Range
 from maxdaq_tango.detectors.hardware import Hardware
-from maxdaq_tango.detectors.session import Session
+from maxdaq_tango.detectors.session import USED_BY, Session
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState
 from maxdaq_tango.model.hardware import DetectorReport, HardwareState
@@ -277,7 +277,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     @command(
         display_level=tango.DispLevel.EXPERT,
         dtype_in=str,
-        doc_in="JSON: " + ", ".join(AcquisitionSettings.__struct_fields__),
+        doc_in="JSON: " + ", ".join((*AcquisitionSettings.__struct_fields__, USED_BY)),
         dtype_out="int64",
         doc_out="Number of the step in StepResults",
     )

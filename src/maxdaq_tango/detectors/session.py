@@ -36,6 +36,8 @@ STEP_WAIT_S = 0.05
 """Enough to raise what is refused at once; a step that takes longer must not hold up those who look at the device."""
 RESET_WAIT_S = 1.0
 RECOVER = "recover the detector"
+USED_BY = "used_by"
+"""Beside the settings in what Configure gets: the name of the controller."""
 HARDWARE_STEPS = ("Configure", "ArmHardware", "TriggerHardware", "StopHardware", "AbortHardware")
 
 _SEEN = {
@@ -93,6 +95,7 @@ class Session:
         self.series: ArmedSeries | None = None
         self._lock = threading.Lock()  # guards the hold and the counts
         self._held_until_s: float | None = None
+        self._user = ""
         self._held_armed = False
         self._counts_own_run = True
         self._run_before = ""
@@ -177,10 +180,11 @@ class Session:
     # ---- driven by a controller ----
 
     def configure(self, text: str) -> int:
-        """JSON AcquisitionSettings to the detector; `description` is the result."""
+        """JSON AcquisitionSettings to the detector, and `used_by`, who asks; `description` is the result."""
         accepted = ", ".join(AcquisitionSettings.__struct_fields__)
         try:
             words = msgspec.json.decode(text, type=dict[str, Any])
+            user = str(words.pop(USED_BY, ""))
             if unknown := sorted(words.keys() - set(AcquisitionSettings.__struct_fields__)):
                 raise ConfigurationError(
                     "Configure", of=self.hardware.name, answer=f"no field {', '.join(unknown)}", accepted=accepted
@@ -192,6 +196,7 @@ class Session:
         self._must_be_well("Configure")
         self._must_be_free("Configure")
         self._hold()
+        self._user = user
         view = self.executor.sight(self.hardware.name).view
         self.hardware.forget_count()
         with self._lock:
@@ -250,6 +255,11 @@ class Session:
                 self._held_until_s = None  # its series is over, or it never went on
                 return False
             return True
+
+    @property
+    def used_by(self) -> str:
+        """The controller that is using the detector; "" = none, or one that did not say its name."""
+        return self._user if self.held else ""
 
     @property
     def busy(self) -> bool:
@@ -343,7 +353,7 @@ class Session:
             raise StateError(
                 asked,
                 of=self.hardware.name,
-                answer="a DAQController is using the detector",
+                answer=f"{self.used_by or 'a DAQController'} is using the detector",
                 accepted=f"{asked} when State has left RUNNING; Stop or Abort end the controller's series",
             )
 

@@ -31,10 +31,13 @@ ABORT_LOOK_S = 0.05
 
 
 class TangoDetector:
-    """A detector device of ours, driven step by step. Fulfils `DetectorPort`."""
+    """A detector device of ours, driven step by step. Fulfils `DetectorPort`.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    `user` is told to it as the one who is using it: its own device name, or "".
+    """
+
+    def __init__(self, name: str, user: str = "") -> None:
+        self._name, self._user = name, user
         self._calls = DeviceLink(name, offline=DetectorOffline)
         self._looks = DeviceLink(name, offline=DetectorOffline, timeout_s=2.0)
 
@@ -45,7 +48,8 @@ class TangoDetector:
 
     def configure(self, settings: AcquisitionSettings) -> StreamDescription:
         """Command Configure; its result is attribute StreamDescription."""
-        self._calls.step("Configure", msgspec.json.encode(settings).decode())
+        words = msgspec.to_builtins(settings) | ({"used_by": self._user} if self._user else {})
+        self._calls.step("Configure", msgspec.json.encode(words).decode())
         return msgspec.json.decode(self._calls.read("StreamDescription")[0], type=StreamDescription)
 
     def arm(self) -> ArmedSeries:
@@ -68,6 +72,10 @@ class TangoDetector:
     def reset(self) -> None:
         """Command Reset."""
         self._calls.command("Reset")
+
+    def is_used_by_us(self) -> bool:
+        """Attribute UsedBy: it holds itself ready for a run of `user`."""
+        return bool(self._user) and str(self._looks.read("UsedBy")[0]).lower() == self._user.lower()
 
     def report(self) -> DetectorReport:
         """Attribute HardwareReport: the device looks again before it calls a step done."""
@@ -122,9 +130,19 @@ class TangoReceiver:
         view = self._view()
         if view.run_id != self._run_id or view.state not in BUSY_STATES:
             return
+        self._abort(view, reason)
+
+    def let_go(self, reason: str) -> None:
+        """Command Abort, whatever run it is busy with; then until it is free."""
+        view = self._view()
+        if view.state in BUSY_STATES:
+            self._abort(view, reason)
+
+    def _abort(self, view: ReceiverView, reason: str) -> None:
+        run_id = view.run_id
         self._calls.command("Abort", reason)
         deadline_s, pause = time.monotonic() + ABORT_WAIT_S, threading.Event()
-        while (view := self._view()).state in BUSY_STATES and view.run_id == self._run_id:
+        while (view := self._view()).state in BUSY_STATES and view.run_id == run_id:
             if time.monotonic() > deadline_s:
                 raise EngineError("abort", of=self._name, answer=f"still {view.state.value} after {ABORT_WAIT_S:g} s")
             pause.wait(ABORT_LOOK_S)

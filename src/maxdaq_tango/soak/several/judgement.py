@@ -174,11 +174,10 @@ def _by_the_account(
         if numbers != outcome.kept:
             yield f"the file and the account differ in frames {sorted(numbers ^ outcome.kept)[:20]}"
         return
-    must = frozenset(truth.stored)
-    if numbers is not None and (absent := sorted(must - numbers)):
+    if numbers is not None and (absent := sorted(truth.must - numbers)):
         yield f"frames left whole and are not in the file: {absent[:20]}"
-    if numbers is None and receipt.frames_received < len(must):
-        yield f"{receipt.frames_received} frames received, and {len(must)} left whole"
+    if numbers is None and receipt.frames_received < len(truth.must):
+        yield f"{receipt.frames_received} frames received, and {len(truth.must)} left whole"
 
 
 def _file(one: OneHappened, receipt: Receipt) -> Iterator[str]:

@@ -26,6 +26,8 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     """May be in the file with other pixels, or not at all: nobody can say from outside."""
     spoilt: frozenset[int] = frozenset()
     """Left in a state in which they must not be stored."""
+    must: frozenset[int] = frozenset()
+    """Has to be in the file when nobody disturbs the run."""
     made: int = 0
     """Exposures."""
 
@@ -50,10 +52,12 @@ def truth_of(recipe: SeveralRecipe, part: Part, accounts: Sequence[SeriesAccount
         for first, last, sent_as in account.renumbered:
             untrue |= {base + exposure - first + sent_as for exposure in range(first, last + 1)}
         untrue |= {base + number for number in stolen}
-    expected = recipe.frames(part)
+    expected, end_at = recipe.frames(part), part.faults.end_at
     untrue = {number for number in untrue if 0 <= number < expected}
+    stored = {number: exposure for number, exposure in stored.items() if number < expected and number not in untrue}
     return Truth(
-        stored={number: exposure for number, exposure in stored.items() if number < expected and number not in untrue},
+        stored=stored,
+        must=frozenset(number for number in stored if end_at is None or number < end_at),
         untrue=frozenset(untrue),
         spoilt=frozenset(spoilt - untrue - stored.keys()),
         made=sum(account.frames_made for account in accounts),
