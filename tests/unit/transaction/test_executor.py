@@ -90,6 +90,7 @@ class FakeReceiver:
         self.name = "rec/fake"
         self.calls: list[str] = []
         self.raises: dict[str, Exception] = {}
+        self.holds: dict[str, threading.Event] = {}
         self.state = S.IDLE
         self.received = 0
         self.wanted = 0
@@ -98,6 +99,8 @@ class FakeReceiver:
 
     def _enter(self, what: str) -> None:
         self.calls.append(what)
+        if hold := self.holds.get(what):
+            assert hold.wait(20)
         if error := self.raises.get(what):
             raise error
 
@@ -162,7 +165,7 @@ def bench():
     threads = set(threading.enumerate())
     bench = Bench()
     yield bench
-    for hold in bench.detector.holds.values():
+    for hold in (*bench.detector.holds.values(), *bench.receiver.holds.values()):
         hold.set()
     bench.executor.close()
     left = [thread for thread in set(threading.enumerate()) - threads if thread.is_alive()]
@@ -246,6 +249,55 @@ def test_an_arm_that_hangs_is_timed_out_aborted_and_undone_when_it_comes_back(be
         return bench.executor.wait_armed(2)
 
     eventually(arms)
+
+
+HANGING = {
+    "configure": ("detector", "configure the detector det/fake"),
+    "prepare": ("receiver", "prepare the receiver rec/fake"),
+    "expect": ("receiver", "tell the receiver what will come rec/fake"),
+    "trigger": ("detector", "trigger the detector det/fake"),
+    "stop": ("detector", "stop the detector det/fake"),
+    "stop the receiver": ("receiver", "stop the receiver rec/fake"),
+    "abort": ("detector", "abort the detector det/fake"),
+    "abort the receiver": ("receiver", "abort the receiver rec/fake"),
+}
+"""Call that never answers > whose it is, and what the error says. Of `arm` see above."""
+
+
+@pytest.mark.parametrize("what", HANGING)
+def test_whatever_hangs_is_named_with_its_limit_and_the_next_arm_works_when_it_has_come_back(bench, what):
+    side, words = HANGING[what]
+    call = what.split()[0]
+    hold = getattr(bench, side).holds[call] = threading.Event()
+    bench.arm(frames_per_trigger=2)
+    if call in ("configure", "prepare", "expect"):
+        with pytest.raises((DetectorTimeout, EngineError), match=r"no answer within 0\.5 s") as failed:
+            bench.executor.wait_armed(5)
+        assert failed.value.asked.startswith(words)
+    else:
+        assert bench.executor.wait_armed(2)
+        eventually(lambda: bench.executor.sight("x").ready_for_trigger)
+        {"trigger": bench.executor.trigger, "stop": bench.executor.stop}.get(
+            call, lambda: bench.executor.abort("enough")
+        )()
+    assert bench.executor.wait_idle(5)
+    (error, *_) = bench.executor.outcome.errors
+    assert error.asked.startswith(words)
+    assert "no answer within" in error.answer
+    del getattr(bench, side).holds[call]
+    hold.set()
+
+    def arms() -> bool:
+        try:
+            bench.arm(TriggerMode.INTERNAL, frames_per_trigger=2)
+        except StateError as refused:
+            assert "has not come back yet" in str(refused)
+            return False
+        return bench.executor.wait_armed(2)
+
+    eventually(arms)
+    assert bench.executor.wait_idle(3)
+    assert bench.executor.outcome.verdict is Verdict.COMPLETE
 
 
 def test_abort_frees_a_blocked_arm(bench):
