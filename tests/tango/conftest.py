@@ -40,6 +40,7 @@ class Process:
 
     def __init__(self, name: str, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
+        self.command = command
         self.log = folder / f"{name}.log"
         self._file = self.log.open("wb")
         self.process = subprocess.Popen(
@@ -161,6 +162,28 @@ class Site:
         for device in devices:
             eventually(lambda name=device: _pings(name), START_S, f"{device} answering")
         return server
+
+    def kill(self, device: str) -> None:
+        """SIGKILL of the server of this device."""
+        self.servers[device].end(signal.SIGKILL)
+
+    def start_again(self, device: str) -> None:
+        """The server that was killed, with the devices that it had."""
+        before = self.servers[device]
+        lives = sum(name.startswith(before.name) for name in os.listdir(self.folder))
+        server = self.servers[device] = Process(f"{before.name}.{lives}", before.command, self.folder, {})
+        self._ending.callback(server.end)
+        eventually(lambda: _pings(device), START_S, f"{device} answering")
+
+    @contextlib.contextmanager
+    def hanging(self, device: str) -> Iterator[None]:
+        """The server of this device does nothing meanwhile, and then goes on where it was."""
+        process = self.servers[device].process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def eiger(self, member: str, receiver: str, **properties: object) -> str:
         simulator = self.simulators[member]

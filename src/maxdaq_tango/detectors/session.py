@@ -194,7 +194,8 @@ class Session:
             raise ConfigurationError("Configure", of=self.hardware.name, answer=str(error), accepted=accepted) from None
         self._must_not_run("Configure")
         self._must_be_well("Configure")
-        self._must_be_free("Configure")
+        if not self._waits_for(user):
+            self._must_be_free("Configure")
         self._hold()
         self._user = user
         view = self.executor.sight(self.hardware.name).view
@@ -347,6 +348,12 @@ class Session:
                 self.hardware.report()  # whoever hears that the step is done must not see a look from before it
 
         return self.steps.run(name, whole, STEP_WAIT_S)
+
+    def _waits_for(self, user: str) -> bool:
+        """Held by this controller and not armed. A controller has one run at a time: it has given that one up, perhaps
+        without having heard that its Configure came."""
+        at_work = self.hardware.last_report.state in (HardwareState.ARMED, HardwareState.ACQUIRING)
+        return user != "" and user == self.used_by and not at_work and not self.steps.is_running(*HARDWARE_STEPS)
 
     def _must_be_free(self, asked: str) -> None:
         if self.held:

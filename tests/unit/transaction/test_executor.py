@@ -291,7 +291,8 @@ def test_whatever_hangs_is_named_with_its_limit_and_the_next_arm_works_when_it_h
         try:
             bench.arm(TriggerMode.INTERNAL, frames_per_trigger=2)
         except StateError as refused:
-            assert "has not come back yet" in str(refused)
+            if "has not come back yet" not in str(refused):
+                raise
             return False
         return bench.executor.wait_armed(2)
 

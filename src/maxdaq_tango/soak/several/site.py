@@ -18,6 +18,7 @@ import tango
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import Deployment
 from maxdaq_tango.deployment.simulated_site import SimulatedDetector, SimulatedSite, simulated_site
+from maxdaq_tango.deployment.supervisor import ServiceState
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
 from maxdaq_tango.detectors.simulation.faults import Faults
 from maxdaq_tango.errors import StateError
@@ -164,7 +165,9 @@ class SeveralSite(Stage):
                 elif monotonic() - forgotten.setdefault(name, monotonic()) > FORGOTTEN_S and name not in aborted:
                     aborted.append(name)
                     self.deployment.proxy(name).Abort()
-            return all(state == tango.DevState.ON for state in states.values())
+            # A device may take its streamer for alive for a moment after its death.
+            alive = all(process.state is ServiceState.READY for process in self.deployment.processes)
+            return alive and all(state == tango.DevState.ON for state in states.values())
 
         if not self.until(ready, READY_S, 0.1):
             rows = "; ".join(f"{row.device} {row.state}: {row.status}" for row in self.deployment.statuses())
