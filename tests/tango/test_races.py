@@ -21,7 +21,7 @@ def clients(site, make_clients, wait_on):
     devices = {}
     for member in ("left", "right"):
         site.simulate(member)
-        devices[f"{member}_receiver"] = site.receiver(member, StartTimeout=15.0, StallTimeout=5.0, Grace=1.0)
+        devices[f"{member}_receiver"] = site.receiver(member, StartTimeout=2.0, StallTimeout=5.0, Grace=1.0)
         devices[member] = site.eiger(member, devices[f"{member}_receiver"])
     devices["daq"] = site.controller("main", devices["left"], devices["right"], ArmWait=0.5)
     made = make_clients(site, **devices)
@@ -106,6 +106,14 @@ def test_whoever_ends_it_while_one_of_two_still_arms_gets_both_back(daq, clients
     assert not list(clients.site.data.glob(f"{daq.ScanNumber:06d}_*"))
 
 
+def test_a_receiver_waits_for_its_stream_from_the_moment_when_every_detector_is_armed(daq, clients, wait):
+    clients.site.simulators["right"].faults(arm_delay_s=3.0)  # longer than the StartTimeout of both
+    daq.ExposureTime, daq.nFramesPerTrigger = 0.05, 30
+    daq.Arm()
+    wait(lambda: over(daq), 15, "the end")
+    assert verdicts(clients) == ("COMPLETE", "COMPLETE"), daq.Status()
+
+
 def test_arm_while_the_last_run_is_being_closed_is_refused_and_does_not_change_it(daq, clients, wait):
     paths = list(daq.DestinationFilenames)
     clients.site.simulators["left"].faults(drop_frames=[19], missing_end=True)  # its receiver waits for the last frame
@@ -175,6 +183,20 @@ def test_a_controller_that_dies_while_armed_ends_what_it_had_begun_when_it_comes
         wait(lambda receiver=receiver: receiver.AcquisitionState == "IDLE", 10, "its receiver being let go")
         assert receiver.Verdict == "ABORTED"
     assert [written(path) for path in paths] == [5, 5]
+
+
+def test_an_armed_detector_that_is_out_of_reach_for_a_moment_is_not_let_go_and_can_be_aborted(daq, clients, wait):
+    settings(clients, frames=5, mode="SOFTWARE", triggers=3)
+    daq.Arm()
+    wait(lambda: daq.ReadyForSwTrigger, 5, "ready")
+    clients.site.simulators["left"].faults(offline_s=2.5)
+    wait(lambda: clients.left.HardwareState == "OFFLINE", 5, "the control address being away")
+    wait(lambda: "cannot be reached" in clients.left.Status(), 5, "the word of it")
+    assert clients.left.UsedBy == clients.names["daq"]
+    daq.Abort()
+    wait(lambda: over(daq), 15, "the end")
+    wait(lambda: clients.left.HardwareState == "IDLE", 10, "the detector being disarmed")
+    assert verdicts(clients) == ("ABORTED", "ABORTED")
 
 
 # --- a device that hangs --------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ from maxdaq_tango.transaction.words import PairPlan
 log = logging.getLogger(__name__)
 
 HOLD_S = 60.0
-"""A controller that configured and then said nothing for so long is taken for dead."""
+"""A controller that configured and then said nothing for so long is taken for dead; a detector that is out of reach for
+so long has lost its series."""
 STEP_WAIT_S = 0.05
 """Enough to raise what is refused at once; a step that takes longer must not hold up those who look at the device."""
 RESET_WAIT_S = 1.0
@@ -251,8 +252,11 @@ class Session:
                 return False
             state = self.hardware.last_report.state
             if self.steps.is_running(*HARDWARE_STEPS) or state in (HardwareState.ARMED, HardwareState.ACQUIRING):
+                self._held_until_s = time.monotonic() + HOLD_S
                 return True
-            if self._held_armed or time.monotonic() > self._held_until_s:
+            # Out of reach is not over: one that is armed must not be let go, nor connected anew, meanwhile.
+            over = self._held_armed and state is not HardwareState.OFFLINE
+            if over or time.monotonic() > self._held_until_s:
                 self._held_until_s = None  # its series is over, or it never went on
                 return False
             return True

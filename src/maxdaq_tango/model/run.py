@@ -163,6 +163,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Prepare fails when a source does not accept the connection within this time; 0 = the sender may come later."""
     start_timeout_s: float = 0.0
     """Longest wait for the start message, counted from Expect (or Prepare when no Expect comes); 0 = for ever."""
+    expect_follows: bool = False
+    """Expect comes when every detector of the run is armed, which may take minutes: they do not count."""
     stall_timeout_s: float = 0.0
     """Longest silence inside a series before it is closed as INCOMPLETE; 0 = for ever. At least three frame periods."""
     grace_s: float = 2.0

@@ -33,6 +33,8 @@ from maxdaq_tango.pipeline.phase import Phase
 from maxdaq_tango.pipeline.verdicts import HowItEnded, counts_of, judge, loss_of
 
 WRITTEN = Fate.WRITTEN
+ARMING_S = 300.0
+"""On top of the wait for the start message until Expect comes: whoever arms may have died meanwhile."""
 END_MESSAGE_WAIT_S = 0.5
 """Longest wait for the end message once every expected frame is in; some senders never send one."""
 LEAST_SILENCE_S = 1.0
@@ -70,7 +72,7 @@ class SeriesRun:
         """The header of another series ended it; it is counted as out of series."""
         self._in_order = (sockets or len(request.sources)) == 1
         self._slack = 0 if self._in_order else SOCKET_SLACK
-        self._origin = now
+        self._origin, self._expected = now, False
         self._started_at = self._last_frame_at = now
         self._last_message_at = now
         self._ending_since: float | None = None
@@ -81,6 +83,7 @@ class SeriesRun:
 
     def expect(self, series: str | None, frames: int | None, now: float) -> None:
         """The detector has been armed and said what it will send."""
+        self._expected = True
         if frames is not None:
             self._asked_frames = frames
             self.ledger.set_expected(frames)
@@ -235,7 +238,8 @@ class SeriesRun:
         moments: list[float] = []
         request = self.request
         if self.phase is Phase.WAITING and request.start_timeout_s > 0:
-            moments.append(self._origin + request.start_timeout_s)
+            arming_s = ARMING_S if request.expect_follows and not self._expected else 0.0
+            moments.append(self._origin + request.start_timeout_s + arming_s)
         if self.phase is Phase.TAKING and self.stall_timeout_s > 0:
             moments.append(self._last_message_at + self.stall_timeout_s)
         if self.phase is Phase.ENDING and self._ending_since is not None:

@@ -112,6 +112,7 @@ class PairRun:
             frame_period_s=described.frame_period_s,
             triggered=self.plan.settings.trigger_mode is not TriggerMode.INTERNAL,
             frame_nbytes=described.frame_nbytes,
+            expect_follows=True,
             run_id=run_id,
             metadata={**self.plan.metadata, "detector": described.metadata},
         )

@@ -88,6 +88,7 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     orientation: Orientation = Orientation()
     conversion: Conversion = RAW
     series_count: int = 1
+    expect_follows: bool = False
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -188,6 +188,15 @@ def test_the_start_time_out_counts_from_expect() -> None:
     assert played.run.is_over
 
 
+def test_the_time_that_others_take_to_arm_does_not_count_but_is_not_endless() -> None:
+    played = Played(start_timeout_s=5.0, expect_follows=True).wait(200.0)
+    assert not played.run.is_over
+    played.run.expect(None, 3, played.now)
+    played.wait(5.1)
+    assert played.run.is_over
+    assert Played(start_timeout_s=5.0, expect_follows=True).wait(306.0).run.is_over
+
+
 def test_silence_in_the_middle_ends_the_series_with_what_came() -> None:
     played = Played(expected_frames=5, stall_timeout_s=3.0).give(start(), *frames(0, 1))
     played.wait(2.9)
