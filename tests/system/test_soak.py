@@ -6,12 +6,14 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from system.processes import Command
 
 Soak = Callable[..., Command]
+SEED_OF_THREE = 8
 
 
 @pytest.fixture
@@ -51,6 +53,45 @@ def test_one_acquisition_can_be_taken_again_alone(soak: Soak) -> None:
     told = json.loads(command.out)
     assert (told["first"], told["acquisitions"]) == (4, 1)
     assert {line["fault"] for line in told["lines"]} == {"end-early"}  # as in a soak of this seed that began with 0
+
+
+TOGETHER = ("--detectors", "eiger,pilatus,lambda", "--json")
+
+
+def _of_three(soak: Soak, acquisitions: int, seed: int, limit_s: float) -> dict[str, Any]:
+    command = soak(*TOGETHER, "--acquisitions", str(acquisitions), "--seed", str(seed), "--minutes", "120")
+    status = command.wait(limit_s)
+    told: dict[str, Any] = json.loads(command.out)
+    assert told["disagreements"] == []
+    assert (status, told["ok"], told["deaths"]) == (0, True, []), command.err
+    command.assert_nothing_is_left(0)
+    assert told["acquisitions"] == sum(told["verdicts"].values()) == acquisitions
+    assert told["frames"] > 0
+    return told
+
+
+@pytest.mark.timeout(300)
+def test_random_acquisitions_of_three_detectors_leave_none_stuck_and_no_wrong_verdict(soak: Soak) -> None:
+    told = _of_three(soak, 5, SEED_OF_THREE, 270)
+    assert len(told["verdicts"]) > 1  # not only good ones
+    assert 0 < told["ready_s"] < 60
+    assert told["slowest"]["Arm"] < 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_500_random_acquisitions_of_three_detectors_leave_none_stuck_and_no_wrong_verdict(soak: Soak) -> None:
+    told = _of_three(soak, 500, 9, 7000)
+    assert {"kill-engine", "kill-receiver", "kill-detector", "kill-controller", "kill-streamer"} <= {
+        line["fault"] for line in told["lines"]
+    }
+
+
+def test_a_family_that_cannot_be_soaked_is_refused_and_those_that_can_are_named(soak: Soak) -> None:
+    command = soak("--detectors", "eiger,rayonix")
+    assert command.wait(30) == 2
+    assert "eiger, pilatus, lambda" in command.err
+    assert len(command.err.splitlines()) == 1
 
 
 @pytest.mark.timeout(300)

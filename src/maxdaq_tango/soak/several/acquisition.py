@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 from time import monotonic
 from typing import Any
 
+import msgspec
 import tango
 
 from maxdaq_tango.client.report import Report, report_of
 from maxdaq_tango.detectors.simulation.account import SeriesAccount
 from maxdaq_tango.errors import MaxdaqError, StateError
 from maxdaq_tango.files import Recovered
-from maxdaq_tango.model import TriggerMode, receipt
+from maxdaq_tango.model import Receipt, TriggerMode
 from maxdaq_tango.soak.evidence import look_at, recovered
 from maxdaq_tango.soak.menu import Group
 from maxdaq_tango.soak.several.happened import OneHappened, SeveralHappened
 from maxdaq_tango.soak.several.recipe import Moment, Part, SeveralRecipe, Trick
 from maxdaq_tango.soak.several.site import Member, SeveralSite
-from maxdaq_tango.soak.several.tricks import Tricks
+from maxdaq_tango.soak.several.tricks import Tricks, is_precious
 from maxdaq_tango.soak.several.truth import truth_of
 from maxdaq_tango.soak.site import GOOD_HEALTH, sentence
 
@@ -141,7 +143,7 @@ class SeveralAcquisition:
         def armed() -> bool:
             if self._recipe.moment is Moment.ARMING and monotonic() - began >= self._recipe.at * ARMING_S:
                 self._tricks.do()
-            return self._read("AcquisitionState", "CONFIGURING") != "CONFIGURING"
+            return bool(self._read("AcquisitionState", "CONFIGURING") != "CONFIGURING")
 
         if not self._site.until(armed, ARM_S, 0.02):
             self._hung = f"{command}: {self._read('Status', 'no answer')}"
@@ -173,7 +175,8 @@ class SeveralAcquisition:
 
         if not site.until(over, seconds + SPARE_S, 0.01):
             self._hung = f"the acquisition: {self._read('Status', 'no answer')}"
-            site.controller.Abort()
+            with contextlib.suppress(tango.DevFailed):
+                site.controller.Abort()
             site.until(lambda: self._state() in OVER, SPARE_S)
         if recipe.moment is Moment.ENDING:
             self._tricks.do()  # it was faster than we: then it is over
@@ -209,9 +212,10 @@ class SeveralAcquisition:
                 return
             self._triggers, self._ready_at = self._triggers + 1, now
         elif now - self._ready_at > WITHOUT_TRIGGER_S + self._recipe.seconds:
-            self._stopped = True
-            self._tricks.notes.append("the client stopped, as it could not trigger")
-            self._site.timed(controller, "Stop")
+            with contextlib.suppress(tango.DevFailed):  # its server is starting
+                self._site.timed(controller, "Stop")
+                self._stopped = True
+                self._tricks.notes.append("the client stopped, as it could not trigger")
 
     def _edge(self) -> None:
         now = monotonic()
@@ -249,8 +253,7 @@ class SeveralAcquisition:
         mine = sorted(path for path in self._folder.iterdir() if path.name.startswith(f"{part.family}_"))
         path = self._path(member)
         found = [path] if path.exists() else [one for one in mine if one.suffix == ".h5"]
-        if recipe.trick is Trick.EXISTING_FILE and part.family == recipe.victim:
-            found = []
+        found = [one for one in found if not is_precious(one)]
         known = truth.stored if part.family != "eiger" or not part.dishes else {}
         evidence = tuple(look_at(one, member.pixels, known, truth.untrue, looks) for one in found)
         return OneHappened(
@@ -261,16 +264,15 @@ class SeveralAcquisition:
             evidence=evidence,
             recovered=tuple(one for one in saved if Path(one.part).name.startswith(f"{part.family}_")),
             left=tuple(one.name for one in mine),
+            precious=next((one.name for one in mine if is_precious(one)), ""),
         )
 
-    def _receipt(self, member: Member, run_id: str) -> receipt.Receipt | None:
-        import msgspec
-
+    def _receipt(self, member: Member, run_id: str) -> Receipt | None:
         try:
             text = member.receiver.LastReceipt
         except tango.DevFailed:
             return None
-        told = msgspec.json.decode(text, type=receipt.Receipt) if text else None
+        told = msgspec.json.decode(text, type=Receipt) if text else None
         return told if told is not None and told.run_id == run_id else None
 
     def _accounts(self, member: Member, before: int) -> tuple[SeriesAccount, ...]:

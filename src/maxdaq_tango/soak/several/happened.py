@@ -25,7 +25,9 @@ class OneHappened(msgspec.Struct, frozen=True, kw_only=True):
     """Files that were found in its folder."""
     recovered: tuple[Recovered, ...] = ()
     left: tuple[str, ...] = ()
-    """Names of all files in its folder."""
+    """Names of all its files."""
+    precious: str = ""
+    """Name of the file that was there before, as it was; "" = it is gone, or there was none."""
 
 
 class SeveralHappened(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from maxdaq_tango.detectors.simulation.expected_outcome import disagreements, expect_outcome, unaccounted
 from maxdaq_tango.model import Encoding, Receipt, TriggerMode, Verdict
@@ -32,6 +31,7 @@ def judge(recipe: SeveralRecipe, happened: SeveralHappened) -> list[str]:
         return found + list(_refused(recipe, happened))
     if recipe.trick is Trick.EXISTING_FILE:
         found.append("Arm succeeded, and the file exists")
+    found += _precious(recipe, happened)
     found += _run(recipe, happened)
     for part in recipe.parts:
         one = happened.detectors[part.family]
@@ -51,11 +51,17 @@ def _refused(recipe: SeveralRecipe, happened: SeveralHappened) -> Iterator[str]:
         if happened.report.armed or happened.report.verdict not in (Verdict.FAILED, Verdict.ABORTED):
             yield f"a refused Arm has the report armed={happened.report.armed}, verdict {happened.report.verdict}"
         yield from _names_all(happened)
+    yield from _precious(recipe, happened)
     for family, one in happened.detectors.items():
-        kept = recipe.trick is Trick.EXISTING_FILE and family == recipe.victim
-        left = [name for name in one.left if not (kept and name == Path(one.file).name)]
+        left = [name for name in one.left if name != one.precious]
         if left and recipe.trick not in _KILLS:
             yield f"{family}: a refused Arm has left {', '.join(left)}"
+
+
+def _precious(recipe: SeveralRecipe, happened: SeveralHappened) -> Iterator[str]:
+    """A file that exists is left as it is, or moved aside."""
+    if recipe.trick in (Trick.EXISTING_FILE, Trick.OVERWRITE) and not happened.detectors[recipe.victim].precious:
+        yield f"{recipe.victim}: the file that was there before is gone"
 
 
 def _run(recipe: SeveralRecipe, happened: SeveralHappened) -> Iterator[str]:

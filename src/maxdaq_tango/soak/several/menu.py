@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 
 from maxdaq_tango.detectors.pilatus.simulator_faults import refuse_meaningless
@@ -32,6 +33,7 @@ def words_of(family: str, dish: Dish, random: Random, frames: int) -> Sequence[s
     return dish.words(random, frames)
 
 
+@cache
 def dishes_of(family: str) -> tuple[Dish, ...]:
     """Those that its simulator accepts; ConfigurationError for a family that cannot be soaked."""
     if family not in CHECKS:

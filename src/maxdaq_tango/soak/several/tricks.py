@@ -140,3 +140,8 @@ class Tricks:
         self._site.until(answers, 60.0)
         with contextlib.suppress(tango.DevFailed):  # settling will say what is wrong
             self._site.timed(controller, "Abort")
+
+
+def is_precious(path: Path) -> bool:
+    """The file that was there before, as it was."""
+    return path.stat().st_size == len(PRECIOUS) and path.read_bytes() == PRECIOUS
