@@ -142,3 +142,24 @@ def test_an_engine_that_dies_leaves_a_receipt(receiver, sender, site, wait, wait
     sender.image()
     sender.end()
     wait(lambda: receiver.Verdict == "COMPLETE", 10, "the next run")
+
+
+@pytest.mark.processes_live_on
+def test_an_abort_while_prepare_waits_for_a_new_engine_is_not_lost(site, connect, wait_on, sender, wait) -> None:
+    """It reaches the engine first, which has nothing to abort yet."""
+    receiver = connect(site.receiver("early", PrepareWait=0.01))
+    wait_on(receiver)
+    os.kill(receiver.EnginePid, signal.SIGKILL)
+    wait(lambda: receiver.State() == DevState.FAULT, 10, "the death being noticed")
+    prepare(receiver, sender, site, "called_off.h5", expected_frames=2)
+    assert receiver.State() == DevState.RUNNING
+    receiver.Abort("changed my mind")
+    wait(lambda: receiver.State() != DevState.RUNNING, 20, "the end")
+    receipt = json.loads(receiver.LastReceipt)
+    assert (receipt["run_id"], receipt["verdict"]) == ("called_off.h5", "ABORTED")
+    assert "changed my mind" in receipt["reasons"]
+    assert not list(site.data.glob("*called_off*.h5*"))
+    prepare(receiver, sender, site, "afterwards.h5", expected_frames=1)
+    wait(lambda: receiver.AcquisitionState == "ARMED", 20, "the next one")
+    receiver.Abort("")
+    wait(lambda: receiver.State() != DevState.RUNNING, 10, "the end")

@@ -18,6 +18,7 @@ from maxdaq_tango.transaction.over_tango import TangoDetector, TangoReceiver
 log = logging.getLogger(__name__)
 
 FIND_AGAIN_S = 3.0
+ASK_AGAIN, ASK_AGAIN_S = 2, 1.1
 CLOSE_S = 5.0
 
 
@@ -76,13 +77,24 @@ class Pairs:
     def _end_what_was_left(self, detector: TangoDetector, receiver: TangoReceiver) -> None:
         reason = f"{self._name} was started again"
         try:
-            if not detector.is_used_by_us():
+            if not self._is_ours(detector):
                 return
             log.warning("%s was left in a run of ours: aborting it", detector.name)
             detector.abort()
             receiver.let_go(reason)
         except MaxdaqError as error:  # it is seen by everybody, and Arm will be refused in words
             log.warning("end what was left of %s: %s", detector.name, error)
+
+    def _is_ours(self, detector: TangoDetector) -> bool:
+        """A device that does not answer is asked again: Tango delays connections for a second after one that failed."""
+        for _ in range(ASK_AGAIN):
+            try:
+                return detector.is_used_by_us()
+            except MaxdaqError as error:
+                log.info("who uses %s: %s", detector.name, error)
+            if self._closing.wait(ASK_AGAIN_S):
+                return False
+        return detector.is_used_by_us()
 
     def _member(self, detector: str) -> tuple[TangoDetector, TangoReceiver]:
         receiver = DeviceLink(detector, offline=DetectorOffline).property("Receiver").strip()

@@ -24,6 +24,7 @@ from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
 from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ranges_text
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
+from maxdaq_tango.receiver.called_off import CalledOff
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
 from maxdaq_tango.receiver.disk_room import DiskRoom
 from maxdaq_tango.receiver.health import EngineHealth, judge
@@ -55,7 +56,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         self._trouble = ""
         self._source, self._format, self._destination, self._expected_frames = "", StreamFormat.DECTRIS_V1.value, "", 0
         self._rates, self._run_id = RateMeter(), ""
-        self._failure = ""
+        self._failure, self._called_off = "", CalledOff()
         self._triggered = False
         self._receipt: Receipt | None = None
         self._starting = True
@@ -279,10 +280,11 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         self._run_id, self._receipt, self._failure = request.run_id, None, ""
         self._recovery_seen = self._recoverer.is_over
         self._triggered = request.triggered
+        self._called_off.begin()
 
         def prepare() -> None:
             try:
-                self._engine.prepare(request)
+                self._called_off.prepare(self._engine, request)
             except MaxdaqError as error:
                 self._failure = str(error)
                 raise
@@ -322,7 +324,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
     @tells_failures
     def Abort(self, reason: str) -> None:
         """Close the file now with what is there. Harmless when idle."""
-        self._engine.abort(reason or "Abort was asked of the receiver", timeout_s=2.5)
+        told = reason or "Abort was asked of the receiver"
+        self._called_off.abort(self._engine, told, lambda: self._steps.is_running("Prepare"))
 
     @command(
         dtype_in=int,

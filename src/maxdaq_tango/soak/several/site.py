@@ -164,7 +164,8 @@ class SeveralSite(Stage):
                     forgotten.pop(name, None)
                 elif monotonic() - forgotten.setdefault(name, monotonic()) > FORGOTTEN_S and name not in aborted:
                     aborted.append(name)
-                    self.deployment.proxy(name).Abort()
+                    with contextlib.suppress(tango.DevFailed):  # then it does not become ready
+                        self._abort(name)
             # A device may take its streamer for alive for a moment after its death.
             alive = all(process.state is ServiceState.READY for process in self.deployment.processes)
             return alive and all(state == tango.DevState.ON for state in states.values())
@@ -173,6 +174,13 @@ class SeveralSite(Stage):
             rows = "; ".join(f"{row.device} {row.state}: {row.status}" for row in self.deployment.statuses())
             raise StateError(f"bring all devices to State ON within {READY_S:g} s", answer=rows)
         return aborted
+
+    def _abort(self, name: str) -> None:
+        proxy = self.deployment.proxy(name)
+        if name in [member.receiver_name for member in self.members.values()]:
+            proxy.Abort("nobody uses it")
+        else:
+            proxy.Abort()
 
     def _states(self) -> Iterator[tuple[str, tango.DevState]]:
         for name, proxy in self._proxies():
