@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from maxdaq_tango.errors import DetectorRefused, DetectorTimeout, EngineError, StateError
@@ -505,6 +507,32 @@ def test_the_frames_of_a_receiver_that_died_are_told(stage):
         play.answer(call.step, call.pair)
     assert play.sequence.outcome.verdict is Verdict.FAILED
     assert "FAILED: 4 frames received" in sentence(play.sequence)
+
+
+def test_the_report_tells_the_verdict_of_every_detector_with_or_without_a_receipt(stage):
+    play = stage("a", "b").to(Phase.RUN)
+    play.finish("a")
+    play.receiver(S.FAULT, "b", message="the engine was killed")
+    while play.open:
+        call = next(iter(play.open.values()))
+        play.answer(call.step, call.pair)
+    told = json.loads(play.sequence.outcome.report)
+    assert (told["verdict"], told["verdicts"]) == ("FAILED", {"a": "COMPLETE", "b": "FAILED"})
+    assert set(told["receipts"]) == {"a"}
+
+
+@pytest.mark.parametrize(("end", "verdict"), [("fail", "FAILED"), ("abort", "ABORTED")])
+def test_the_report_of_an_arm_that_was_undone_names_every_detector_as_well(stage, end, verdict):
+    play = stage("a", "b").to(Phase.CONFIGURE)
+    if end == "abort":
+        play(AbortAsked("test"))
+    while play.open:
+        call = next(iter(play.open.values()))
+        if (call.step, call.pair, end) == (Step.CONFIGURE, "a", "fail"):
+            play.fail(call.step, call.pair)
+        else:
+            play.answer(call.step, call.pair)
+    assert json.loads(play.sequence.outcome.report)["verdicts"] == {"a": verdict, "b": verdict}
 
 
 def test_a_detector_error_ends_its_pair_with_its_words(stage):

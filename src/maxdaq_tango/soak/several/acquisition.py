@@ -86,9 +86,14 @@ class SeveralAcquisition:
             },
             too_late=self._tricks.too_late,
             complaints=tuple(self._tricks.complaints),
-            killed=tuple(self._tricks.killed),
+            killed=self.killed,
             notes=tuple(self._tricks.notes),
         )
+
+    @property
+    def killed(self) -> tuple[str, ...]:
+        """Processes that were ended on purpose so far."""
+        return tuple(self._tricks.killed)
 
     # ---- the run ----
 

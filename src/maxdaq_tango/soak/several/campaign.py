@@ -14,11 +14,9 @@ from maxdaq_tango.soak.one_detector import DIGITS
 from maxdaq_tango.soak.several.acquisition import SeveralAcquisition
 from maxdaq_tango.soak.several.judgement import judge
 from maxdaq_tango.soak.several.menu import dishes_of
-from maxdaq_tango.soak.several.recipe import SeveralRecipe, Trick, draw
+from maxdaq_tango.soak.several.recipe import SeveralRecipe, draw
 from maxdaq_tango.soak.several.site import SeveralSite, several_site
-
-LEAVE_BEHIND = frozenset({Trick.KILL_CONTROLLER, Trick.KILL_DETECTOR, Trick.INIT_DETECTOR, Trick.INIT_CONTROLLER})
-"""After these a detector may have to be aborted by its own device."""
+from maxdaq_tango.soak.site import sentence
 
 
 class SeveralDetectors:
@@ -62,8 +60,11 @@ class SeveralDetectors:
     def take(self, number: int, folder: Path) -> Taken:
         """See `acquisition` and `judgement`."""
         recipe = self.draw(number)
-        self._trick = recipe.trick
-        happened = SeveralAcquisition(self.site, recipe, folder).perform()
+        acquisition = SeveralAcquisition(self.site, recipe, folder)
+        try:
+            happened = acquisition.perform()
+        except Exception as error:  # Tango's DevFailed too, which only some modules may name
+            return Taken(problems=[f"could not be carried out: {sentence(error)}"], killed=acquisition.killed)
         accounts = [account for one in happened.detectors.values() for account in one.accounts]
         return Taken(
             problems=judge(recipe, happened),
