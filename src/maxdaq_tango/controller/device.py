@@ -19,7 +19,7 @@ from maxdaq_tango.controller.pairs import Pairs
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.model.hardware import HardwareState
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -139,6 +139,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             idle=self._idle,
         )
 
+    @tellable
     def dev_status(self) -> str:
         """What is going on, or went wrong, or who cannot be reached."""
         if self._trouble:

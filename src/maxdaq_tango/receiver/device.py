@@ -30,7 +30,7 @@ from maxdaq_tango.receiver.health import EngineHealth, judge
 from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -159,6 +159,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         stalled = stalled or self._engine.silent_s > 0
         return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed, stalled=stalled)
 
+    @tellable
     def dev_status(self) -> str:
         """One sentence, the reasons after it."""
         if self._trouble:
