@@ -111,6 +111,12 @@ class FakeReceiver:
         if self.received >= self.wanted:
             self._close(Verdict.COMPLETE)
 
+    def check(self, places) -> None:
+        self._enter("check")
+
+    def link(self, master) -> None:
+        self._enter("link")
+
     def prepare(self, request) -> None:
         self._enter("prepare")
         self.run_id, self.received, self.receipt, self.state = request.run_id, 0, None, S.ARMED
@@ -187,7 +193,7 @@ def test_arm_trigger_and_finish(bench):
     assert bench.executor.wait_idle(2)
     assert bench.executor.outcome.verdict is Verdict.COMPLETE
     assert bench.executor.progress() == (6, 6)
-    assert [call for call in bench.receiver.calls if call != "poll"] == ["prepare", "expect"]
+    assert [call for call in bench.receiver.calls if call != "poll"] == ["check", "prepare", "expect"]
 
 
 def test_internal_runs_to_the_end_by_itself_and_twice(bench):
