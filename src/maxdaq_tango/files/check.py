@@ -62,12 +62,12 @@ def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None 
 
 
 def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable[[int, int], None] | None) -> None:
-    if LOW in file.get("entry/data/data", file).attrs and "receipt" not in find_detector(file)["daq"]:
-        result.problems.append("this is a data file of a series: its account is in the master, check that")
-        return
     if MARK in file.attrs:
         files = sorted(linked_files(file))
         result.problems.append(f"this is a scan master: the accounts are in its files, check those: {', '.join(files)}")
+        return
+    if LOW in file.get("entry/data/data", file).attrs and "receipt" not in find_detector(file)["daq"]:
+        result.problems.append("this is a data file of a series: its account is in the master, check that")
         return
     receipt = result.receipt = receipt_of(file)
     result.verdict = receipt.verdict

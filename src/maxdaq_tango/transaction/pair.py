@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, StreamDescription, TriggerMode
@@ -136,5 +137,13 @@ class PairRun:
             triggered=self.plan.settings.trigger_mode is not TriggerMode.INTERNAL,
             frame_nbytes=described.frame_nbytes,
             run_id=run_id,
-            metadata={**self.plan.metadata, "detector": described.metadata},
+            metadata=_with_settings(self.plan.metadata, described.metadata),
         )
+
+
+def _with_settings(metadata: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What the detector says of itself beside what the client gave, of which nothing is replaced."""
+    name = "detector"
+    while name in metadata:
+        name += "_settings"
+    return {**metadata, name: settings}

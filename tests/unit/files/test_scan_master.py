@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ FRAMES = 5
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Receipt]]:
+def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Receipt]:
     """One file, and in a folder beside it one that is a master of data files."""
     folder = tmp_path_factory.mktemp("taken")
     receipts = {}
@@ -35,7 +34,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Receip
         receipts[f"b/det/{name}"] = harness.receipt()
         harness.receiver.close()
         harness.context.destroy(0)
-    yield receipts
+    return receipts
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_what_is_not_there_is_not_linked_and_told_and_the_rest_is(scan):
     gone = Path(scan.links[0].file)
     gone.unlink()
     spilled = ScanLink(name="lambda", device="b/det/lambda", absent="its data files are still away")
-    with pytest.raises(FileError, match="b/det/eiger: .*7_eiger.h5 is not there; b/det/lambda: its data files are"):
+    with pytest.raises(FileError, match=r"b/det/eiger: .*7_eiger.h5 is not there; b/det/lambda: its data files are"):
         write(scan, links=(*scan.links, spilled))
     with h5py.File(scan.path) as file:
         assert list(file["entry/instrument"]) == ["pilatus"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from maxdaq_tango.errors import DetectorRefused, DetectorTimeout, EngineError, StateError
@@ -36,6 +38,15 @@ def test_the_receiver_is_prepared_for_what_the_detector_described(stage):
     assert isinstance(request, RunRequest)
     assert (request.sources, request.expected_frames, request.run_id) == (("tcp://127.0.0.1:9999",), 10, "run-1")
     assert (request.destination, request.roots) == ("/data/a.h5", ())
+
+
+def test_metadata_of_clients_and_of_the_detector_stand_beside_each_other(stage):
+    play = stage().to(Phase.PREPARE)
+    play.call(Step.PREPARE)
+    pair = play.sequence.pairs["a"]
+    assert pair.request("r").metadata == {"detector": {}}
+    pair.plan = replace(pair.plan, metadata={"detector": "mine", "sample": "A1"})
+    assert pair.request("r").metadata == {"detector": "mine", "sample": "A1", "detector_settings": {}}
 
 
 def test_the_receiver_learns_series_and_count_from_the_armed_detector(stage):
