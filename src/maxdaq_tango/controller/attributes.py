@@ -49,7 +49,7 @@ class ControllerAttributes:
         dtype=str,
         label="Master pattern",
         memorized=True,
-        doc=f"Name of a file with links to all others of a run, made when that is over: {MASTER_EXAMPLE}; empty = none.",
+        doc=f"Name of a file with links to all others of a run, made after it: {MASTER_EXAMPLE}; empty = none.",
     )
     MasterFilename = told(
         lambda self: self.master_name(),
