@@ -273,9 +273,12 @@ def test_bad_metadata_and_patterns_are_one_clear_error(daq):
 
 
 def test_a_run_that_no_disk_holds_is_refused_or_warned_of_as_the_receiver_says(daq, clients, wait):
+    daq.Arm()
+    wait(lambda: ended(daq), 10, "end of a run that teaches how frames are packed")
+    daq.ScanNumber = next(NAMES)
     daq.nFramesPerTrigger, daq.ExposureTime = 1_000_000_000, 0.0005  # 13 TB, in less than a week
     daq.TriggerMode = "SOFTWARE"
-    with pytest.raises(tango.DevFailed, match=r"right: write 1000000000 frames.*are free there.*RoomPolicy warn"):
+    with pytest.raises(tango.DevFailed, match=r"right: write 1000000000 frames.*packed as in.*are free.*RoomPolicy"):
         daq.Arm()
     assert clients.left.HardwareState == "IDLE"
     assert not list(clients.site.data.glob(f"*{daq.ScanNumber:06d}_*"))

@@ -60,19 +60,20 @@ def refuse_taken_master(path: str, roots: Sequence[str], *, overwrite: bool) -> 
 
 
 def write_scan_master(master: ScanMaster, roots: Sequence[str], software: str) -> None:
-    """Make it and its report. FileError: then there is none of the two, but for what is said.
-
-    Where files could not be linked it is made all the same, and the FileError names them.
-    """
-    destination = refuse_taken_master(master.path, roots, overwrite=master.overwrite)
-    final = destination.final
+    """Make it and its report. FileError: there is none, or it has no report, or, where the text says so, it lacks links
+    to files that are not there."""
+    final = refuse_taken_master(master.path, roots, overwrite=master.overwrite).final
+    told = f"write the scan master {final}"
+    try:
+        report = msgspec.json.format(master.report.encode(), indent=1) if master.report else b""
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise FileError(told, answer=f"its report is no JSON: {error}") from None
     links, absent = _sorted_out(master.links)
     fresh = final.with_name(f".scan-{uuid.uuid4().hex[:16]}.new")  # short: the name may be as long as it can be
-    told = f"write the scan master {final}"
-    with told_as_file_error("write the scan master", destination), folder_at(final.parent, make=True):
+    with told_as_file_error("write the scan master", Destination(final, fresh)), folder_at(final.parent, make=True):
         _appear(fresh, final, master.overwrite, told, lambda: _write(fresh, final, master, links, absent, software))
-        report = report_path(final)
-        _appear(fresh, report, master.overwrite, told, lambda: _write_text(fresh, master.report))
+        if report:
+            _appear(fresh, report_path(final), master.overwrite, told, lambda: _write_bytes(fresh, report + b"\n"))
         sync_directory(final.parent)
     if absent:
         raise FileError(
@@ -115,9 +116,9 @@ def _appear(fresh: Path, final: Path, overwrite: bool, told: str, write: Callabl
             fresh.unlink()
 
 
-def _write_text(fresh: Path, text: str) -> None:
+def _write_bytes(fresh: Path, content: bytes) -> None:
     with open(open_there(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as out:
-        out.write(msgspec.json.format(text.encode(), indent=1) + b"\n")
+        out.write(content)
         out.flush()
         os.fsync(out.fileno())
 

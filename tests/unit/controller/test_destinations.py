@@ -16,6 +16,23 @@ def test_directory_pattern_and_scan_number_make_one_file_a_detector():
     assert made.of(TWO) == {TWO[0]: "/data/raw/000042_eiger.h5", TWO[1]: "/data/raw/000042_pilatus.h5"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "master", "files"),
+    [
+        ("scan_{scan:06d}_{detector}.hdf5", "{scan:06d}.h5", ["scan_003187_eiger.hdf5", "003187.h5"]),  # contrast
+        ("scan-{scan:04d}_{detector}.h5", "scan-{scan:04d}.h5", ["scan-3187_eiger.h5", "scan-3187.h5"]),  # Sardana
+        ("scan_{scan:06d}_{detector}/0001.h5", "", ["scan_003187_eiger/0001.h5", ""]),  # a folder for each burst
+    ],
+)
+def test_the_names_of_max_iv_can_be_made(pattern, master, files):
+    made = Destinations(scan_number=3187)
+    made.set_directory("/data/raw")
+    made.set_pattern(pattern)
+    made.set_master_pattern(master)
+    paths = made.of(TWO)
+    assert [paths[TWO[0]], made.master(paths)] == [f"/data/raw/{name}" if name else "" for name in files]
+
+
 def test_nothing_set_or_an_empty_directory_is_live_only():
     made = Destinations()
     assert set(made.of(TWO).values()) == {""}

@@ -169,6 +169,14 @@ def test_a_disk_that_takes_no_more_leaves_nothing_under_its_name(scan, monkeypat
     assert sorted(path.name for path in Path(scan.path).parent.iterdir()) == ["eiger", "pilatus"]
 
 
+def test_a_report_that_is_no_json_is_refused_before_anything_is_made(scan):
+    with pytest.raises(FileError, match="its report is no JSON"):
+        write(scan, report='{"verdict":')
+    assert not Path(scan.path).exists()
+    write(scan, report="")  # there is none
+    assert not Path(scan.path).with_name("scan-0007.report.json").exists()
+
+
 def test_it_lies_under_the_roots_or_nowhere(scan, tmp_path):
     with pytest.raises(FileError, match="outside the allowed roots"):
         write_scan_master(scan, (str(tmp_path / "other"),), "tests")

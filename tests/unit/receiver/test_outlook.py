@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from full_disk import MOUNT, can_mount
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.model import Counters, FileNaming, Receipt, RunRequest, StreamFormat, Verdict
 from maxdaq_tango.receiver.outlook import Free, Outlook, Policies, Policy, free_at
@@ -185,3 +189,23 @@ def test_the_room_is_that_of_the_disk_on_which_the_folder_will_be(tmp_path):
     assert there.device == not_yet.device == tmp_path.stat().st_dev
     status = os.statvfs(tmp_path)
     assert abs(not_yet.nbytes - status.f_bavail * status.f_frsize) < 1 << 30
+
+
+def test_a_disk_that_is_too_small_is_found_so(tmp_path):
+    if not can_mount("tmpfs"):
+        pytest.skip("a small disk cannot be mounted here")
+    (tmp_path / "small").mkdir()
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from test_outlook import REFUSE, Outlook, request\n"
+        "at = {'destination': 'small/new/a.h5', 'frame_nbytes': 1_000_000}\n"
+        "Outlook().judge(request(expected_frames=20, **at), REFUSE)\n"
+        "Outlook().judge(request(expected_frames=30, **at), REFUSE)\n"
+    )
+    folders = (str(Path(__file__).parent), str(Path(__file__).parents[2]))
+    script = f'{MOUNT["tmpfs"]} && exec "$0" -c "$1" "$2" "$3"'
+    command = ["unshare", "-m", "sh", "-c", script, sys.executable, code, *folders]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert "FileError: write 30 frames, 30 MB (counted unpacked), to small/new/a.h5: only 25.2 MB are free" in last
+    assert "25 frames at most" in last
