@@ -119,8 +119,11 @@ EVENTS: dict[str, tuple[Callable[[Sequence], Event | None], ...]] = {
 """What can happen, in the words of the page. "done", "failed" and "timed out" are answers to what was told last."""
 
 
-def explore() -> Outcomes:
-    """Every event in every situation that can be reached, with one detector and time standing still."""
+def explore(visit: Callable[[Sequence], None] = lambda situation: None) -> Outcomes:
+    """Every event in every situation that can be reached, with one detector and time standing still.
+
+    `visit` gets each situation once, as a copy that may be changed.
+    """
     found: Outcomes = defaultdict(set)
     first = Sequence({NAME: ("a/detector", "a/receiver")})
     seen, waiting = {_situation(first)}, [first]
@@ -139,6 +142,7 @@ def explore() -> Outcomes:
                 found[before.phase, label].add(after.phase.value)
                 if (key := _situation(after)) not in seen:
                     seen.add(key)
+                    visit(_twin(after))
                     waiting.append(after)
     return dict(found)
 

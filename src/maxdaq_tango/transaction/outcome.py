@@ -59,7 +59,9 @@ class Outcome:
 
     def _encoded(self, reasons: tuple[str, ...], receipts: dict[str, Any]) -> str:
         fields = {"run_id": self.run_id, "verdict": self.verdict, "armed": self.armed, "reasons": reasons}
-        scan = {"number": self.scan.number, "master": self.scan.master} if self.scan is not None else None
+        scan: dict[str, Any] | None = None
+        if self.scan is not None:
+            scan = {"number": self.scan.number, "master": self.scan.master if self.armed else ""}
         return encoded({**fields, "warnings": self.warnings, "scan": scan, "receipts": receipts}).decode()
 
 

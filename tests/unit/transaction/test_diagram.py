@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 from maxdaq_tango.errors import StateError
+from maxdaq_tango.model import Verdict
 from maxdaq_tango.transaction.diagram import BEGIN, END, EVENTS, REFUSED, explore, renewed, table
 from maxdaq_tango.transaction.phases import ARMING, Phase
 from maxdaq_tango.transaction.sequence import Sequence
-from maxdaq_tango.transaction.words import Event
+from maxdaq_tango.transaction.words import AbortAsked, Event
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "transaction.md"
 
 
 @pytest.fixture(scope="module")
 def explored():
-    """What was found, and the kinds of events that were tried for it."""
-    tried, handle = set(), Sequence.handle
+    """What was found, the kinds of events that were tried for it, and every situation."""
+    tried, situations, handle = set(), [], Sequence.handle
 
     def spied(self: Sequence, event: Event, at_s: float):
         tried.add(type(event))
@@ -27,7 +28,7 @@ def explored():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Sequence, "handle", spied)
-        return explore(), tried
+        return explore(situations.append), tried, situations
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_page_without_the_marks_is_refused(monkeypatch, found):
 
 
 def test_every_kind_of_event_is_tried_and_every_phase_is_reached(explored):
-    found, tried = explored
+    found, tried, _ = explored
     assert tried == set(typing.get_args(Event))
     assert {phase for phase, _ in found} == set(Phase)
     for phase in Phase:
@@ -74,3 +75,23 @@ def test_a_transition_that_is_changed_changes_the_page(monkeypatch, found):
 
     monkeypatch.setattr(Sequence, "_stop_asked", stop)
     assert table(explore()) != table(found)
+
+
+def test_from_every_situation_there_is_a_way_to_an_arm_that_works(explored):
+    """Whatever has happened: when it is aborted, and everybody answers in the end, nothing is left behind."""
+    *_, situations = explored
+    assert len(situations) > 1000
+    begin, done, closed = EVENTS["Arm"][0], EVENTS["done"][0], EVENTS["receiver seen"][-1]
+    idle = EVENTS["detector seen"][0]
+    for situation in situations:
+        for turn in range(1, 6):
+            situation.handle(AbortAsked(), 100.0 * turn)
+            while (answer := done(situation)) is not None:
+                situation.handle(answer, 100.0 * turn)
+            for look in (idle, closed):
+                situation.handle(look(situation), 100.0 * turn)
+        assert situation.phase is Phase.IDLE
+        assert not situation.outstanding
+        assert not situation.late
+        assert situation.outcome is None or situation.outcome.verdict in Verdict
+        assert situation.handle(begin(situation), 1000.0)

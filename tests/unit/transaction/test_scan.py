@@ -127,6 +127,7 @@ def test_an_arming_that_fails_leaves_no_master(stage):
     play = stage(master=MASTER).to(Phase.CONFIGURE)
     play.fail(Step.CONFIGURE)
     assert Step.LINK not in play.steps()
+    assert json.loads(play.sequence.outcome.report)["scan"] == {"number": 7, "master": ""}
 
 
 def test_warnings_of_receivers_are_in_status_and_report(stage):
