@@ -18,8 +18,8 @@ def clients(site, make_clients, wait_on):
     devices = {}
     for member in ("left", "right"):
         site.simulate(member)
-        policy = "warn" if member == "left" else "refuse"
-        devices[f"{member}_receiver"] = site.receiver(member, Grace=0.5, RoomPolicy=policy)
+        own = {"left": {"RoomPolicy": "warn"}, "right": {"RoomPolicy": "refuse", "FramesPerFile": 4}}[member]
+        devices[f"{member}_receiver"] = site.receiver(member, Grace=0.5, **own)
         devices[member] = site.eiger(member, devices[f"{member}_receiver"])
     devices["daq"] = site.controller("main", devices["left"], devices["right"])
     made = make_clients(site, **devices)
@@ -190,6 +190,7 @@ def test_metadata_of_any_letters_are_in_every_file_and_in_the_master(scan, clien
     [
         ("{scan:06d}_right.h5", "right: write the file .*the file exists"),
         (".{scan:06d}_right.h5.part", "right: .*unfinished file"),
+        ("{scan:06d}_right_data_000002.h5", "right: .*the data file exists"),
         (MASTER, "left: .*the file exists"),
         ("scan-{scan:04d}.report.json", "left: .*report of another scan exists"),
     ],

@@ -371,14 +371,10 @@ class EngineClient:
                 run_id = self._told.run_id
                 look = code is not None  # a file system that hangs would make this thread hang as well
                 receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions, look=look)
-                if look:
-                    self._keep_blackbox(receipt)
+                # What the dead engine had noted goes beside the file that it has left.
+                if look and self._blackbox is not None and (problem := keep(self._blackbox, receipt)):
+                    log.warning("%s: %s", self.name, problem)
             self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=message, receipt=receipt))
-
-    def _keep_blackbox(self, receipt: Receipt) -> None:
-        """What the dead engine had noted, beside the file that it has left."""
-        if self._blackbox is not None and (problem := keep(self._blackbox, receipt)):
-            log.warning("%s: %s", self.name, problem)
 
     def _clean_up(self) -> None:
         control, self._control = self._control, None

@@ -22,7 +22,7 @@ from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
 from maxdaq_tango.files import refuse_taken
-from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, ScanMaster, StreamFormat, ranges_text
+from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, ScanMaster, StreamFormat
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
@@ -33,7 +33,7 @@ from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
 from maxdaq_tango.receiver.requests import by_attributes, decoded, stream_format
-from maxdaq_tango.receiver.status import last_run, running
+from maxdaq_tango.receiver.status import last_run, missing_frames, running
 from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
@@ -202,11 +202,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         return self._recoverer.text
 
     def _missing_frames(self) -> str:
-        if self._receipt is not None:
-            return ranges_text(self._receipt.frames_missing_ranges)
-        counters = self.counters
-        first = ranges_text(counters.first_gap)
-        return f"{first}, ..." if first and counters.frames_missing > counters.first_gap_frames else first
+        return missing_frames(self._receipt, self.counters)
 
     def _hear(self, told_: Told) -> None:
         # From the engine's reader thread: plain Python only, the pump tells Tango.

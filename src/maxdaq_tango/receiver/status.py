@@ -46,3 +46,11 @@ def last_run(receipt: Receipt | None, warnings: Sequence[str]) -> list[str]:
 def told(warnings: Sequence[str]) -> list[str]:
     """As lines of Status."""
     return [f"Warning: {warning}" for warning in warnings]
+
+
+def missing_frames(receipt: Receipt | None, counters: Counters) -> str:
+    """Their numbers, all after the run; before, the first gap."""
+    if receipt is not None:
+        return ranges_text(receipt.frames_missing_ranges)
+    first = ranges_text(counters.first_gap)
+    return f"{first}, ..." if first and counters.frames_missing > counters.first_gap_frames else first

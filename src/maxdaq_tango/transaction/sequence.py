@@ -269,9 +269,8 @@ class Sequence:
 
     def _receiver_seen(self, event: ReceiverSeen, at_s: float) -> list[Instruction]:
         pair = self.pairs.get(event.pair)
-        if pair is None or self.phase not in SUPERVISED or event.tick <= pair.prepared_tick:
-            return []
-        supervision.receiver_seen(pair, event.view, self, at_s)
+        if pair is not None and self.phase in SUPERVISED and event.tick > pair.prepared_tick:
+            supervision.receiver_seen(pair, event.view, self, at_s)
         return []
 
     # ---- phases ----
