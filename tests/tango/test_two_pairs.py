@@ -248,6 +248,24 @@ def test_a_master_that_cannot_be_written_is_told_and_changes_no_verdict(scan, cl
     assert master.read_bytes() == b"precious"
 
 
+def test_a_file_that_is_not_finished_is_not_linked_and_that_is_told(scan, clients, wait):
+    scan.nFramesPerTrigger, scan.ExposureTime = 100, 0.01
+    scan.Arm()
+    wait(lambda: min(scan.DetectorFramesReceived) > 3, 10, "frames")
+    clients.left_receiver.RestartEngine()
+    wait(lambda: ended(scan), 20, "end")
+    assert scan.Verdict == "FAILED"
+    report = json.loads(scan.LastReport)
+    assert report["receipts"][clients.names["right"]]["verdict"] == "COMPLETE"
+    assert [one for one in report["reasons"] if "link every file" in one and "not finished" in one], report["reasons"]
+    with h5py.File(report["scan"]["master"]) as file:
+        assert list(file["entry/instrument"]) == ["right"]
+        assert file["entry/data/data"].shape[0] == 100
+        (why,) = file["entry/daq/not_linked"].asstr()[...]
+        assert why.startswith(f"{clients.names['left']}: its file is not finished")
+        assert file["entry/verdict"].asstr()[()] == "FAILED"
+
+
 def test_live_runs_have_none(scan, clients, wait):
     before = sorted(path.name for path in clients.site.data.iterdir())
     scan.Live()
