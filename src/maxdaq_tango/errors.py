@@ -19,6 +19,8 @@ would have been accepted. The parts are fields as well as text, so that programs
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class MaxdaqError(Exception):
     """Base of the tree. `asked` is the request in words; the other three may be empty."""
@@ -33,6 +35,10 @@ class MaxdaqError(Exception):
         """What came back, in the other side's own words where there are any."""
         self.accepted = accepted
         """What would have worked: a range, a list of values, the next step to take."""
+
+    def __reduce__(self) -> tuple[partial[MaxdaqError], tuple[()]]:
+        # Of itself Exception would be copied with four positions, and fail.
+        return partial(type(self), self.asked, of=self.of, answer=self.answer, accepted=self.accepted), ()
 
     def __str__(self) -> str:
         text = self.asked

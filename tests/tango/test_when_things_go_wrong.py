@@ -122,7 +122,7 @@ def test_an_existing_file_is_refused_before_anything_is_armed_and_not_touched(da
     with open(path, "wb") as file:
         file.write(b"precious")
     series_before = clients.detector.ArmedSeries
-    refused(daq.Arm, "prepare the receiver", clients.names["receiver"], path, "exist")
+    refused(daq.Arm, "check the files with the receiver", clients.names["receiver"], path, "exist")
     with open(path, "rb") as file:
         assert file.read() == b"precious"
     assert clients.detector.HardwareState == "IDLE"
@@ -144,7 +144,7 @@ def test_an_existing_file_is_refused_before_anything_is_armed_and_not_touched(da
 def test_a_path_outside_the_roots_is_refused(daq, clients, wait, path):
     prepare(daq, clients)
     daq.DestinationFilename = path.format(data=clients.site.data)
-    text = refused(daq.Arm, "prepare the receiver", clients.names["receiver"])
+    text = refused(daq.Arm, "check the files with the receiver", clients.names["receiver"])
     assert str(clients.site.data) in text  # what would have been accepted
     next_arm_works(daq, clients, wait)
 
@@ -231,6 +231,7 @@ def test_a_detector_error_in_mid_run_is_told_in_its_words(daq, clients, faults, 
     assert daq.Verdict in ("INCOMPLETE", "FAILED", "ABORTED")
     assert "error" in daq.Status()
     assert clients.detector.State() == DevState.FAULT
+    prepare(daq, clients)
     refused(daq.Arm, "Reset first")
     faults()
     daq.Reset()

@@ -8,6 +8,14 @@ from maxdaq_tango.errors import MaxdaqError, StateError
 from maxdaq_tango.model import Receipt, Verdict
 
 
+class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """What belongs to all detectors together."""
+
+    number: int = 0
+    master: str = ""
+    """Path of the file that links those of all detectors; "" = none was asked for."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One acquisition, of one detector or of several."""
 
@@ -17,6 +25,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     armed: bool
     """False: it ended before every detector was armed, and nothing was taken."""
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What receivers said before it, such as that the disk may be too small."""
+    scan: Scan | None = None
+    """None of a detector by itself, and of a live view."""
     receipts: dict[str, Receipt]
     """By detector device."""
     verdicts: dict[str, Verdict] = {}

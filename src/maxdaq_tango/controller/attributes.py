@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maxdaq_tango.controller.destinations import DEFAULT_PATTERN
+from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, MASTER_EXAMPLE
 from maxdaq_tango.controller.overrides import EXAMPLE
 from maxdaq_tango.tango_support.attributes import told
 
@@ -43,6 +43,20 @@ class ControllerAttributes:
         memorized=True,
         doc=f"File names in DestinationDirectory, from scan, detector and device: {DEFAULT_PATTERN}",
     )
+    MasterPattern = told(
+        lambda self: self.destinations.master_pattern,
+        lambda self, value: self.destinations.set_master_pattern(value),
+        dtype=str,
+        label="Master pattern",
+        memorized=True,
+        doc=f"Name of a file with links to all others of a run, made after it: {MASTER_EXAMPLE}; empty = none.",
+    )
+    MasterFilename = told(
+        lambda self: self.master_name(),
+        dtype=str,
+        label="Master file",
+        doc="Path of the next scan master; empty = none.",
+    )
     ScanNumber = told(
         lambda self: self.destinations.scan_number,
         lambda self, value: setattr(self.destinations, "scan_number", value),
@@ -50,7 +64,7 @@ class ControllerAttributes:
         label="Scan number",
         format="%d",
         minimum=0,
-        doc="The {scan} of FilePattern.",
+        doc="The {scan} of FilePattern and MasterPattern.",
     )
     DestinationFilenames = told(
         lambda self: self.file_names(),
@@ -156,7 +170,7 @@ class ControllerAttributes:
         lambda self: self.last_report,
         dtype=str,
         label="Last report",
-        doc="JSON {run_id, verdict, armed, reasons, verdicts, receipts}: the last two by detector device.",
+        doc="JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts}: the last two by detector device.",
     )
     History = told(
         lambda self: self.history,

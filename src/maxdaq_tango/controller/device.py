@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import tango
 from tango.server import Device, command, device_property
 from tango.utils import PyTangoThread
@@ -14,12 +13,14 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.controller.attributes import ControllerAttributes
 from maxdaq_tango.controller.configuration import detector_names
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
+from maxdaq_tango.controller.metadata import read_metadata
 from maxdaq_tango.controller.overrides import NONE, Override, read_overrides
 from maxdaq_tango.controller.pairs import Pairs
+from maxdaq_tango.controller.sights import Sights
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.model.hardware import HardwareState
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -28,16 +29,16 @@ from maxdaq_tango.tango_support.state import idle_state, is_alarming, tango_stat
 from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.attributes import ArmAttributes
-from maxdaq_tango.transaction.executor import Executor, PairSight
+from maxdaq_tango.transaction.executor import Executor
 from maxdaq_tango.transaction.set_points import SetPoints
-from maxdaq_tango.transaction.words import PairPlan
+from maxdaq_tango.transaction.words import PairPlan, ScanPlan
 
 log = logging.getLogger(__name__)
 
 MAX_ARM_WAIT_S = 2.5
 
 
-class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Device):
+class DAQController(Sights, ControllerAttributes, ArmAttributes, VersionAttribute, Device):
     """Detectors and their receivers as one: settings once, one Arm, one verdict."""
 
     Detectors = device_property(
@@ -86,6 +87,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
         for name, value in {
             "DestinationDirectory": "",
             "FilePattern": DEFAULT_PATTERN,
+            "MasterPattern": "",
             "ScanNumber": 1,
             "Metadata": "{}",
             "Overrides": "{}",
@@ -139,6 +141,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             idle=self._idle,
         )
 
+    @tellable
     def dev_status(self) -> str:
         """What is going on, or went wrong, or who cannot be reached."""
         if self._trouble:
@@ -160,84 +163,19 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
                 lines.append(f"the receiver of {name} cannot be reached: {sight.view.message}")
         return lines
 
-    def _sight(self, name: str) -> PairSight | None:
-        return self._executor.sight(name) if self._executor is not None else None
-
-    def detector_state(self, name: str) -> str:
-        """Hardware state of one detector."""
-        sight = self._sight(name)
-        return (
-            sight.report.state.value if sight is not None and sight.report is not None else HardwareState.OFFLINE.value
-        )
-
-    def receiver_state(self, name: str) -> str:
-        """State of one receiver."""
-        sight = self._sight(name)
-        if sight is None or sight.view is None or not sight.view.reachable:
-            return "OFFLINE"
-        return sight.view.state.value
-
-    def counter(self, name: str, counter: str) -> int:
-        """One counter of one receiver."""
-        sight = self._sight(name)
-        return int(getattr(sight.view.counters, counter)) if sight is not None and sight.view is not None else 0
-
-    @property
-    def frames_received(self) -> list[int]:
-        """For each enabled detector, since Arm."""
-        sights = [self._sight(name) for name in self.enabled]
-        return [sight.frames_received if sight is not None else 0 for sight in sights]
-
-    @property
-    def frames_acquired(self) -> int:
-        """Of the detector with fewest; what was received where a detector does not count. Never falls before Arm."""
-        run_id = self._executor.run_id if self._executor is not None else ""
-        counts = []
-        for name in self.enabled:
-            sight = self._sight(name)
-            counted = sight.report.frames_acquired if sight is not None and sight.report is not None else None
-            counts.append(counted if counted is not None else sight.frames_received if sight is not None else 0)
-        # With its run: a look that was under way when Arm came must not count for the new one.
-        of_run, before = self._acquired
-        count = max(before, min(counts, default=0)) if of_run == run_id else min(counts, default=0)
-        self._acquired = run_id, count
-        return count
-
-    @property
-    def ready_for_trigger(self) -> bool:
-        """Of all enabled detectors."""
-        sights = [self._sight(name) for name in self.enabled]
-        return bool(sights) and all(sight is not None and sight.ready_for_trigger for sight in sights)
-
-    @property
-    def progress(self) -> float:
-        """Percent."""
-        received, wanted = self._executor.progress() if self._executor is not None else (0, 0)
-        return min(100.0, 100.0 * received / wanted) if wanted else 0.0
-
-    @property
-    def verdict(self) -> str:
-        """Of the last acquisition."""
-        outcome = self._executor.outcome if self._executor is not None else None
-        return outcome.verdict.value if outcome is not None else ""
-
-    @property
-    def last_report(self) -> str:
-        """JSON of the last acquisition."""
-        outcome = self._executor.outcome if self._executor is not None else None
-        return outcome.report if outcome is not None else ""
-
-    @property
-    def history(self) -> str:
-        """JSON of the last acquisitions."""
-        return f"[{','.join(one.brief for one in self._executor.history)}]" if self._executor is not None else "[]"
-
     def file_names(self) -> list[str]:
         """Of the next acquisition; empty where they cannot be told."""
         try:
             return list(self.destinations.of(self.enabled).values())
         except MaxdaqError:
             return ["" for _ in self.enabled]
+
+    def master_name(self) -> str:
+        """Of the next acquisition; empty where there is none, or it cannot be told."""
+        try:
+            return self.destinations.master(self.destinations.of(self.enabled))
+        except MaxdaqError:
+            return ""
 
     # ---- set-points ----
 
@@ -269,15 +207,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
 
     def set_metadata(self, text: str) -> None:
         """Metadata was written."""
-        try:
-            self._metadata = msgspec.json.decode(text or "{}", type=dict)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise ConfigurationError(
-                "set Metadata",
-                of=self.get_name(),
-                answer=str(error),
-                accepted='a JSON object, such as {"sample": "A1"}',
-            ) from None
+        self._metadata = read_metadata(text, self.get_name())
         self.metadata_text = text
 
     def override(self, text: str) -> None:
@@ -291,7 +221,13 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
     def Arm(self) -> None:
         """Arm every enabled detector with its receiver. Returns when armed, or after ArmWait with State RUNNING."""
         paths = self.destinations.of(self.enabled)
-        self._arm({name: self._plan(self._points(name).plan(paths[name])) for name in self.enabled})
+        scan = ScanPlan(
+            number=self.destinations.scan_number,
+            master=self.destinations.master(paths),
+            overwrite=self.set_points.overwrite,
+            metadata=dict(self._metadata),
+        )
+        self._arm({name: self._plan(self._points(name).plan(paths[name])) for name in self.enabled}, scan)
 
     @command
     @tells_failures
@@ -337,13 +273,13 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
             if self.receiver_state(name) == State.FAULT:
                 self._steps.run(f"Reset {receiver.name}", receiver.reset, 0.5)
 
-    def _arm(self, plans: dict[str, PairPlan]) -> None:
+    def _arm(self, plans: dict[str, PairPlan], scan: ScanPlan | None = None) -> None:
         executor = self._working("Arm")
         if not executor.busy and (lines := self._unreachable()):
             raise DetectorOffline(
                 "Arm", of=self.get_name(), answer="; ".join(lines), accepted="all enabled devices in reach"
             )
-        executor.arm(plans)
+        executor.arm(plans, scan)
         executor.wait_armed(self._arm_wait_s)
 
     def _points(self, name: str) -> SetPoints:

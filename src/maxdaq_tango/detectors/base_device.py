@@ -16,7 +16,7 @@ from maxdaq_tango.detectors.session import USED_BY, Session
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState
 from maxdaq_tango.model.hardware import DetectorReport, HardwareState
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -176,6 +176,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
             idle=self._idle,
         )
 
+    @tellable
     def dev_status(self) -> str:
         """What is going on, or went wrong, or why the detector cannot be reached."""
         if self._trouble:

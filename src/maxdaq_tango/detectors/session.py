@@ -54,6 +54,9 @@ class NoReceiver:
 
     name = "(no receiver)"
 
+    def check(self, places: object) -> None:
+        """There is nobody to ask; `prepare` refuses."""
+
     def prepare(self, request: object) -> None:
         """Refuse."""
         raise ConfigurationError(
@@ -68,6 +71,9 @@ class NoReceiver:
 
     def abort(self, reason: str) -> None:
         """Nothing was prepared."""
+
+    def link(self, master: object) -> None:
+        """There is no run to link."""
 
     def poll(self) -> ReceiverView:
         """Idle for ever."""

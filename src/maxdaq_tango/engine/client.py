@@ -29,7 +29,7 @@ from maxdaq_tango.engine.last_words import receipt_of_the_dead
 from maxdaq_tango.engine.preview_memory import Previews, create_preview_file
 from maxdaq_tango.engine.protocol import Answer, Ask, Told, Verb
 from maxdaq_tango.errors import EngineError, MaxdaqError
-from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest
+from maxdaq_tango.model import BUSY_STATES, AcquisitionState, Counters, Receipt, RunRequest, ScanMaster
 from maxdaq_tango.pipeline.blackbox import BlackBox, create_blackbox_file
 from maxdaq_tango.pipeline.noting import keep
 from maxdaq_tango.pipeline.unkillable import end_within, is_set_aside, reap
@@ -128,10 +128,7 @@ class EngineClient:
 
     @property
     def silent_s(self) -> float:
-        """How long a run that takes frames has given no sign of life, once that is SILENT_S; else 0.
-
-        Its disk does not answer, most likely.
-        """
+        """How long a run that takes frames has given no sign of life, once that is SILENT_S; else 0. See its disk."""
         taking = (AcquisitionState.ARMED, AcquisitionState.ACQUIRING, AcquisitionState.DRAINING)
         updated_ns = self.counters().updated_ns
         if self.state not in taking or not updated_ns:
@@ -179,6 +176,11 @@ class EngineClient:
         if self.is_alive:
             self._aborted_at = self._aborted_at or time.monotonic()
             self._ask(Verb.ABORT, {"reason": reason}, timeout_s)
+
+    def link(self, master: ScanMaster, roots: tuple[str, ...]) -> None:
+        """Write the scan master, also when the last engine has died. FileError says what was in the way."""
+        self.start()
+        self._ask(Verb.LINK, {"master": msgspec.to_builtins(master), "roots": roots}, 2 * ANSWER_TIMEOUT_S)
 
     def reset(self) -> None:
         """Leave FAULT; with a dead engine only our own memory of it is cleared."""
@@ -369,14 +371,10 @@ class EngineClient:
                 run_id = self._told.run_id
                 look = code is not None  # a file system that hangs would make this thread hang as well
                 receipt = receipt_of_the_dead(self._request, self.counters(), message, self.decisions, look=look)
-                if look:
-                    self._keep_blackbox(receipt)
+                # What the dead engine had noted goes beside the file that it has left.
+                if look and self._blackbox is not None and (problem := keep(self._blackbox, receipt)):
+                    log.warning("%s: %s", self.name, problem)
             self._hear(Told(state=AcquisitionState.FAULT, run_id=run_id, message=message, receipt=receipt))
-
-    def _keep_blackbox(self, receipt: Receipt) -> None:
-        """What the dead engine had noted, beside the file that it has left."""
-        if self._blackbox is not None and (problem := keep(self._blackbox, receipt)):
-            log.warning("%s: %s", self.name, problem)
 
     def _clean_up(self) -> None:
         control, self._control = self._control, None

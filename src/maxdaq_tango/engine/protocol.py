@@ -29,6 +29,8 @@ class Verb(StrEnum):
     gives a reason, it ended without being told."""
     ABORT = "abort"
     """Argument: reason. Close now with what is there."""
+    LINK = "link"
+    """Arguments: master (a ScanMaster), roots. Writes the file that links those of a scan."""
     RESET = "reset"
     """Leave FAULT."""
     SHUTDOWN = "shutdown"

@@ -22,8 +22,9 @@ from maxdaq_tango.engine.counters import CountersMemory
 from maxdaq_tango.engine.preview_memory import PreviewMemory
 from maxdaq_tango.engine.protocol import Answer, Ask, ErrorText, Told, Verb
 from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
+from maxdaq_tango.files import write_scan_master
 from maxdaq_tango.kernels.framing import compile_kernels
-from maxdaq_tango.model import RunRequest, encoded
+from maxdaq_tango.model import RunRequest, ScanMaster, encoded
 from maxdaq_tango.pipeline import Receiver, RunReport
 from maxdaq_tango.pipeline.blackbox import BlackBox
 from maxdaq_tango.pipeline.memory import keep_freed_memory
@@ -55,6 +56,7 @@ class EngineServer:
             Verb.EXPECT: lambda words: self._receiver.expect(words.get("series"), words.get("frames")),
             Verb.STOP: lambda words: self._receiver.stop(str(words.get("finished", ""))),
             Verb.ABORT: lambda words: self._receiver.abort(str(words.get("reason", ""))),
+            Verb.LINK: self._link,
             Verb.RESET: lambda words: self._receiver.reset(),
         }
 
@@ -100,6 +102,13 @@ class EngineServer:
         except msgspec.ValidationError as error:
             raise ConfigurationError("prepare a run", answer=str(error), accepted="the fields of RunRequest") from None
         self._receiver.prepare(request)
+
+    def _link(self, words: dict[str, Any]) -> None:
+        try:
+            master = msgspec.convert(words["master"], ScanMaster)
+        except (msgspec.ValidationError, KeyError) as error:
+            raise ConfigurationError("write a scan master", answer=str(error), accepted="a ScanMaster") from None
+        write_scan_master(master, words["roots"], f"maxdaq-tango {__version__}")
 
     def _tell(self, report: RunReport) -> None:
         if "backend" in report.decisions and report.decisions != self._decisions:

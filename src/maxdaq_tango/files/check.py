@@ -19,6 +19,7 @@ from maxdaq_tango.errors import FileError, WireError
 from maxdaq_tango.files.block_file import LOW
 from maxdaq_tango.files.manifest import disagreements
 from maxdaq_tango.files.receipt import FATES, find_detector, receipt_of
+from maxdaq_tango.files.scan_master import MARK, linked_files
 from maxdaq_tango.files.stored_chunks import StoredChunks
 from maxdaq_tango.kernels.framing import check_framing
 from maxdaq_tango.model import Fate, Receipt, Verdict
@@ -61,6 +62,10 @@ def check_file(path: Path | str, on_progress: Callable[[int, int], None] | None 
 
 
 def _check_open_file(file: h5py.File, result: CheckResult, on_progress: Callable[[int, int], None] | None) -> None:
+    if MARK in file.attrs:
+        files = sorted(linked_files(file))
+        result.problems.append(f"this is a scan master: the accounts are in its files, check those: {', '.join(files)}")
+        return
     if LOW in file.get("entry/data/data", file).attrs and "receipt" not in find_detector(file)["daq"]:
         result.problems.append("this is a data file of a series: its account is in the master, check that")
         return

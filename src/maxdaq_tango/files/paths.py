@@ -73,6 +73,11 @@ def make_way(destination: Destination) -> None:
     """Missing folders are made; FileError when an unfinished file of that name exists already."""
     with folder_at(destination.part.parent, make=True):
         pass
+    refuse_unfinished(destination)
+
+
+def refuse_unfinished(destination: Destination) -> None:
+    """FileError when somebody is writing a file of that name, or has left it."""
     if destination.part.exists():
         raise FileError(
             f"create the file {destination.final}",

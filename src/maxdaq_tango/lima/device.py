@@ -15,7 +15,7 @@ from maxdaq_tango.lima.attributes import LimaAttributes
 from maxdaq_tango.lima.target import TargetDevice
 from maxdaq_tango.lima.words import VALUES, Settings, acq_status
 from maxdaq_tango.model import BUSY_STATES, Verdict
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -103,6 +103,7 @@ class LimaFacade(LimaAttributes, VersionAttribute, Device):
             return tango.DevState.UNKNOWN
         return STATES.get(self.acq_status_word, tango.DevState.RUNNING)
 
+    @tellable
     def dev_status(self) -> str:
         """The device behind, and what it says."""
         look = self._target.look

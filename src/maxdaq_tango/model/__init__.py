@@ -30,9 +30,10 @@ from maxdaq_tango.model.run import (
     RunRequest,
     Verification,
 )
+from maxdaq_tango.model.scan import ScanLink, ScanMaster
 from maxdaq_tango.model.series import SeriesEnd, SeriesNote, SeriesStart, WireEvent
 from maxdaq_tango.model.state import BUSY_STATES, TRANSITIONS, AcquisitionEvent, AcquisitionState, next_state
-from maxdaq_tango.model.texts import encoded, ranges_text
+from maxdaq_tango.model.texts import encoded, latin_text, ranges_text
 
 __all__ = [
     "BUSY_STATES",
@@ -73,6 +74,8 @@ __all__ = [
     "PreviewSettings",
     "Receipt",
     "RunRequest",
+    "ScanLink",
+    "ScanMaster",
     "SeriesEnd",
     "SeriesNote",
     "SeriesStart",
@@ -86,6 +89,7 @@ __all__ = [
     "checked_size",
     "encoded",
     "is_deeper",
+    "latin_text",
     "next_state",
     "ranges_text",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +23,14 @@ def ranges_text(ranges: Iterable[tuple[int, int]], longest: int = LONGEST_TEXT) 
             return f"{text}, ..." if text else "..."
         text = longer
     return text
+
+
+_NOT_LATIN = re.compile("[^\0-\xff]")
+
+
+def latin_text(text: str) -> str:
+    """With what Latin-1 lacks as \\uXXXX, which is the same text where it is JSON: Tango can tell nothing else."""
+    return _NOT_LATIN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def encoded(message: Any) -> bytes:

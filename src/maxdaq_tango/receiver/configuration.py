@@ -21,6 +21,8 @@ from maxdaq_tango.model import (
     PixelSteps,
     Verification,
 )
+from maxdaq_tango.receiver.outlook import Policies
+from maxdaq_tango.transaction.words import PlaceFields
 
 
 class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,20 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     recover_at_start: bool = True
     spill_directory: str = ""
     pixel_steps: PixelSteps = PixelSteps()
+    policies: Policies = Policies()
+
+    def files_of(self, places: PlaceFields) -> dict[str, Any]:
+        """The files of a run as `files.refuse_taken` looks for them; the stream itself may say where they go."""
+        named = places.destination if self.naming is FileNaming.PREPARE else ""
+        known = places.frames is not None and self.frames_per_file > 0
+        return {
+            "path": named,
+            "roots": self.roots,
+            "overwrite": places.overwrite,
+            "in_blocks": bool(self.frames_per_file or self.engines > 1 or self.spill_directory),
+            "block_count": -(-(places.frames or 0) // self.frames_per_file) if known else None,
+            "scan_master": places.scan_master,
+        }
 
     def own_fields(self) -> dict[str, Any]:
         """The part of a RunRequest that no client may choose."""

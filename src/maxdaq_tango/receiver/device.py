@@ -21,17 +21,21 @@ from maxdaq_tango.engine.preview_memory import Previews
 from maxdaq_tango.engine.protocol import Told
 from maxdaq_tango.engine.recoverer import Recoverer
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
-from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, StreamFormat, ranges_text
+from maxdaq_tango.files import refuse_taken
+from maxdaq_tango.model import BUSY_STATES, Counters, Receipt, ScanMaster, StreamFormat
 from maxdaq_tango.model import AcquisitionState as State
 from maxdaq_tango.receiver.attributes import ReceiverAttributes
 from maxdaq_tango.receiver.called_off import CalledOff
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration
 from maxdaq_tango.receiver.disk_room import DiskRoom
 from maxdaq_tango.receiver.health import EngineHealth, judge
+from maxdaq_tango.receiver.outlook import Outlook
 from maxdaq_tango.receiver.preview_attributes import PreviewAttributes, smaller
 from maxdaq_tango.receiver.properties import ReceiverProperties
 from maxdaq_tango.receiver.rates import RateMeter
-from maxdaq_tango.tango_support.attributes import show_set_point
+from maxdaq_tango.receiver.requests import by_attributes, decoded, stream_format
+from maxdaq_tango.receiver.status import last_run, missing_frames, running
+from maxdaq_tango.tango_support.attributes import show_set_point, tellable
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -40,9 +44,11 @@ from maxdaq_tango.tango_support.state import is_alarming, tango_state
 from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.ports import ReceiverView
-from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
+from maxdaq_tango.transaction.words import ExpectFields, PlaceFields, PrepareFields
 
 log = logging.getLogger(__name__)
+
+STEP_WAIT_S = 0.05  # enough to raise what is refused at once
 
 
 class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, VersionAttribute, Device):
@@ -67,7 +73,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         if wanted is not None:
             self.previews.settings = wanted
         self._recoverer, self._recovery_seen = Recoverer(self.get_name()), False
-        self._disk_room = DiskRoom()
+        self._disk_room, self._outlook = DiskRoom(), Outlook()
         self._homecomer = Homecomer(self.get_name())
         try:
             super().init_device()
@@ -160,6 +166,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         stalled = stalled or self._engine.silent_s > 0
         return tango_state(self.acquisition_state, starting=self._starting, alarmed=alarmed, stalled=stalled)
 
+    @tellable
     def dev_status(self) -> str:
         """One sentence, the reasons after it."""
         if self._trouble:
@@ -167,34 +174,22 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
         if self._starting:
             return "Starting the receiver engine"
         state, message = self.acquisition_state, self._engine.message
-        counters = self.counters
         if state in BUSY_STATES:
-            expected = f" of {counters.frames_expected}" if counters.frames_expected >= 0 else ""
-            lines = [f"{state.value}: {counters.frames_received}{expected} frames received. {message}".strip()]
-            if counters.frames_missing > 0:
-                lines.append(f"{counters.frames_missing} frames have not come, the first of them {self._first_gap()}")
-            if counters.stalled_ms > 0:
-                silent = f"The stream has been silent for {counters.stalled_ms / 1000:.1f} s"
-                rest = ", which it may be between triggers" if self._triggered else ""
-                lines.append(f"{silent}; the newest frame is {counters.newest_frame_number}{rest}")
-            if silent_s := self._engine.silent_s:
-                lines.append(
-                    f"The receiver engine has given no sign of life for {silent_s:.0f} s: a write to its disk may not "
-                    "return. Abort gives it a minute more, RestartEngine none"
-                )
-            return "\n".join(lines)
+            return running(
+                state,
+                message,
+                self.counters,
+                triggered=self._triggered,
+                silent_s=self._engine.silent_s,
+                warnings=self._outlook.warnings,
+            )
         if self._failure:
             return self._failure
         if state is State.FAULT:
             return message or "The receiver engine failed"
-        return "\n".join([*self._last_run(), *self._recovery_lines(), *self._homecomer.problems])
-
-    def _last_run(self) -> list[str]:
-        if self._receipt is None:
-            return ["Ready"]
-        receipt = self._receipt
-        frames = f"{receipt.frames_received} frames received, {receipt.frames_written} written"
-        return [f"Ready. Last run {receipt.verdict.value}: {frames}", *receipt.reasons]
+        return "\n".join(
+            [*last_run(self._receipt, self._outlook.warnings), *self._recovery_lines(), *self._homecomer.problems]
+        )
 
     def _recovery_lines(self) -> list[str]:
         """Until somebody has acknowledged it, or the next run begins."""
@@ -207,19 +202,14 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
             return "Off: property RecoverAtStart is false"
         return self._recoverer.text
 
-    def _first_gap(self) -> str:
-        return ranges_text(self.counters.first_gap)
-
     def _missing_frames(self) -> str:
-        if self._receipt is not None:
-            return ranges_text(self._receipt.frames_missing_ranges)
-        counters, first = self.counters, self._first_gap()
-        return f"{first}, ..." if first and counters.frames_missing > counters.first_gap_frames else first
+        return missing_frames(self._receipt, self.counters)
 
     def _hear(self, told_: Told) -> None:
         # From the engine's reader thread: plain Python only, the pump tells Tango.
         if told_.receipt is not None:
             self._receipt = told_.receipt
+            self._outlook.learn(told_.receipt, self.counters)
             if told_.receipt.data_files_spilled:
                 self._homecomer.look()
 
@@ -242,19 +232,20 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
     def _view(self) -> str:
         # State before counters: a run that looks finished then has its final counts.
         state, message = self.acquisition_state, self._engine.message
-        view = ReceiverView(state=state, run_id=self._run_id, message=message, counters=self.counters)
+        view = ReceiverView(
+            state=state,
+            run_id=self._run_id,
+            message=message,
+            warnings=self._outlook.warnings,
+            counters=self.counters,
+        )
         return msgspec.json.encode(view).decode()
 
     def _set(self, name: str, value: Any) -> None:
         setattr(self, name, value)
 
     def _set_format(self, text: str) -> None:
-        try:
-            self._format = StreamFormat(text.strip().lower()).value
-        except ValueError:
-            raise ConfigurationError(
-                f"set Format to '{text}'", of=self.get_name(), answer="no such format", accepted=", ".join(StreamFormat)
-            ) from None
+        self._format = stream_format(text, self.get_name()).value
 
     # ---- commands ----
 
@@ -284,6 +275,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
 
         def prepare() -> None:
             try:
+                self._outlook.judge(request, configuration.policies)
                 self._called_off.prepare(self._engine, request)
             except MaxdaqError as error:
                 self._failure = str(error)
@@ -291,17 +283,39 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
 
         return self._steps.run("Prepare", prepare, configuration.prepare_wait_s)
 
+    @command(
+        display_level=tango.DispLevel.EXPERT,
+        dtype_in=str,
+        doc_in=f"JSON: {', '.join(PlaceFields.__struct_fields__)}.",
+        dtype_out="int64",
+        doc_out="Number of the step; its outcome is in StepResults.",
+    )
+    @tells_failures
+    def CheckDestination(self, text: str) -> int:
+        """Is anything in the way of these files? For whoever arms: makes nothing, and is asked before all else."""
+        configuration, places = self._working(), decoded("CheckDestination", text, PlaceFields, self.get_name())
+        return self._steps.run("CheckDestination", lambda: refuse_taken(**configuration.files_of(places)), STEP_WAIT_S)
+
+    @command(
+        display_level=tango.DispLevel.EXPERT,
+        dtype_in=str,
+        doc_in=f"JSON: {', '.join(ScanMaster.__struct_fields__)}.",
+        dtype_out="int64",
+        doc_out="Number of the step; its outcome is in StepResults.",
+    )
+    @tells_failures
+    def WriteScanMaster(self, text: str) -> int:
+        """For DAQController, when a run is over: write the file that links those of all detectors."""
+        configuration, master = self._working(), decoded("WriteScanMaster", text, ScanMaster, self.get_name())
+        roots = configuration.roots
+        return self._steps.run("WriteScanMaster", lambda: self._engine.link(master, roots), STEP_WAIT_S)
+
     @command(dtype_in=str, doc_in='JSON {"series": text or null, "frames": number or null}')
     @tells_failures
     def Expect(self, text: str) -> None:
         """Tell what the armed detector said it will send."""
         self._working()
-        try:
-            fields = msgspec.json.decode(text or "{}", type=ExpectFields)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise ConfigurationError(
-                "Expect", of=self.get_name(), answer=str(error), accepted="series, frames"
-            ) from None
+        fields = decoded("Expect", text or "{}", ExpectFields, self.get_name())
         self._engine.expect(fields.series, fields.frames, timeout_s=2.5)
 
     @command
@@ -372,23 +386,8 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
 
     def _fields(self, text: str) -> PrepareFields:
         if not text.strip():
-            sources = tuple(part.strip() for part in self._source.split(",") if part.strip())
-            if not sources:
-                raise ConfigurationError(
-                    "Prepare", of=self.get_name(), answer="Source is empty", accepted="set Source first"
-                )
-            return PrepareFields(
-                sources=sources,
-                stream_format=StreamFormat(self._format),
-                destination=self._destination,
-                expected_frames=self._expected_frames or None,
-                run_id=f"prepared-{time.time_ns()}",
-            )
-        try:
-            return msgspec.json.decode(text, type=PrepareFields)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            accepted = ", ".join(PrepareFields.__struct_fields__)
-            raise ConfigurationError("Prepare", of=self.get_name(), answer=str(error), accepted=accepted) from None
+            return by_attributes(self._source, self._format, self._destination, self._expected_frames, self.get_name())
+        return decoded("Prepare", text, PrepareFields, self.get_name())
 
 
 def main() -> None:

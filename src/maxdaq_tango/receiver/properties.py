@@ -7,6 +7,7 @@ from tango.server import device_property
 from maxdaq_tango.model import Compression as Packing
 from maxdaq_tango.model import FileBackend, FileNaming, Pinned, PixelSteps, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
+from maxdaq_tango.receiver.outlook import Policies, Policy
 
 
 class ReceiverProperties:
@@ -75,6 +76,18 @@ class ReceiverProperties:
         dtype=float,
         default_value=0.0,
         doc="Longest silence in a series before it is closed as INCOMPLETE, s. 0: for ever.",
+    )
+    RoomPolicy = device_property(
+        dtype=str,
+        default_value="warn",
+        doc="What becomes of a run for which the disk has too little room, as far as can be told before it is armed: "
+        "refuse, warn (in Status and report) or ignore.",
+    )
+    RatePolicy = device_property(
+        dtype=str,
+        default_value="warn",
+        doc="The same of a run that is faster than this receiver could write when it was last too slow: refuse, warn "
+        "or ignore. One that waits for triggers is only warned of.",
     )
     RecoverAtStart = device_property(
         dtype=bool,
@@ -195,6 +208,9 @@ class ReceiverProperties:
                 curve_key_file=self.CurveKeyFile,
                 recover_at_start=bool(self.RecoverAtStart),
                 spill_directory=self.SpillDirectory,
+                policies=Policies(
+                    room=word(Policy, "RoomPolicy", self.RoomPolicy), rate=word(Policy, "RatePolicy", self.RatePolicy)
+                ),
                 pixel_steps=PixelSteps(
                     tot_table=self.TotTable.strip(), mask=tuple(int(place) for place in self.MaskRectangle)
                 ),

@@ -7,18 +7,21 @@ It may touch nothing but plain Python state: Tango holds the device while it run
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import tango
 from tango.server import Device, attribute
 
 from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.model import latin_text
 from maxdaq_tango.tango_support.failures import throw
 
 Read = Callable[[Any], Any]
 Write = Callable[[Any, Any], None]
+_Reads = TypeVar("_Reads", bound=Callable[..., Any])
 
 BLANKS: dict[Any, Any] = {float: 0.0, int: 0, bool: False, str: ""}
 
@@ -63,6 +66,7 @@ def told(
     spectrum = isinstance(dtype, tuple)
     options |= {"max_dim_x": max_dim_x} if spectrum else {}
     options |= {"max_dim_y": max_dim_y} if max_dim_y else {}
+    read = tellable(read) if dtype in (str, (str,)) else read
     blank = [[0.0]] if max_dim_y else [] if spectrum else BLANKS[dtype]
 
     def fget(self: Device) -> Any:
@@ -86,6 +90,19 @@ def told(
     made.told_name = name
     made.told_blank = blank
     return made
+
+
+def tellable(read: _Reads) -> _Reads:
+    """Wraps a function of a device that reads text: as Tango can tell it, or one name of a file would make it fail."""
+
+    @functools.wraps(read)
+    def told_read(self: Device) -> Any:
+        value = read(self)
+        if value is None:
+            return None
+        return latin_text(value) if isinstance(value, str) else [latin_text(text) for text in value]
+
+    return told_read  # type: ignore[return-value]
 
 
 def told_attributes(device_class: type) -> dict[str, attribute]:

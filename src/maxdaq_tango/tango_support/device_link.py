@@ -10,6 +10,7 @@ import msgspec
 import tango
 
 from maxdaq_tango.errors import EngineError, MaxdaqError
+from maxdaq_tango.model import latin_text
 from maxdaq_tango.tango_support.failures import error_of, unpack
 from maxdaq_tango.tango_support.steps import StepRecord
 
@@ -36,6 +37,8 @@ class DeviceLink:
         """Run a command. A MaxdaqError of the other side comes out as itself."""
         try:
             proxy = self._connected()
+            if isinstance(argument, str):
+                argument = latin_text(argument)
             return proxy.command_inout(name) if argument is None else proxy.command_inout(name, argument)
         except tango.DevFailed as failed:
             raise error_of(failed, asked=name, of=self.name, otherwise=self._offline) from None

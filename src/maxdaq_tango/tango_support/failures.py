@@ -15,6 +15,7 @@ import tango
 from maxdaq_tango import errors
 from maxdaq_tango.engine.protocol import ErrorText
 from maxdaq_tango.errors import MaxdaqError
+from maxdaq_tango.model import latin_text
 
 PREFIX = "MAXDAQ_"
 KINDS: dict[str, type[MaxdaqError]] = {
@@ -26,7 +27,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 def throw(error: MaxdaqError, origin: str) -> None:
     """Raise `error` as DevFailed."""
-    tango.Except.throw_exception(PREFIX + type(error).__name__, str(error), origin)
+    tango.Except.throw_exception(PREFIX + type(error).__name__, latin_text(str(error)), origin)
 
 
 def tells_failures(method: _Method) -> _Method:

@@ -18,10 +18,11 @@ from functools import partial
 from msgspec.structs import replace
 
 from maxdaq_tango.errors import DetectorError, EngineError, MaxdaqError
-from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, RunRequest, StreamDescription
+from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, RunRequest, ScanMaster, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.transaction import status
-from maxdaq_tango.transaction.phases import Phase
+from maxdaq_tango.transaction.outcome import Outcome
+from maxdaq_tango.transaction.phases import ARMING, Phase
 from maxdaq_tango.transaction.ports import DetectorPort, ReceiverPort, ReceiverView
 from maxdaq_tango.transaction.sequence import Sequence
 from maxdaq_tango.transaction.words import (
@@ -35,10 +36,11 @@ from maxdaq_tango.transaction.words import (
     ExpectFields,
     Failed,
     Instruction,
-    Outcome,
     PairPlan,
+    PlaceFields,
     ReceiverSeen,
     ResetAsked,
+    ScanPlan,
     SourceSeen,
     Step,
     StopAsked,
@@ -130,18 +132,18 @@ class Executor:
 
     # ---- requests ----
 
-    def arm(self, plans: dict[str, PairPlan]) -> str:
+    def arm(self, plans: dict[str, PairPlan], scan: ScanPlan | None = None) -> str:
         """Begin. Returns the id of the run at once; `wait_armed` tells how it went."""
         run_id = uuid.uuid4().hex
         with self._changed:
-            self._handle(Begin(run_id, plans))
+            self._handle(Begin(run_id, plans, scan))
             self._reports = {name: _without_count(report) for name, report in self._reports.items()}
         return run_id
 
     def wait_armed(self, timeout_s: float) -> bool:
         """True once armed, False when still at it after `timeout_s`; raises the reason when arming failed."""
         with self._changed:
-            arming = (Phase.CONFIGURE, Phase.PREPARE, Phase.ARM, Phase.EXPECT, Phase.UNDO)
+            arming = (*ARMING, Phase.UNDO)
             self._changed.wait_for(lambda: self._sequence.phase not in arming, timeout_s)
             outcome = self._sequence.outcome
             if outcome is not None and not outcome.armed:
@@ -280,6 +282,8 @@ class Executor:
     def _perform(self, call: Instruction) -> StreamDescription | ArmedSeries | None:
         detector, receiver = self._pairs[call.pair].detector, self._pairs[call.pair].receiver
         match call.step, call.argument:
+            case Step.CHECK, PlaceFields() as places:
+                receiver.check(places)
             case Step.CONFIGURE, AcquisitionSettings() as settings:
                 return detector.configure(settings)
             case Step.ARM, _:
@@ -296,6 +300,8 @@ class Executor:
                 receiver.stop(str(finished or ""))
             case Step.ABORT_SOURCE, _:
                 detector.abort()
+            case Step.LINK, ScanMaster() as master:
+                receiver.link(master)
             case Step.ABORT_RECEIVER, reason:
                 receiver.abort(str(reason))
             case _:

@@ -18,13 +18,15 @@ from maxdaq_tango.model import (
     Orientation,
     Receipt,
     RunRequest,
+    ScanMaster,
     StreamDescription,
+    encoded,
 )
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.model.state import BUSY_STATES
 from maxdaq_tango.tango_support.device_link import DeviceLink
 from maxdaq_tango.transaction.ports import ReceiverView
-from maxdaq_tango.transaction.words import ExpectFields, PrepareFields
+from maxdaq_tango.transaction.words import ExpectFields, PlaceFields, PrepareFields
 
 ABORT_WAIT_S = 12.0
 ABORT_LOOK_S = 0.05
@@ -105,6 +107,13 @@ class TangoReceiver:
         """Of the device."""
         return self._name
 
+    def check(self, places: PlaceFields) -> None:
+        """Command CheckDestination, until the step is done; without a file there is nothing to ask."""
+        if self._turned_by is not None and places.destination and not self._turned_by.read("SaveRaw")[0]:
+            places = msgspec.structs.replace(places, destination="")
+        if places.destination or places.scan_master:
+            self._calls.step("CheckDestination", msgspec.json.encode(places).decode())
+
     def prepare(self, request: RunRequest) -> None:
         """Command Prepare, until the step is done."""
         if self._turned_by is not None:
@@ -146,6 +155,10 @@ class TangoReceiver:
             if time.monotonic() > deadline_s:
                 raise EngineError("abort", of=self._name, answer=f"still {view.state.value} after {ABORT_WAIT_S:g} s")
             pause.wait(ABORT_LOOK_S)
+
+    def link(self, master: ScanMaster) -> None:
+        """Command WriteScanMaster, until the step is done."""
+        self._calls.step("WriteScanMaster", encoded(master).decode())
 
     def reset(self) -> None:
         """Command Reset."""

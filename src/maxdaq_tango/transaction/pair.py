@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, StreamDescription, TriggerMode
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
-from maxdaq_tango.transaction.words import PairPlan, Step
+from maxdaq_tango.transaction.words import Deadlines, PairPlan, PlaceFields, Step
 
 
 @dataclass
@@ -43,6 +44,7 @@ class PairRun:
     source_lost_s: float | None = None
     receiver_lost_s: float | None = None
     receipt: Receipt | None = None
+    warnings: tuple[str, ...] = ()
     broken: bool = False
     """Something failed: its receiver is closed as soon as its detector is quiet."""
     errors: list[MaxdaqError] = field(default_factory=list)
@@ -95,6 +97,28 @@ class PairRun:
         """All frames of the triggers so far are here, so that the answer to the last trigger is merely late."""
         return self.counters.frames_received >= self.triggers_sent * self.plan.settings.frames_per_trigger
 
+    def deadline_s(self, step: Step, limits: Deadlines) -> float:
+        """Longest wait for a step of this pair."""
+        return {
+            Step.CHECK: limits.check_s,
+            Step.CONFIGURE: limits.configure_s,
+            Step.PREPARE: limits.prepare_s,
+            Step.ARM: limits.arm_s,
+            Step.EXPECT: limits.expect_s,
+            Step.TRIGGER: self.burst_s + limits.trigger_margin_s,
+            Step.STOP_SOURCE: self.plan.settings.frame_period_s + limits.stop_s,
+            Step.STOP_RECEIVER: limits.stop_s,
+            Step.ABORT_SOURCE: limits.abort_s,
+            Step.ABORT_RECEIVER: limits.abort_s,
+            Step.LINK: limits.link_s,
+        }[step]
+
+    def places(self, scan_master: str = "") -> PlaceFields:
+        """The files that its receiver shall check; `scan_master` where it is to write that as well."""
+        written = self.plan.destination if self.plan.save_raw else ""
+        frames = self.plan.settings.frame_count
+        return PlaceFields(destination=written, overwrite=self.plan.overwrite, frames=frames, scan_master=scan_master)
+
     def request(self, run_id: str) -> RunRequest:
         """What its receiver is prepared for. Roots, memory and waits are the receiver's own."""
         described = self.description
@@ -114,5 +138,13 @@ class PairRun:
             frame_nbytes=described.frame_nbytes,
             expect_follows=True,
             run_id=run_id,
-            metadata={**self.plan.metadata, "detector": described.metadata},
+            metadata=_with_settings(self.plan.metadata, described.metadata),
         )
+
+
+def _with_settings(metadata: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What the detector says of itself beside what the client gave, of which nothing is replaced."""
+    name = "detector"
+    while name in metadata:
+        name += "_settings"
+    return {**metadata, name: settings}

@@ -8,9 +8,10 @@ from maxdaq_tango.transaction.words import Step
 
 
 class Phase(StrEnum):
-    """Where the transaction stands. The first four after IDLE are its steps."""
+    """Where the transaction stands. The first five after IDLE are its steps."""
 
     IDLE = "IDLE"
+    CHECK = "CHECK"
     CONFIGURE = "CONFIGURE"
     PREPARE = "PREPARE"
     ARM = "ARM"
@@ -18,10 +19,13 @@ class Phase(StrEnum):
     RUN = "RUN"
     STOP = "STOP"
     ABORT = "ABORT"
+    LINK = "LINK"
+    """Every file is closed; the scan master is being written."""
     UNDO = "UNDO"
 
 
 ARMING: dict[Phase, tuple[Step, Phase]] = {
+    Phase.CHECK: (Step.CHECK, Phase.CONFIGURE),
     Phase.CONFIGURE: (Step.CONFIGURE, Phase.PREPARE),
     Phase.PREPARE: (Step.PREPARE, Phase.ARM),
     Phase.ARM: (Step.ARM, Phase.EXPECT),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,9 +12,13 @@ from maxdaq_tango.model import (
     Counters,
     Receipt,
     RunRequest,
+    ScanMaster,
     StreamDescription,
 )
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
+
+if TYPE_CHECKING:
+    from maxdaq_tango.transaction.words import PlaceFields
 
 
 class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +30,8 @@ class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
     """Of `run_id`, once it is closed."""
     message: str = ""
+    warnings: tuple[str, ...] = ()
+    """What it said against the run before it took it, such as that the disk may be too small."""
     counters: Counters = Counters()
     reachable: bool = True
     """False: nothing else is known; `message` says why."""
@@ -72,6 +78,10 @@ class ReceiverPort(Protocol):
         """What errors call it."""
         ...
 
+    def check(self, places: PlaceFields) -> None:
+        """Whether these files may be made: raises what is in their way. Makes nothing, so there is nothing to undo."""
+        ...
+
     def prepare(self, request: RunRequest) -> None:
         """Returning means: the file is open and the sockets are connected. Undone by `abort`.
 
@@ -90,6 +100,10 @@ class ReceiverPort(Protocol):
 
     def abort(self, reason: str) -> None:
         """Close now. Returns when the receiver is free for the next run; a run of somebody else is left alone."""
+        ...
+
+    def link(self, master: ScanMaster) -> None:
+        """Write the scan master. One that could not link all files is written all the same, and raises."""
         ...
 
     def poll(self) -> ReceiverView:

@@ -1,14 +1,15 @@
 """The order in which detectors and receivers are armed, supervised, stopped and undone. Pure: events in, instructions
 out; no threads, no clock, no Tango.
 
-    IDLE ──Begin──> CONFIGURE ──> PREPARE ──> ARM ──> EXPECT ──> RUN ──Stop──> STOP
-     ^                  └────────────┴─────────┴────────┘         └──Abort──┬──┘
-     |                       failure, Stop or Abort                       ABORT
-     |<── all undone ──────────── UNDO                                      |
-     |<── every detector quiet, every receiver closed ──────────────────────┘  (also from RUN and STOP)
+    IDLE ──Begin──> CHECK ──> CONFIGURE ──> PREPARE ──> ARM ──> EXPECT ──> RUN ──Stop──> STOP
+     ^                └───────────┴────────────┴─────────┴────────┘         └──Abort──┬──┘
+     |                       failure, Stop or Abort                                 ABORT
+     |<── all undone ──────────── UNDO                                                |
+     |<── (LINK: scan master written) <── every detector quiet, every receiver closed ┘  (also from RUN and STOP)
 
-Each of the four arming phases waits for all pairs: nothing is armed before every receiver has its file open, so that a
-full disk at one receiver cannot cost exposures on the others. From RUN on each pair goes its own way: a pair that
+Each of the five arming phases waits for all pairs: no detector gets a word before every receiver has found its files
+free, and nothing is armed before every receiver has its file open, so that a full disk at one receiver cannot cost
+exposures on the others. From RUN on each pair goes its own way: a pair that
 breaks is stopped and closed, the others take their data to the end, and the verdict is the worst of all.
 """
 
@@ -16,16 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from maxdaq_tango.errors import DetectorTimeout, EngineError, MaxdaqError, StateError
 from maxdaq_tango.model import AcquisitionEvent, AcquisitionState, StreamDescription, TriggerMode, Verdict, next_state
 from maxdaq_tango.model.hardware import ArmedSeries
 from maxdaq_tango.transaction import supervision
+from maxdaq_tango.transaction.outcome import Outcome, named, outcome_of, undone
 from maxdaq_tango.transaction.pair import PairRun
 from maxdaq_tango.transaction.phases import ARMING, SUPERVISED, Phase
+from maxdaq_tango.transaction.scan import master_of, writer_of
 from maxdaq_tango.transaction.words import (
     DEFAULT_DEADLINES,
+    HARMLESS_STEPS,
     RECEIVER_STEPS,
     AbortAsked,
     Answered,
@@ -36,18 +40,15 @@ from maxdaq_tango.transaction.words import (
     ExpectFields,
     Failed,
     Instruction,
-    Outcome,
     ReceiverSeen,
     ResetAsked,
+    ScanPlan,
     SourceSeen,
     Step,
     StopAsked,
     TimedOut,
     TriggerAsked,
-    worst,
 )
-
-_Kind = TypeVar("_Kind", bound=MaxdaqError)
 
 
 class Sequence:
@@ -76,6 +77,9 @@ class Sequence:
         self._number = 0
         self._ended_by: str | None = None
         self._unclean = False
+        self._scan: ScanPlan | None = None
+        self._closed: Outcome | None = None
+        """Of a run that is over but for its scan master."""
         self._handlers: dict[type, Callable[[Any, float], list[Instruction]]] = {
             Begin: self._begin,
             Answered: self._answered,
@@ -98,7 +102,7 @@ class Sequence:
             for pair in self.pairs.values():
                 told += [self._tell(pair, step, argument) for step, argument in supervision.advance(pair, self, at_s)]
             self._follow_pairs()
-            self._finish_when_closed(at_s)
+            told += self._finish_when_closed(at_s)
         return told
 
     @property
@@ -131,8 +135,9 @@ class Sequence:
         self.run_id = event.run_id
         self.pairs = {name: PairRun(name, plan) for name, plan in event.pairs.items()}
         self.errors, self.outcome, self._ended_by, self._unclean = [], None, None, False
+        self._scan, self._closed = event.scan, None
         self._move(AcquisitionEvent.CONFIGURE)
-        return self._enter(Phase.CONFIGURE, at_s)
+        return self._enter(Phase.CHECK, at_s)
 
     def _trigger_asked(self, event: TriggerAsked, at_s: float) -> list[Instruction]:
         if self.phase is not Phase.RUN:
@@ -184,10 +189,11 @@ class Sequence:
             return self._late_answer(self.late.pop(event.number, None))
         pair = self.pairs[call.pair]
         pair.answered.add(call.step)
+        if self.phase is Phase.LINK:
+            return self._linked(None)
         if self.phase is Phase.UNDO:
             # Arm came back although everything was called off: it has to be taken back once more.
-            told = [undo for undo in [self._undoing(pair, call.step)] if undo is not None]
-            return told + self._finish_when_undone()
+            return self._undoing(pair, call.step) + self._finish_when_undone()
         if self.phase in ARMING:
             return self._arming_answered(call, event.value, pair, at_s)
         supervision.answered(pair, call.step, at_s)
@@ -216,7 +222,8 @@ class Sequence:
         call = self.outstanding.pop(event.number, None)
         if call is None:
             return []
-        self.late[call.number] = call
+        if call.step not in HARMLESS_STEPS:
+            self.late[call.number] = call
         kind = EngineError if call.step in RECEIVER_STEPS else DetectorTimeout
         return self._went_wrong(
             call, kind(call.step.value, of=self._side(call), answer=f"no answer within {call.deadline_s:g} s"), at_s
@@ -224,33 +231,32 @@ class Sequence:
 
     def _went_wrong(self, call: Instruction, error: MaxdaqError, at_s: float) -> list[Instruction]:
         pair = self.pairs[call.pair]
-        named = self._named(call, error)
+        told_of = named(error, call.step, self._side(call))
+        if self.phase is Phase.LINK:
+            return self._linked(told_of)
         if self.phase in ARMING:
-            self.errors.append(named)
+            self.errors.append(told_of)
             return self._undo(None)
         if self.phase is Phase.UNDO:
             if call.step in (Step.ABORT_SOURCE, Step.ABORT_RECEIVER):
                 self._unclean = True
             if call.step is not Step.ARM:  # that one was aborted by us
-                self.errors.append(named)
+                self.errors.append(told_of)
             return self._finish_when_undone()
         if self.phase is Phase.IDLE:
             # The undoing of a late answer failed, after the outcome was told: it is added to it.
-            self.errors.append(named)
+            self.errors.append(told_of)
             if self.outcome is not None:
-                self.outcome = replace(self.outcome, errors=(*self.outcome.errors, named))
+                self.outcome = replace(self.outcome, errors=(*self.outcome.errors, told_of))
             return []
         return [
             self._tell(pair, step, argument)
-            for step, argument in supervision.went_wrong(pair, call.step, named, self.stopping, at_s)
+            for step, argument in supervision.went_wrong(pair, call.step, told_of, self.stopping, at_s)
         ]
 
     def _late_answer(self, call: Instruction | None) -> list[Instruction]:
         # The run is over or being undone, as a time-out ends the arming; a later run waits until `late` is empty.
-        if call is None:
-            return []
-        undo = self._undoing(self.pairs[call.pair], call.step)
-        return [undo] if undo is not None else []
+        return self._undoing(self.pairs[call.pair], call.step) if call is not None else []
 
     # ---- looks ----
 
@@ -263,9 +269,8 @@ class Sequence:
 
     def _receiver_seen(self, event: ReceiverSeen, at_s: float) -> list[Instruction]:
         pair = self.pairs.get(event.pair)
-        if pair is None or self.phase not in SUPERVISED or event.tick <= pair.prepared_tick:
-            return []
-        supervision.receiver_seen(pair, event.view, self, at_s)
+        if pair is not None and self.phase in SUPERVISED and event.tick > pair.prepared_tick:
+            supervision.receiver_seen(pair, event.view, self, at_s)
         return []
 
     # ---- phases ----
@@ -282,6 +287,9 @@ class Sequence:
         return []
 
     def _argument(self, pair: PairRun, phase: Phase) -> Argument:
+        if phase is Phase.CHECK:
+            first = next(iter(self.pairs.values()))
+            return pair.places(self._scan.master if self._scan is not None and pair is first else "")
         if phase is Phase.CONFIGURE:
             return pair.plan.settings
         if phase is Phase.PREPARE:
@@ -306,13 +314,13 @@ class Sequence:
             if Step.PREPARE in pair.answered | late:
                 yield pair, Step.ABORT_RECEIVER
 
-    def _undoing(self, pair: PairRun, step: Step) -> Instruction | None:
+    def _undoing(self, pair: PairRun, step: Step) -> list[Instruction]:
         undo = {
             Step.CONFIGURE: Step.ABORT_SOURCE,
             Step.ARM: Step.ABORT_SOURCE,
             Step.PREPARE: Step.ABORT_RECEIVER,
         }.get(step)
-        return self._tell(pair, undo, self._undo_reason(undo)) if undo is not None else None
+        return [self._tell(pair, undo, self._undo_reason(undo))] if undo is not None else []
 
     def _undo_reason(self, step: Step) -> str | None:
         if step is not Step.ABORT_RECEIVER:
@@ -322,7 +330,8 @@ class Sequence:
     def _finish_when_undone(self) -> list[Instruction]:
         if self.phase is Phase.UNDO and not self.outstanding:
             errors = self.errors or [StateError("Arm", answer=self._ended_by or "undone")]
-            self.outcome = self._come_to(Verdict.ABORTED if self._ended_by else Verdict.FAILED, errors, armed=False)
+            verdict = Verdict.ABORTED if self._ended_by else Verdict.FAILED
+            self.outcome = undone(self.run_id, list(self.pairs.values()), self._scan, verdict, errors)
             self.phase = Phase.IDLE
             self._move(AcquisitionEvent.FAILED if self._unclean else AcquisitionEvent.UNDONE)
         return []
@@ -338,63 +347,50 @@ class Sequence:
             if done and self.state is AcquisitionState.DRAINING:
                 self._move(AcquisitionEvent.DRAINED)
 
-    def _finish_when_closed(self, at_s: float) -> None:
+    def _finish_when_closed(self, at_s: float) -> list[Instruction]:
         if not all(pair.closed for pair in self.pairs.values()):
-            return
+            return []
         if self.outstanding:
             closed_s = max(max(pair.source_done_s or 0, pair.receiver_done_s or 0) for pair in self.pairs.values())
             only_triggers = all(call.step is Step.TRIGGER for call in self.outstanding.values())
             if not only_triggers or at_s - closed_s < self.deadlines.abort_s:
-                return
+                return []
             self.late.update(self.outstanding)  # a trigger that Stop did not bring back
             self.outstanding.clear()
-        self.errors = [error for pair in self.pairs.values() for error in pair.errors]
-        verdicts = [pair.receipt.verdict if pair.receipt else Verdict.FAILED for pair in self.pairs.values()]
-        self.outcome = self._come_to(worst(verdicts), self.errors, armed=True)
+        pairs = list(self.pairs.values())
+        self._closed = outcome_of(self.run_id, pairs, self._scan)
+        self.phase = Phase.LINK
+        if self._scan is None or not self._scan.master:
+            return self._linked(None)
+        if (writer := writer_of(pairs)) is None:
+            answer = "no receiver is left to write it"
+            return self._linked(EngineError(f"write the scan master {self._scan.master}", answer=answer))
+        return [self._tell(writer, Step.LINK, master_of(self._closed, list(self.pairs)))]
+
+    def _linked(self, error: MaxdaqError | None) -> list[Instruction]:
+        """The last word of a run: what goes wrong with its scan master is told, and changes no verdict."""
+        closed, self._closed = self._closed, None
+        if closed is None:
+            raise AssertionError("there is no run to end")
+        self.outcome = closed if error is None else replace(closed, errors=(*closed.errors, error))
+        self.errors = list(self.outcome.errors)
         self.phase = Phase.IDLE
-        self._move(AcquisitionEvent.FAILED if self.outcome.verdict is Verdict.FAILED else AcquisitionEvent.CLOSED)
+        failed = self.outcome.verdict is Verdict.FAILED
+        self._move(AcquisitionEvent.FAILED if failed else AcquisitionEvent.CLOSED)
+        return []
 
     # ---- small things ----
 
-    def _come_to(self, verdict: Verdict, errors: list[MaxdaqError], *, armed: bool) -> Outcome:
-        receipts = {name: pair.receipt for name, pair in self.pairs.items() if pair.receipt is not None}
-        names, told = tuple(self.pairs), tuple(errors)
-        return Outcome(
-            run_id=self.run_id, verdict=verdict, armed=armed, errors=told, receipts=receipts, detectors=names
-        )
-
     def _tell(self, pair: PairRun, step: Step, argument: Argument = None) -> Instruction:
         self._number += 1
-        call = Instruction(self._number, pair.name, step, self._deadline_s(pair, step), argument)
+        call = Instruction(self._number, pair.name, step, pair.deadline_s(step, self.deadlines), argument)
         self.outstanding[call.number] = call
         pair.issued.add(step)
         return call
 
-    def _deadline_s(self, pair: PairRun, step: Step) -> float:
-        limits = self.deadlines
-        return {
-            Step.CONFIGURE: limits.configure_s,
-            Step.PREPARE: limits.prepare_s,
-            Step.ARM: limits.arm_s,
-            Step.EXPECT: limits.expect_s,
-            Step.TRIGGER: pair.burst_s + limits.trigger_margin_s,
-            Step.STOP_SOURCE: pair.plan.settings.frame_period_s + limits.stop_s,
-            Step.STOP_RECEIVER: limits.stop_s,
-            Step.ABORT_SOURCE: limits.abort_s,
-            Step.ABORT_RECEIVER: limits.abort_s,
-        }[step]
-
     def _side(self, call: Instruction) -> str:
         detector, receiver = self.sides[call.pair]
         return receiver if call.step in RECEIVER_STEPS else detector
-
-    def _named(self, call: Instruction, error: _Kind) -> _Kind:
-        side = self._side(call)
-        asked = f"{call.step.value} {side}"
-        if error.asked and error.asked != call.step.value:
-            asked += f": {error.asked}"
-        of = "" if error.of == side else error.of
-        return type(error)(asked, of=of, answer=error.answer, accepted=error.accepted)
 
     def _move(self, event: AcquisitionEvent) -> None:
         self.state = next_state(self.state, event)

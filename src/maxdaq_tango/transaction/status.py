@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maxdaq_tango.model import AcquisitionState, TriggerMode, Verdict
+from maxdaq_tango.transaction.outcome import warnings_of
 from maxdaq_tango.transaction.pair import PairRun
 from maxdaq_tango.transaction.phases import ARMING, Phase
 from maxdaq_tango.transaction.sequence import Sequence
@@ -21,6 +22,7 @@ def sentence(sequence: Sequence) -> str:
         return _ended(sequence)
     lines = [_running(sequence)]
     lines += [str(error) for pair in sequence.pairs.values() for error in pair.errors]
+    lines += [f"Warning: {warning}" for warning in warnings_of(list(sequence.pairs.values()))]
     for pair in sequence.pairs.values():
         detector, receiver = sequence.sides[pair.name]
         if pair.source_lost_s is not None and not pair.source_done:
@@ -46,6 +48,8 @@ def _running(sequence: Sequence) -> str:
         return f"Stopping, {frames}"
     if sequence.phase is Phase.ABORT:
         return f"Aborting, {frames}"
+    if sequence.phase is Phase.LINK:
+        return f"Writing the scan master, {frames}"
     if sequence.state is AcquisitionState.ARMED:
         return f"Armed, waiting for {_start(next(iter(sequence.pairs.values())))}"
     if sequence.state in (AcquisitionState.DRAINING, AcquisitionState.FINALISING):
@@ -77,4 +81,4 @@ def _ended(sequence: Sequence) -> str:
     written = sum(account.frames_written for account in accounts)
     received = sum(account.frames_received for account in accounts)
     head = f"Last acquisition {outcome.verdict.value}: {received} frames received, {written} written"
-    return "\n".join([head, *outcome.reasons])
+    return "\n".join([head, *outcome.reasons, *(f"Warning: {warning}" for warning in outcome.warnings)])

@@ -1,4 +1,4 @@
-"""The words of the transaction: what can happen to it, what it tells others to do, and what it comes to."""
+"""The words of the transaction: what can happen to it, what it tells others to do, and what is asked of it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import (
     AcquisitionSettings,
     Orientation,
-    Receipt,
     RunRequest,
+    ScanMaster,
     StreamDescription,
     StreamFormat,
-    Verdict,
 )
 from maxdaq_tango.model.conversion import RAW, Conversion
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport
@@ -26,6 +25,7 @@ from maxdaq_tango.transaction.ports import ReceiverView
 class Step(StrEnum):
     """What a pair can be told to do. The values are the words of error messages."""
 
+    CHECK = "check the files with the receiver"
     CONFIGURE = "configure the detector"
     PREPARE = "prepare the receiver"
     ARM = "arm the detector"
@@ -35,15 +35,20 @@ class Step(StrEnum):
     STOP_RECEIVER = "stop the receiver"
     ABORT_SOURCE = "abort the detector"
     ABORT_RECEIVER = "abort the receiver"
+    LINK = "have the scan master written by the receiver"
 
 
-RECEIVER_STEPS = frozenset({Step.PREPARE, Step.EXPECT, Step.STOP_RECEIVER, Step.ABORT_RECEIVER})
+RECEIVER_STEPS = frozenset({Step.CHECK, Step.PREPARE, Step.EXPECT, Step.STOP_RECEIVER, Step.ABORT_RECEIVER, Step.LINK})
 """Done by the receiver of a pair; all others by its detector."""
+
+HARMLESS_STEPS = frozenset({Step.CHECK, Step.LINK})
+"""Nothing is to be undone when their answer comes too late."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     """Longest waits, all in seconds. A step that exceeds its own has failed, and its late answer is undone."""
 
+    check_s: float = 10.0
     configure_s: float = 60.0
     """A new energy makes an Eiger recompute its flat field."""
     prepare_s: float = 10.0
@@ -62,6 +67,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     close_s: float = 60.0
     """Silence of a stopped receiver before it is aborted, or of one that looks for nothing before it is stopped: a disk
     that hangs."""
+    link_s: float = 15.0
     unreachable_s: float = 30.0
     """How long a side may be out of reach in a run before it is given up. Data flow without the control link."""
 
@@ -109,6 +115,27 @@ class ExpectFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     frames: int | None = None
 
 
+class PlaceFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files that a run is going to make: the argument of StreamReceiver.CheckDestination, as JSON."""
+
+    destination: str = ""
+    overwrite: bool = False
+    frames: int | None = None
+    scan_master: str = ""
+    """Written when the run is over; "" = none, or somebody else writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanPlan:
+    """What is asked of all pairs together."""
+
+    number: int = 0
+    master: str = ""
+    """Absolute path of the scan master; "" = none."""
+    overwrite: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairPlan:
     """What is asked of one pair."""
@@ -123,7 +150,7 @@ class PairPlan:
     """JSON values stored with the file, beside what the detector says of itself."""
 
 
-Argument = AcquisitionSettings | RunRequest | ExpectFields | str | None
+Argument = AcquisitionSettings | RunRequest | ExpectFields | PlaceFields | ScanMaster | str | None
 
 
 @dataclass(frozen=True)
@@ -143,6 +170,8 @@ class Begin:
 
     run_id: str
     pairs: dict[str, PairPlan]
+    scan: ScanPlan | None = None
+    """None: of one detector by itself, or of a live view."""
 
 
 @dataclass(frozen=True)
@@ -221,64 +250,3 @@ Event = (
     | AbortAsked
     | ResetAsked
 )
-
-
-MOST_REASONS = 10
-BRIEF_FIELDS = (
-    *("verdict", "file", "frames_expected", "frames_received", "frames_written", "frames_missing_count"),
-    *("frames_lost_count", "frames_corrupt", "started_at", "finished_at"),
-)
-"""Of a receipt, in the history of runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one Arm came to."""
-
-    run_id: str
-    verdict: Verdict
-    armed: bool
-    """False: it never became ready, and all that had been done was undone."""
-    errors: tuple[MaxdaqError, ...] = ()
-    """In the order in which they were noticed."""
-    receipts: dict[str, Receipt] = field(default_factory=dict)
-    detectors: tuple[str, ...] = ()
-    """All of the run, also one whose receiver gave no receipt."""
-
-    @property
-    def verdicts(self) -> dict[str, Verdict]:
-        """Of every detector; without a receipt nothing is proven."""
-        unproven = Verdict.FAILED if self.armed else self.verdict
-        return {name: self.receipts[name].verdict if name in self.receipts else unproven for name in self.detectors}
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Everything that went wrong, one sentence each; empty when nothing did."""
-        told = [str(error) for error in self.errors]
-        for name, receipt in self.receipts.items():
-            told += [f"{name}: {reason}" for reason in receipt.reasons]
-        return tuple(dict.fromkeys(told))
-
-    @property
-    def report(self) -> str:
-        """All of it as JSON {run_id, verdict, armed, reasons, verdicts, receipts}; the last two by detector."""
-        return self._encoded(self.reasons, self.receipts)
-
-    @property
-    def brief(self) -> str:
-        """The same, of receipts the counts and the file, and no more than MOST_REASONS."""
-        receipts = {
-            name: {field: getattr(receipt, field) for field in BRIEF_FIELDS} for name, receipt in self.receipts.items()
-        }
-        return self._encoded(self.reasons[:MOST_REASONS], receipts)
-
-    def _encoded(self, reasons: tuple[str, ...], receipts: dict[str, Any]) -> str:
-        fields = {"run_id": self.run_id, "verdict": self.verdict, "armed": self.armed}
-        told = {**fields, "reasons": reasons, "verdicts": self.verdicts, "receipts": receipts}
-        return msgspec.json.encode(told).decode()
-
-
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """The verdict of several; of none it is FAILED, as nothing is proven."""
-    order = list(Verdict)
-    return max(verdicts, key=order.index) if verdicts else Verdict.FAILED

@@ -16,6 +16,23 @@ def test_directory_pattern_and_scan_number_make_one_file_a_detector():
     assert made.of(TWO) == {TWO[0]: "/data/raw/000042_eiger.h5", TWO[1]: "/data/raw/000042_pilatus.h5"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "master", "files"),
+    [
+        ("scan_{scan:06d}_{detector}.hdf5", "{scan:06d}.h5", ["scan_003187_eiger.hdf5", "003187.h5"]),  # contrast
+        ("scan-{scan:04d}_{detector}.h5", "scan-{scan:04d}.h5", ["scan-3187_eiger.h5", "scan-3187.h5"]),  # Sardana
+        ("scan_{scan:06d}_{detector}/0001.h5", "", ["scan_003187_eiger/0001.h5", ""]),  # a folder for each burst
+    ],
+)
+def test_the_names_of_max_iv_can_be_made(pattern, master, files):
+    made = Destinations(scan_number=3187)
+    made.set_directory("/data/raw")
+    made.set_pattern(pattern)
+    made.set_master_pattern(master)
+    paths = made.of(TWO)
+    assert [paths[TWO[0]], made.master(paths)] == [f"/data/raw/{name}" if name else "" for name in files]
+
+
 def test_nothing_set_or_an_empty_directory_is_live_only():
     made = Destinations()
     assert set(made.of(TWO).values()) == {""}
@@ -40,6 +57,10 @@ def test_one_path_is_for_the_first_detector_and_the_others_stand_beside_it():
         ("{scan:06", "unmatched"),
         ("../{scan}.h5", "leads out"),
         ("/x.h5", "leads out"),
+        ("{scan:0999999999d}.h5", "no width"),
+        ("{scan:{scan}}.h5", "no width"),
+        ("{detector.__class__}.h5", "no field"),
+        ("", "leads out"),
     ],
 )
 def test_a_bad_pattern_is_refused_when_it_is_set(pattern, part):
@@ -69,3 +90,53 @@ def test_detectors_of_one_name_are_told_apart_by_device():
 def test_a_relative_directory_is_refused():
     with pytest.raises(ConfigurationError, match="not an absolute path"):
         Destinations().set_directory("raw")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/b/eiger", "a/b/eiger_master"),  # their data files would have the same names
+        ("a/b/eiger", "a/b/eiger_data_000001"),
+    ],
+)
+def test_files_that_cannot_stand_beside_each_other_are_refused(names):
+    made = Destinations(directory="/data", by_directory=True, pattern="{detector}.h5")
+    with pytest.raises(ConfigurationError, match="cannot share a file"):
+        made.of(names)
+
+
+def test_one_file_by_two_ways_is_one_file():
+    made = Destinations(directory="/data", by_directory=True, pattern="{detector}/./x.h5")
+    with pytest.raises(ConfigurationError, match="cannot share a file"):
+        made.of((".", "x/y/."))
+
+
+def test_there_is_no_scan_master_unless_it_is_asked_for():
+    made = Destinations(scan_number=42)
+    made.set_directory("/data/raw")
+    assert made.master(made.of(TWO)) == ""
+    made.set_master_pattern("scan-{scan:04d}.h5")
+    assert made.master(made.of(TWO)) == "/data/raw/scan-0042.h5"
+    made.set_directory("")  # live only
+    assert made.master(made.of(TWO)) == ""
+    made.set_filename("/data/other/x.h5")
+    assert made.master(made.of(TWO)) == "/data/other/scan-0042.h5"
+    made.set_master_pattern("")
+    assert made.master(made.of(TWO)) == ""
+
+
+@pytest.mark.parametrize("pattern", ["{scan:06d}_eiger.h5", "{scan:06d}_eiger_master.h5", "{scan:06d}_eiger.nxs"])
+def test_a_scan_master_that_is_a_detectors_file_is_refused(pattern):
+    made = Destinations(scan_number=42)
+    made.set_directory("/data")
+    made.set_master_pattern(pattern)
+    with pytest.raises(ConfigurationError, match="a detector writes there"):
+        made.master(made.of(TWO))
+
+
+@pytest.mark.parametrize("pattern", ["{detector}.h5", "../scan.h5", "{scan:06"])
+def test_a_bad_master_pattern_is_refused_when_it_is_set(pattern):
+    made = Destinations(master_pattern="m.h5")
+    with pytest.raises(ConfigurationError, match="set MasterPattern"):
+        made.set_master_pattern(pattern)
+    assert made.master_pattern == "m.h5"

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine_owner import WAIT_S, Owner
@@ -20,6 +21,7 @@ from maxdaq_tango.files import check_file
 from maxdaq_tango.model import (
     AcquisitionState,
     Counters,
+    ScanMaster,
     Verdict,
 )
 from maxdaq_tango.pipeline.blackbox import decoded
@@ -164,6 +166,20 @@ def test_reset_leaves_the_fault_of_a_dead_engine(owner: Owner) -> None:
     owner.wait(lambda: owner.told and owner.told[-1].state is AcquisitionState.FAULT)
     owner.engine.reset()
     assert owner.engine.state is AcquisitionState.IDLE
+
+
+def test_the_engine_writes_scan_masters_also_when_the_last_one_has_died(owner: Owner) -> None:
+    owner.engine.start()
+    master, roots = ScanMaster(path=str(owner.folder / "scan.h5"), report="{}"), (str(owner.folder),)
+    owner.engine.link(master, roots)
+    with pytest.raises(FileError, match=r"scan\.h5.*the file exists"):
+        owner.engine.link(master, roots)
+    owner.engine.kill()
+    assert owner.engine.wait_gone(WAIT_S)
+    owner.engine.link(msgspec.structs.replace(master, overwrite=True), roots)
+    assert sorted(path.name for path in owner.folder.iterdir()) == [
+        "scan.h5", "scan.old1.h5", "scan.report.json", "scan.report.old1.json",
+    ]  # fmt: skip
 
 
 @pytest.mark.lesson(9)

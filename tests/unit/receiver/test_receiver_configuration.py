@@ -10,7 +10,9 @@ from maxdaq_tango.curve import make_keys
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned, Verification
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
+from maxdaq_tango.receiver.outlook import Policy
 from maxdaq_tango.receiver.rates import RateMeter
+from maxdaq_tango.transaction.words import PlaceFields
 
 KEY = zmq.curve_keypair()[0].decode()
 
@@ -109,3 +111,30 @@ def test_rates_are_over_the_last_second_and_start_anew_with_a_run():
     assert meter.frames_hz == 0
     meter.update(Counters(run_number=2, frames_received=0), 3.1)
     assert meter.frames_hz == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_blocks", "block_count"),
+    [
+        ({}, False, None),
+        ({"frames_per_file": 4}, True, 3),
+        ({"engines": 2}, True, None),
+        ({"spill_directory": "/spill"}, True, None),
+    ],
+)
+def test_the_files_of_a_run_are_looked_for_as_they_will_be_made(good, changes, in_blocks, block_count):
+    places = PlaceFields(destination="/data/a.h5", frames=10, scan_master="/data/scan.h5")
+    files = msgspec.structs.replace(good, **changes).files_of(places)
+    assert (files["path"], files["scan_master"], files["roots"]) == ("/data/a.h5", "/data/scan.h5", good.roots)
+    assert (files["in_blocks"], files["block_count"]) == (in_blocks, block_count)
+
+
+def test_where_the_stream_says_where_files_go_nobody_looks_elsewhere(good):
+    places = PlaceFields(destination="/data/a.h5", frames=10)
+    assert msgspec.structs.replace(good, naming=FileNaming.STREAM).files_of(places)["path"] == ""
+
+
+def test_policies_take_three_words():
+    assert word(Policy, "RoomPolicy", " Refuse ") is Policy.REFUSE
+    with pytest.raises(ConfigurationError, match=r"RoomPolicy to 'never'.*refuse, warn or ignore"):
+        word(Policy, "RoomPolicy", "never")

@@ -30,6 +30,7 @@ from maxdaq_tango.transaction.words import (
     Instruction,
     PairPlan,
     ReceiverSeen,
+    ScanPlan,
     SourceSeen,
     Step,
     TimedOut,
@@ -44,10 +45,11 @@ REFUSAL = DetectorRefused(
 class Stage:
     """One Sequence, everything it ever said, and a clock that moves by hand."""
 
-    def __init__(self, names: tuple[str, ...], mode: TriggerMode, triggers: int = 2) -> None:
+    def __init__(self, names: tuple[str, ...], mode: TriggerMode, triggers: int = 2, master: str = "") -> None:
         sides = {name: (f"det/{name}", f"rec/{name}") for name in names}
         self.sequence = Sequence(sides, Deadlines(drain_s=2.0, settle_s=3.0, close_s=10.0, unreachable_s=20.0))
         self.names = names
+        self.master = master
         self.settings = AcquisitionSettings(trigger_mode=mode, trigger_count=triggers, frames_per_trigger=5)
         self.now_s = 100.0
         self.told: list[Instruction] = []
@@ -61,7 +63,8 @@ class Stage:
 
     def begin(self) -> list[Instruction]:
         plans = {name: PairPlan(settings=self.settings, destination=f"/data/{name}.h5") for name in self.names}
-        return self(Begin("run-1", plans))
+        scan = ScanPlan(number=7, master=self.master, metadata={"sample": "A1"}) if self.master else None
+        return self(Begin("run-1", plans, scan))
 
     def call(self, step: Step, name: str = "a") -> Instruction:
         """The open call of that step."""
@@ -117,17 +120,26 @@ class Stage:
         message: str = "",
         reachable: bool = True,
         updated_ns: int = 0,
+        warnings: tuple[str, ...] = (),
     ) -> list[Instruction]:
         receipt = None
         if verdict is not None:
             reasons = () if verdict is Verdict.COMPLETE else ("frame 3 never came",)
-            receipt = Receipt(verdict=verdict, run_id=run_id, frames_received=received, reasons=reasons)
+            receipt = Receipt(
+                verdict=verdict,
+                run_id=run_id,
+                frames_received=received,
+                reasons=reasons,
+                file=f"/data/{name}.h5",
+                dataset=f"/entry/instrument/{name}/data",
+            )
         view = ReceiverView(
             state=state,
             run_id=run_id,
             receipt=receipt,
             message=message,
             reachable=reachable,
+            warnings=warnings,
             counters=Counters(frames_received=received, frames_written=received, updated_ns=updated_ns),
         )
         return self(ReceiverSeen(name, view, self.sequence.tick))
@@ -141,6 +153,7 @@ class Stage:
             return self
         self.begin()
         for step, reached in (
+            (Step.CHECK, Phase.CHECK),
             (Step.CONFIGURE, Phase.CONFIGURE),
             (Step.PREPARE, Phase.PREPARE),
             (Step.ARM, Phase.ARM),
@@ -150,6 +163,9 @@ class Stage:
                 return self
             assert self.sequence.phase is reached
             self.answer_all(step)
+        if phase is Phase.LINK:
+            for name in self.names:
+                self.finish(name)
         return self
 
     def finish(self, name: str = "a", verdict: Verdict = Verdict.COMPLETE) -> None:
@@ -163,7 +179,7 @@ class Stage:
 
 @pytest.fixture
 def stage() -> Callable[..., Stage]:
-    def build(*names: str, mode: TriggerMode = TriggerMode.SOFTWARE, triggers: int = 2) -> Stage:
-        return Stage(names or ("a",), mode, triggers)
+    def build(*names: str, mode: TriggerMode = TriggerMode.SOFTWARE, triggers: int = 2, master: str = "") -> Stage:
+        return Stage(names or ("a",), mode, triggers, master)
 
     return build

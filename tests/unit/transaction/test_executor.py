@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from maxdaq_tango.errors import DetectorRefused, DetectorTimeout, EngineError, StateError
+from maxdaq_tango.errors import DetectorRefused, DetectorTimeout, EngineError, FileError, StateError
 from maxdaq_tango.model import (
     AcquisitionSettings,
     AcquisitionState,
@@ -21,7 +21,7 @@ from maxdaq_tango.model import (
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.transaction.executor import Executor, Pair
 from maxdaq_tango.transaction.ports import ReceiverView
-from maxdaq_tango.transaction.words import Deadlines, PairPlan
+from maxdaq_tango.transaction.words import Deadlines, PairPlan, ScanPlan
 
 S = AcquisitionState
 
@@ -96,6 +96,7 @@ class FakeReceiver:
         self.wanted = 0
         self.run_id = ""
         self.receipt: Receipt | None = None
+        self.holds: dict[str, threading.Event] = {}
 
     def _enter(self, what: str) -> None:
         self.calls.append(what)
@@ -113,6 +114,12 @@ class FakeReceiver:
         self.state = S.ACQUIRING
         if self.received >= self.wanted:
             self._close(Verdict.COMPLETE)
+
+    def check(self, places) -> None:
+        self._enter("check")
+
+    def link(self, master) -> None:
+        self._enter("link")
 
     def prepare(self, request) -> None:
         self._enter("prepare")
@@ -144,6 +151,8 @@ class Bench:
         self.detector = FakeDetector(self.receiver)
         deadlines = Deadlines(
             configure_s=0.5,
+            check_s=0.5,
+            link_s=0.5,
             prepare_s=0.5,
             arm_s=0.5,
             expect_s=0.5,
@@ -155,9 +164,9 @@ class Bench:
         self.executor = Executor({"x": Pair(self.detector, self.receiver)}, deadlines=deadlines, idle_look_s=0.2)
         self.executor.start()
 
-    def arm(self, mode: TriggerMode = TriggerMode.SOFTWARE, **settings) -> None:
+    def arm(self, mode: TriggerMode = TriggerMode.SOFTWARE, scan: ScanPlan | None = None, **settings) -> None:
         plan = PairPlan(settings=AcquisitionSettings(trigger_mode=mode, exposure_time_s=1e-3, **settings))
-        self.executor.arm({"x": plan})
+        self.executor.arm({"x": plan}, scan)
 
 
 @pytest.fixture
@@ -190,7 +199,7 @@ def test_arm_trigger_and_finish(bench):
     assert bench.executor.wait_idle(2)
     assert bench.executor.outcome.verdict is Verdict.COMPLETE
     assert bench.executor.progress() == (6, 6)
-    assert [call for call in bench.receiver.calls if call != "poll"] == ["prepare", "expect"]
+    assert [call for call in bench.receiver.calls if call != "poll"] == ["check", "prepare", "expect"]
 
 
 def test_internal_runs_to_the_end_by_itself_and_twice(bench):
@@ -345,3 +354,32 @@ def test_close_in_mid_run_aborts_and_joins_everything(bench):
     assert bench.detector.state is HardwareState.IDLE
     assert bench.receiver.receipt.verdict is Verdict.ABORTED
     bench.executor.close()  # twice is harmless
+
+
+def test_a_refused_check_is_raised_and_the_detector_has_had_no_word(bench):
+    bench.receiver.raises["check"] = FileError("write the file", answer="the file exists")
+    bench.arm()
+    with pytest.raises(FileError, match="check the files with the receiver rec/fake: write the file: the file exists"):
+        bench.executor.wait_armed(2)
+    assert set(bench.detector.calls) <= {"report"}
+    bench.receiver.raises.clear()
+    bench.arm()
+    assert bench.executor.wait_armed(2)
+
+
+@pytest.mark.parametrize("hangs", ["check", "link"])
+def test_a_receiver_that_hangs_over_files_is_named_and_the_next_arm_works(bench, hangs):
+    bench.receiver.holds[hangs] = hold = threading.Event()
+    bench.arm(TriggerMode.INTERNAL, scan=ScanPlan(master="/data/scan.h5"))
+    assert bench.executor.wait_idle(5)
+    outcome = bench.executor.outcome
+    assert "rec/fake: no answer within 0.5 s" in outcome.reasons[0]
+    assert (outcome.armed, outcome.verdict) == (
+        (False, Verdict.FAILED) if hangs == "check" else (True, Verdict.COMPLETE)
+    )
+    bench.receiver.holds.clear()
+    bench.arm(TriggerMode.INTERNAL)
+    assert bench.executor.wait_armed(2)
+    hold.set()
+    assert bench.executor.wait_idle(2)
+    assert bench.executor.outcome.verdict is Verdict.COMPLETE

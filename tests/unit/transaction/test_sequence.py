@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,9 @@ S = AcquisitionState
 
 def test_every_pair_goes_through_the_steps_in_order_and_each_step_waits_for_all(stage):
     play = stage("a", "b")
-    assert [call.step for call in play.begin()] == [Step.CONFIGURE] * 2
+    assert [call.step for call in play.begin()] == [Step.CHECK] * 2
+    assert play.answer(Step.CHECK, "b") == []
+    assert [call.step for call in play.answer(Step.CHECK, "a")] == [Step.CONFIGURE] * 2
     assert play.answer(Step.CONFIGURE, "b") == []
     assert [call.step for call in play.answer(Step.CONFIGURE, "a")] == [Step.PREPARE] * 2
     assert play.answer(Step.PREPARE, "a") == []
@@ -36,6 +39,15 @@ def test_the_receiver_is_prepared_for_what_the_detector_described(stage):
     assert isinstance(request, RunRequest)
     assert (request.sources, request.expected_frames, request.run_id) == (("tcp://127.0.0.1:9999",), 10, "run-1")
     assert (request.destination, request.roots) == ("/data/a.h5", ())
+
+
+def test_metadata_of_clients_and_of_the_detector_stand_beside_each_other(stage):
+    play = stage().to(Phase.PREPARE)
+    play.call(Step.PREPARE)
+    pair = play.sequence.pairs["a"]
+    assert pair.request("r").metadata == {"detector": {}}
+    pair.plan = replace(pair.plan, metadata={"detector": "mine", "sample": "A1"})
+    assert pair.request("r").metadata == {"detector": "mine", "sample": "A1", "detector_settings": {}}
 
 
 def test_the_receiver_learns_series_and_count_from_the_armed_detector(stage):
@@ -126,7 +138,7 @@ def test_a_failed_configure_undoes_nothing_and_tells_all_four_things(stage):
     assert isinstance(error, DetectorRefused)
     for part in ("configure the detector det/a", "count_time to 9000", "http://dcu", "above the upper limit", "1800"):
         assert part in str(error)
-    assert play.steps() == [Step.CONFIGURE]
+    assert play.steps() == [Step.CHECK, Step.CONFIGURE]
     assert "everything was undone" in sentence(play.sequence)
 
 
@@ -188,7 +200,7 @@ def test_a_step_that_times_out_is_named_with_its_limit_and_its_late_answer_is_un
     with pytest.raises(StateError, match="has not come back"):
         play.begin()
     play.answer(Step.ABORT_SOURCE)
-    assert [call.step for call in play.begin()] == [Step.CONFIGURE]
+    assert [call.step for call in play.begin()] == [Step.CHECK]
 
 
 def test_a_prepare_that_times_out_is_the_receivers_fault_and_undone_now_and_later(stage):
@@ -222,7 +234,7 @@ def test_an_undoing_that_fails_is_a_fault_with_both_reasons(stage):
     assert play.begin()  # an operator who simply arms again needs no detour
 
 
-@pytest.mark.parametrize("phase", [Phase.CONFIGURE, Phase.PREPARE, Phase.ARM, Phase.EXPECT])
+@pytest.mark.parametrize("phase", [Phase.CHECK, Phase.CONFIGURE, Phase.PREPARE, Phase.ARM, Phase.EXPECT])
 @pytest.mark.parametrize("request_", [StopAsked(), AbortAsked("enough")])
 def test_stop_and_abort_while_arming_undo_everything(stage, phase, request_):
     play = stage("a", "b").to(phase)
@@ -231,7 +243,7 @@ def test_stop_and_abort_while_arming_undo_everything(stage, phase, request_):
     while play.open:
         play.answer(next(iter(play.open.values())).step, next(iter(play.open.values())).pair)
     assert (play.sequence.state, play.sequence.outcome.verdict) == (S.IDLE, Verdict.ABORTED)
-    assert Step.ABORT_SOURCE in play.steps()  # every detector that was configured is let go
+    assert (Step.ABORT_SOURCE in play.steps()) == (Step.CONFIGURE in play.steps())  # to let go of it
     assert (Step.ABORT_RECEIVER in play.steps()) == (Step.PREPARE in play.steps())
 
 
@@ -239,8 +251,8 @@ def test_a_detector_that_refused_its_settings_is_left_alone_as_it_may_work_for_s
     play = stage("a", "b").to(Phase.CONFIGURE)
     play.answer(Step.CONFIGURE, "a")
     play.fail(Step.CONFIGURE, "b")
-    assert play.steps("b") == [Step.CONFIGURE]
-    assert play.steps("a") == [Step.CONFIGURE, Step.ABORT_SOURCE]
+    assert play.steps("b") == [Step.CHECK, Step.CONFIGURE]
+    assert play.steps("a") == [Step.CHECK, Step.CONFIGURE, Step.ABORT_SOURCE]
 
 
 # ---- software triggers ----

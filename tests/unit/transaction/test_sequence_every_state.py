@@ -3,7 +3,9 @@ whatever order, no detector stays armed and no receiver stays prepared."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import typing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +18,7 @@ from maxdaq_tango.transaction.phases import ARMING, Phase
 from maxdaq_tango.transaction.words import (
     AbortAsked,
     Answered,
+    Event,
     Failed,
     ResetAsked,
     Step,
@@ -60,6 +63,9 @@ def reach(play, phase):
         play.to(Phase.RUN)(StopAsked())
     elif phase is Phase.ABORT:
         play.to(Phase.RUN)(AbortAsked("test"))
+    elif phase is Phase.LINK:
+        play.master = "/data/scan.h5"
+        play.to(phase)
     elif phase is Phase.UNDO:
         play.to(Phase.ARM)
         play.fail(Step.ARM)
@@ -67,6 +73,17 @@ def reach(play, phase):
         play.to(phase)
     assert play.sequence.phase is phase
     return play
+
+
+def test_every_kind_of_event_is_among_them(stage):
+    tried = set()
+    for event in EVENTS.values():
+        play = reach(stage(), Phase.ARM)
+        handle = play.sequence.handle
+        play.sequence.handle = lambda one, at_s, handle=handle: tried.add(type(one)) or handle(one, at_s)
+        with contextlib.suppress(StateError):
+            event(play)
+    assert tried == set(typing.get_args(Event))
 
 
 @pytest.mark.parametrize(("phase", "event"), list(itertools.product(Phase, EVENTS)))
