@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -241,6 +242,14 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
 
     # ---- set-points ----
 
+    def must_allow_exposure(self, seconds: float) -> None:
+        """ExposureTime is about to be changed."""
+        if self._executor is not None:
+            self._executor.must_allow_exposures(self._exposures(replace(self.set_points, exposure_time_s=seconds)))
+
+    def _exposures(self, points: SetPoints) -> dict[str, float]:
+        return {name: self._overrides.get(name, NONE).applied(points).exposure_time_s for name in self.enabled}
+
     def destination_was_set(self) -> None:
         """DestinationFilename was written."""
         self.destinations.set_filename(self.set_points.destination)
@@ -301,15 +310,21 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
 
     @command
     @tells_failures
+    def Continuous(self) -> None:
+        """A frame at every external trigger for the live view: no files, until Stop."""
+        self._arm({name: self._points(name).continuous_plan() for name in self.enabled})
+
+    @command
+    @tells_failures
     def SoftwareTrigger(self) -> None:
         """Start one burst on every enabled detector. Returns at once; nFramesAcquired and State follow."""
-        self._working("SoftwareTrigger").trigger()
+        self._working("SoftwareTrigger").trigger(self._exposures(self.set_points))
 
     @command
     @tells_failures
     def Trigger(self) -> None:
         """The same as SoftwareTrigger."""
-        self._working("Trigger").trigger()
+        self._working("Trigger").trigger(self._exposures(self.set_points))
 
     @command
     @tells_failures

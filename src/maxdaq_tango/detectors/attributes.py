@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.tango_support.attributes import told
 
 
@@ -16,6 +17,15 @@ def _set(name: str) -> Callable[[Any, Any], None]:
 
 def _set_rotation(self: Any, value: int) -> None:
     self.set_points.rotation = value % 4
+
+
+def _set_metadata(self: Any, text: str) -> None:
+    try:
+        self.set_points.metadata = msgspec.json.decode(text or "{}", type=dict)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ConfigurationError(
+            "set Metadata", of=self.get_name(), answer=str(error), accepted='a JSON object, such as {"sample": "A1"}'
+        ) from None
 
 
 class DetectorAttributes:
@@ -55,6 +65,23 @@ class DetectorAttributes:
         label="Flip up-down",
         memorized=True,
         doc="Mirror frames top to bottom before they are stored, after Rotation.",
+    )
+    FramesPerFile = told(
+        lambda self: self.set_points.frames_per_file,
+        _set("frames_per_file"),
+        dtype=int,
+        label="Frames per data file",
+        format="%d",
+        minimum=0,
+        doc="Of this device's own Arm: so many frames in each data file, and a master that joins them; 0 = as the "
+        "receiver's property FramesPerFile says.",
+    )
+    Metadata = told(
+        lambda self: _json(self.set_points.metadata),
+        _set_metadata,
+        dtype=str,
+        label="Metadata",
+        doc="JSON object that is stored in the files of this device's own Arm: sample, proposal ...",
     )
     nFramesAcquired = told(
         lambda self: self.session.frames_acquired,

@@ -134,7 +134,8 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
         )
         self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, recover=self.recover, thread=PyTangoThread)
         self.show_set_points()
-        show_set_point(self, "SaveRaw", self.set_points.save_raw)
+        for name, value in {"SaveRaw": self.set_points.save_raw, "FramesPerFile": 0, "Metadata": "{}"}.items():
+            show_set_point(self, name, value)
         PUMP.watch(self, self._show_limits)
         self.session.start()
         if not self._trouble:
@@ -194,6 +195,12 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
             lines.append(session.executor.message)
         return "\n".join(lines)
 
+    def must_allow_exposure(self, seconds: float) -> None:
+        """ExposureTime is about to be changed."""
+        session = getattr(self, "session", None)
+        if session is not None:
+            session.executor.must_allow_exposures({session.hardware.name: seconds})
+
     def _show_limits(self) -> None:
         # In the pump's thread: changing an attribute's configuration pushes an event as well.
         for key, limits in self.session.hardware.limits.items():
@@ -224,13 +231,13 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     @tells_failures
     def SoftwareTrigger(self) -> None:
         """Start one burst of nFramesPerTrigger frames. Returns at once; nFramesAcquired and State follow."""
-        self.session.trigger()
+        self.session.trigger(self.set_points.exposure_time_s)
 
     @command
     @tells_failures
     def Trigger(self) -> None:
         """The same as SoftwareTrigger."""
-        self.session.trigger()
+        self.session.trigger(self.set_points.exposure_time_s)
 
     @command
     @tells_failures
@@ -298,6 +305,18 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     def TriggerHardware(self) -> int:
         """For DAQController: one burst; the step is done when the detector has finished with it."""
         return self.session.trigger_hardware()
+
+    @command(
+        display_level=tango.DispLevel.EXPERT,
+        dtype_in=float,
+        doc_in="Exposure time, s",
+        dtype_out="int64",
+        doc_out="Number of the step in StepResults",
+    )
+    @tells_failures
+    def TriggerHardwareFor(self, exposure_time_s: float) -> int:
+        """For DAQController: as TriggerHardware, with this exposure, in a series with an exposure for each trigger."""
+        return self.session.trigger_hardware(exposure_time_s)
 
     @command(display_level=tango.DispLevel.EXPERT, dtype_out="int64", doc_out="Number of the step in StepResults")
     @tells_failures
