@@ -115,7 +115,7 @@ class Hardware:
             raise DetectorRefused(
                 "change the exposure from trigger to trigger",
                 of=self._name,
-                answer="this kind of detector has one exposure for a series",
+                answer="the driver of this detector sets one exposure for a series",
                 accepted="ExposurePerTrigger false, and one Arm for each exposure",
             )
         description = self.driver.configure(settings)
