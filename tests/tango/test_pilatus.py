@@ -165,6 +165,16 @@ def test_bursts_at_external_triggers_are_refused_in_words(daq, clients, wait):
         daq.Arm()
 
 
+def test_an_exposure_for_each_trigger_is_refused_in_words(daq, clients, wait):
+    prepare(daq, clients, triggers=2, frames=1, mode="SOFTWARE")
+    daq.ExposurePerTrigger = True
+    try:
+        with pytest.raises(tango.DevFailed, match=r"one exposure for a series.*ExposurePerTrigger false"):
+            daq.Arm()
+    finally:
+        daq.ExposurePerTrigger = False
+
+
 @pytest.mark.parametrize("live", ["Live", "Continuous"])
 def test_the_live_view_runs_without_a_file_until_stop(clients, wait, live):
     detector = clients.detector
@@ -180,10 +190,14 @@ def test_the_live_view_runs_without_a_file_until_stop(clients, wait, live):
     assert sorted(clients.site.data.iterdir()) == before
 
 
-def test_the_live_view_of_a_controller(clients, wait):
+@pytest.mark.parametrize("live", ["Live", "Continuous"])
+def test_the_live_view_of_a_controller(clients, wait, live):
     controller = clients.controller
     prepare(controller, clients)
-    controller.Live()
+    controller.command_inout(live)
+    if live == "Continuous":
+        wait(lambda: controller.AcquisitionState == "ARMED", 5, "armed")
+        clients.camserver.post("edge?count=3&period_s=0.05")
     wait(lambda: controller.nFramesReceived >= 1, 8, "a frame")
     controller.Stop()
     arrived(controller, wait)

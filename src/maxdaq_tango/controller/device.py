@@ -36,6 +36,8 @@ from maxdaq_tango.transaction.words import PairPlan
 log = logging.getLogger(__name__)
 
 MAX_ARM_WAIT_S = 2.5
+LIVE_FRAMES = 65_535
+"""Of Live and Continuous: what every family can make in one go."""
 
 
 class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Device):
@@ -67,7 +69,7 @@ class DAQController(ControllerAttributes, ArmAttributes, VersionAttribute, Devic
         self._trouble = ""
         self._idle = tango.DevState.ON
         self._arm_wait_s = 2.0
-        self.set_points, self.destinations = SetPoints(), Destinations()
+        self.set_points, self.destinations = SetPoints(live_frames=LIVE_FRAMES), Destinations()
         self.detectors: tuple[str, ...] = ()
         self.enabled: tuple[str, ...] = ()
         self.metadata_text = "{}"
