@@ -159,6 +159,27 @@ def test_gates_make_a_frame_each(daq, clients, wait):
     compare(path, list(range(4)))
 
 
+def test_what_maxivs_client_of_a_pilatus_writes_and_polls(clients, wait):
+    """contrast's Pilatus3: the older name of the file, energy in small letters, the count as the sign of the end."""
+    device, path = clients.detector, str(clients.file(f"scan_{next(NAMES):06d}_pilatus.hdf5"))
+    assert device.State() == DevState.ON
+    for name, value in {"ExposureTime": 0.005, "FrameTime": 0.01, "nTriggers": 3, "TriggerMode": "EXTERNAL_MULTI",
+                        "Filename": path}.items():  # fmt: skip
+        device.write_attribute(name, value)
+    device.nFramesPerTrigger = 1
+    assert device.DestinationFilename == path
+    device.energy = 9000.0
+    wait(lambda: device.energy == 9000.0, 20, "the energy")
+    device.Arm()
+    clients.camserver.post("edge?count=3&period_s=0.05")
+    wait(lambda: device.nFramesAcquired == 3, 20, "frames")
+    arrived(device, wait)
+    device.Filename = ""
+    device.FrameRate = 50.0
+    assert (device.FrameTime, device.nFramesAcquired) == (0.02, 3)  # the count is kept
+    compare(path, [0, 1, 2])
+
+
 def test_bursts_at_external_triggers_are_refused_in_words(daq, clients, wait):
     prepare(daq, clients, triggers=2, frames=3, mode="EXTERNAL_MULTI")
     with pytest.raises(tango.DevFailed, match="one frame at each edge"):

@@ -9,6 +9,7 @@ import msgspec
 
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.tango_support.attributes import told
+from maxdaq_tango.transaction.attributes import set_destination
 
 
 def _set(name: str) -> Callable[[Any, Any], None]:
@@ -28,9 +29,30 @@ def _set_metadata(self: Any, text: str) -> None:
         ) from None
 
 
+def _set_frame_rate(self: Any, value: float) -> None:
+    self.set_points.frame_time_s = 1.0 / value
+
+
 class DetectorAttributes:
     """Attributes of every detector device; the functions get the device."""
 
+    Filename = told(
+        lambda self: self.set_points.destination,
+        set_destination,
+        dtype=str,
+        label="Destination file (older name)",
+        doc="DestinationFilename, for clients of MAX IV's older servers.",
+    )
+    FrameRate = told(
+        lambda self: 1.0 / self.set_points.frame_time,
+        _set_frame_rate,
+        dtype=float,
+        label="Frame rate",
+        unit="Hz",
+        format="%.3f",
+        minimum=1e-9,
+        doc="1 / FrameTime, for clients that set it instead.",
+    )
     SaveRaw = told(
         lambda self: self.set_points.save_raw,
         _set("save_raw"),

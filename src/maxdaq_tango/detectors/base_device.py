@@ -134,7 +134,9 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
         )
         self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, recover=self.recover, thread=PyTangoThread)
         self.show_set_points()
-        for name, value in {"SaveRaw": self.set_points.save_raw, "FramesPerFile": 0, "Metadata": "{}"}.items():
+        rate_hz = 1.0 / self.set_points.frame_time
+        shown = {"SaveRaw": self.set_points.save_raw, "FramesPerFile": 0, "Metadata": "{}", "FrameRate": rate_hz}
+        for name, value in shown.items():
             show_set_point(self, name, value)
         PUMP.watch(self, self._show_limits)
         self.session.start()

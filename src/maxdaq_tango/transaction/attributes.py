@@ -15,7 +15,8 @@ def _set(name: str) -> Callable[[Any, Any], None]:
     return lambda self, value: setattr(self.set_points, name, value)
 
 
-def _set_destination(self: Any, value: str) -> None:
+def set_destination(self: Any, value: str) -> None:
+    """DestinationFilename was written, under this or an older name."""
     text = value.strip()
     if text and not text.startswith("/"):
         raise ConfigurationError(
@@ -107,7 +108,7 @@ class ArmAttributes:
     )
     DestinationFilename = told(
         lambda self: self.set_points.destination,
-        _set_destination,
+        set_destination,
         dtype=str,
         label="Destination file",
         doc="Absolute path of the next file, under the receiver's Roots; empty = live only, nothing is written.",
