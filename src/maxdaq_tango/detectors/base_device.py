@@ -83,7 +83,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     HardwareStateInStatus = device_property(
         dtype=bool,
         default_value=False,
-        doc="True: the first line of Status is the detector's own state word, as MXCuBE expects of an Eiger.",
+        doc="True: the first line of Status is the detector's own state word. MXCuBE wants more: EigerDectrisFacade.",
     )
 
     # ---- for families ----

@@ -14,7 +14,7 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.eigerdectris import words
 from maxdaq_tango.eigerdectris.attributes import ALSO_LOOKED_AT, PASSED, EigerDectrisAttributes
 from maxdaq_tango.eigerdectris.target import DetectorBehind
-from maxdaq_tango.errors import ConfigurationError, DetectorOffline, StateError
+from maxdaq_tango.errors import ConfigurationError, StateError
 from maxdaq_tango.model import BUSY_STATES, TriggerMode
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
@@ -115,9 +115,12 @@ class EigerDectrisFacade(EigerDectrisAttributes, VersionAttribute, Device):
                 continue
             attribute = self.get_device_attr().get_w_attr_by_name(name)
             kind = int if name.startswith("Nb") else float
-            for put, limit in zip((attribute.set_min_value, attribute.set_max_value), limits, strict=True):
-                if limit is not None:
-                    put(kind(limit))
+            try:
+                for put, limit in zip((attribute.set_min_value, attribute.set_max_value), limits, strict=True):
+                    if limit is not None:
+                        put(kind(limit))
+            except tango.DevFailed as failed:
+                log.warning("limits of %s: %s", name, failed.args[0].desc)
             self._shown_limits[name] = limits
 
     # ---- writes that are more than another name ----
@@ -171,8 +174,7 @@ class EigerDectrisFacade(EigerDectrisAttributes, VersionAttribute, Device):
         3 s while it says configure."""
         self._before()
         behind = self.behind
-        if behind.trouble:
-            raise DetectorOffline("Arm", of=self.Target, answer=behind.trouble)
+        behind.look()
         if behind.state in BUSY_STATES:
             raise StateError(
                 "Arm", of=self.Target, answer=f"its state is {self.state_word}", accepted="idle; Disarm or Abort first"

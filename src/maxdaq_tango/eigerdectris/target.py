@@ -73,7 +73,7 @@ class DetectorBehind:
         """Write an attribute and look what came of it. A refusal is the device's own."""
         self._must_be_a_detector()
         self._link.write(name, value)
-        self._look()
+        self.look()
 
     def command(self, name: str) -> None:
         """Give a command and look what came of it."""
@@ -101,14 +101,15 @@ class DetectorBehind:
 
     def _look_again(self) -> float:
         try:
-            self._look()
+            self.look()
         except Exception as error:  # the root of a thread: whatever an answer was, the next look may be better
             if not isinstance(error, MaxdaqError):
                 log.exception("look at %s", self.name)
             self.trouble = str(error)
         return LOOK_S if self.state in BUSY_STATES else IDLE_LOOK_S
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Now; raises why nothing can be known."""
         self._must_be_a_detector()
         self.values = dict(zip(self._shown, self._looks.read(*self._shown), strict=True))
         self.trouble = ""
