@@ -76,7 +76,8 @@ def _settled(clients, wait_on):
     clients.camserver.faults()
     clients.controller.Abort()
     clients.detector.Abort()
-    clients.detector.Rotation = 0
+    clients.detector.Rotation, clients.detector.ExposurePerTrigger = 0, False
+    clients.controller.ExposurePerTrigger = False
     wait_on(clients.detector, clients.receiver, clients.controller)
 
 
@@ -186,14 +187,20 @@ def test_bursts_at_external_triggers_are_refused_in_words(daq, clients, wait):
         daq.Arm()
 
 
-def test_an_exposure_for_each_trigger_is_refused_in_words(daq, clients, wait):
-    prepare(daq, clients, triggers=2, frames=1, mode="SOFTWARE")
+def test_each_image_tells_the_exposure_that_its_trigger_took(daq, clients, wait):
+    path = prepare(daq, clients, triggers=3, frames=1, mode="SOFTWARE")
     daq.ExposurePerTrigger = True
-    try:
-        with pytest.raises(tango.DevFailed, match=r"one exposure for a series.*ExposurePerTrigger false"):
-            daq.Arm()
-    finally:
-        daq.ExposurePerTrigger = False
+    daq.Arm()
+    for number, seconds in enumerate((0.005, 0.2, 0.01)):
+        wait(lambda: daq.ReadyForSwTrigger, 5, "ready")
+        daq.ExposureTime = seconds
+        daq.SoftwareTrigger()
+        wait(lambda number=number: daq.nFramesAcquired > number, 5, "the frame")
+    arrived(daq, wait)
+    daq.ExposurePerTrigger = False
+    assert daq.Verdict == "COMPLETE", daq.Status()
+    with h5py.File(path) as file:
+        assert list(file[DATASET].parent["exposure_time"][...]) == pytest.approx([0.005, 0.2, 0.01])
 
 
 @pytest.mark.parametrize("live", ["Live", "Continuous"])
