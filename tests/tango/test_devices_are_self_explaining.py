@@ -14,7 +14,7 @@ from maxdaq_tango.tango_support.attributes import told_attributes
 from simulated_jungfrau import SimulatedJungfrau
 
 STANDARD = {"State", "Status"}
-UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count", "V"}
+UNITS = {"s", "ms", "Hz", "MB/s", "B", "%", "eV", "m", "degC", "pixel", "bit", "count", "V", "deg", "angstrom"}
 """All of these are units to Taurus as well, which parses them; counts of frames have none."""
 STANDARD_DETECTOR = [
     "ExposureTime", "LatencyTime", "FrameTime", "nTriggers", "nFramesPerTrigger", "TriggerMode", "DestinationFilename",
@@ -28,6 +28,7 @@ CLASSES = {
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
     "LimaFacade": "maxdaq_tango.lima.device",
+    "EigerDectrisFacade": "maxdaq_tango.eigerdectris.device",
 }
 
 
@@ -52,13 +53,13 @@ def devices(site, connect, wait_on, jungfrau):
     controller = site.controller("main", detector)
     lima = site.device_name("lima", "main")
     site.serve(CLASSES["LimaFacade"], "LimaFacade", {lima: {"Target": controller}})
-    made = dict(
-        zip(
-            ("StreamReceiver", "EigerDetector", "DAQController", "LimaFacade", "JungfrauDetector", "OrcaDetector"),
-            map(connect, (receiver, detector, controller, lima, jungfrau, site.orca("orca", receiver)[0])),
-            strict=True,
-        )
-    )
+    dectris = site.device_name("dectris", "main")
+    site.serve(CLASSES["EigerDectrisFacade"], "EigerDectrisFacade", {dectris: {"Target": detector}})
+    names = {
+        "StreamReceiver": receiver, "EigerDetector": detector, "DAQController": controller, "LimaFacade": lima,
+        "EigerDectrisFacade": dectris, "JungfrauDetector": jungfrau, "OrcaDetector": site.orca("orca", receiver)[0],
+    }  # fmt: skip
+    made = {name: connect(device) for name, device in names.items()}
     wait_on(*made.values())
     return made
 

@@ -313,6 +313,41 @@ def test_an_external_series_ends_with_its_last_trigger(clients, simulator, wait)
     np.testing.assert_array_equal(stored(path), raw(6))
 
 
+@pytest.mark.parametrize("command", ["Live", "Continuous"])
+def test_the_live_view_of_a_controller_runs_without_a_file_until_stop(clients, simulator, wait, command):
+    daq, before = clients.controller, sorted(clients.site.data.iterdir())
+    daq.ExposureTime, daq.LatencyTime = 0.004, 0.0
+    daq.command_inout(command)
+    wait(lambda: daq.AcquisitionState in ("ARMED", "ACQUIRING"), 10, "armed")
+    if command == "Continuous":
+        assert simulator.post("edge?count=1")["taken"] == 1
+    wait(lambda: daq.nFramesReceived >= 1, 10, "a frame")
+    daq.Stop()
+    wait(lambda: daq.state() in SETTLED, 20, "the end")
+    assert (daq.state(), daq.Verdict) == (DevState.ON, "ABORTED"), daq.Status()
+    assert sorted(clients.site.data.iterdir()) == before
+
+
+def test_gates_are_refused_and_each_trigger_may_have_its_exposure(clients, wait):
+    daq = clients.controller
+    with pytest.raises(tango.DevFailed, match=r"EXTERNAL_MULTI_GATE.*Accepted: INTERNAL, SOFTWARE, EXTERNAL_MULTI"):
+        arm(daq, clients, 1, 2, "EXTERNAL_MULTI_GATE")
+    daq.ExposurePerTrigger = True
+    try:
+        path = arm(daq, clients, 1, 3, "SOFTWARE")
+        for number, seconds in enumerate((0.004, 0.2, 0.01)):
+            wait(lambda: daq.ReadyForSwTrigger, 10, "ready")
+            daq.ExposureTime = seconds
+            daq.SoftwareTrigger()
+            wait(lambda number=number: daq.nFramesAcquired > number, 10, "the frame")
+            assert clients.detector.ExposureTime != seconds or number == 0  # its own set-point is left alone
+        wait(lambda: daq.state() in SETTLED, 20, "the end")
+    finally:
+        daq.ExposurePerTrigger = False
+    assert daq.Verdict == "COMPLETE", daq.Status()
+    np.testing.assert_array_equal(stored(path), raw(3))
+
+
 def small(site, connect, member, receiver="", **properties):
     name = site.device_name("detector", member)
     site.serve(DETECTOR, "JungfrauDetector", {name: {"Receiver": receiver, **properties}})

@@ -227,6 +227,16 @@ def test_a_second_arm_is_refused_and_the_first_series_is_whole(daq, wait):
     assert daq.Verdict == "COMPLETE"
 
 
+def test_gates_and_an_exposure_for_each_trigger_are_refused_in_words(daq):
+    daq.TriggerMode, daq.nFramesPerTrigger = "EXTERNAL_MULTI_GATE", 1
+    with pytest.raises(tango.DevFailed, match=r"gate.*EXTERNAL_MULTI"):
+        daq.Arm()
+    daq.TriggerMode, daq.ExposurePerTrigger = "SOFTWARE", True
+    with pytest.raises(tango.DevFailed, match=r"one exposure for a series.*ExposurePerTrigger false"):
+        daq.Arm()
+    daq.ExposurePerTrigger = False
+
+
 def test_live_makes_frames_without_a_file_until_stop(clients, wait, wait_on):
     detector = clients.detector
     detector.ExposureTime = 0.01
@@ -234,6 +244,8 @@ def test_live_makes_frames_without_a_file_until_stop(clients, wait, wait_on):
     wait(lambda: detector.nFramesReceived >= 2, 10, "two frames")
     assert detector.nFramesAcquired >= 2
     detector.Stop()
+    wait(lambda: ended(detector), 10, "the end")
+    assert (detector.State(), detector.Verdict) == (DevState.ON, "ABORTED"), detector.Status()
     wait_on(detector, clients.receiver, clients.daq)
 
 
@@ -249,6 +261,8 @@ def test_continuous_makes_a_frame_at_every_edge_until_stop(clients, rig, wait, w
     wait(some, 10, "frames")
     assert "edge to edge" in detector.SeriesNotes
     detector.Stop()
+    wait(lambda: ended(detector), 10, "the end")
+    assert (detector.State(), detector.Verdict) == (DevState.ON, "ABORTED"), detector.Status()
     wait_on(detector, clients.receiver, clients.daq)
 
 

@@ -70,6 +70,25 @@ def test_prepare_start_wait_and_read_the_file(lima, clients, wait) -> None:
     assert list(lima.image_sizes) == [0, 2, 48, 64]
 
 
+def test_the_common_header_is_stored_in_the_file(lima, clients, wait) -> None:
+    lima.saving_common_header = ["sample = A1"]
+    lima.prepareAcq()
+    lima.startAcq()
+    wait(lambda: lima.acq_status == "Ready" and lima.last_image_saved == 9, 10, "the end")
+    lima.saving_common_header = []
+    with h5py.File(first_file(lima, clients)) as file:
+        found: list[str] = []
+        file.visititems(lambda _, item: found.extend(map(str, _texts_of(item))))
+    assert any('"sample":"A1"' in text.replace(" ", "") for text in found)
+
+
+def _texts_of(item: Any) -> list[Any]:
+    texts = list(item.attrs.values())
+    if isinstance(item, h5py.Dataset) and item.shape == () and item.dtype.kind == "O":
+        texts.append(item.asstr()[()])
+    return texts
+
+
 def test_the_next_acquisition_has_the_next_number(lima, clients, wait) -> None:
     for number in range(2):
         lima.prepareAcq()

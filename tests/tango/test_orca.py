@@ -114,6 +114,47 @@ def test_external_edges_make_the_series(daq, clients, wait):
     check_pixels(receipt_of(daq)["file"], {number: number for number in range(6)})
 
 
+def test_gates_make_a_frame_each(daq, clients, wait):
+    daq.TriggerMode, daq.nTriggers, daq.nFramesPerTrigger = "EXTERNAL_MULTI_GATE", 3, 1
+    daq.Arm()
+    wait(lambda: clients.detector.HardwareState == "ARMED", 10, "armed")
+    clients.camera.post("gate", b'{"width_s": 0.02, "count": 3, "period_s": 0.1}')
+    wait(lambda: ended(daq), 20, "end")
+    assert (daq.Verdict, daq.nFramesReceived) == ("COMPLETE", 3)
+    check_pixels(receipt_of(daq)["file"], {number: number for number in range(3)})
+
+
+def test_each_image_tells_the_exposure_that_its_trigger_took(daq, wait):
+    daq.TriggerMode, daq.nTriggers, daq.nFramesPerTrigger, daq.ExposurePerTrigger = "SOFTWARE", 3, 1, True
+    try:
+        daq.Arm()
+        for point, seconds in enumerate((0.004, 0.2, 0.01)):
+            wait(lambda: daq.ReadyForSwTrigger, 5, "ready")
+            daq.ExposureTime = seconds
+            daq.SoftwareTrigger()
+            wait(lambda point=point: daq.nFramesAcquired > point, 5, "the frame")
+        wait(lambda: ended(daq), 20, "end")
+    finally:
+        daq.ExposurePerTrigger = False
+    assert daq.Verdict == "COMPLETE"
+    with h5py.File(receipt_of(daq)["file"]) as file:
+        assert list(file[DATA].parent["exposure_time"][...]) == pytest.approx([0.004, 0.2, 0.01], rel=1e-3)
+
+
+@pytest.mark.parametrize("command", ["Live", "Continuous"])
+@pytest.mark.parametrize("role", ["detector", "daq"])
+def test_the_live_view_runs_without_a_file_until_stop(clients, daq, wait, role, command):
+    device, before = getattr(clients, role), sorted(clients.site.data.iterdir())
+    device.command_inout(command)
+    wait(lambda: device.AcquisitionState in ("ARMED", "ACQUIRING"), 5, "armed")
+    if command == "Continuous":
+        clients.camera.post("edge?count=2")
+    wait(lambda: device.nFramesReceived >= 1, 8, "a frame")
+    device.Stop()
+    wait(lambda: ended(device), 20, "end")
+    assert (device.State(), sorted(clients.site.data.iterdir())) == (DevState.ON, before)
+
+
 def test_frames_that_the_camera_loses_are_missing_under_their_own_numbers(daq, clients, wait):
     clients.camera.faults(drop_frames=[0, 5, 6])
     daq.Arm()

@@ -76,7 +76,8 @@ def _settled(clients, wait_on):
     clients.camserver.faults()
     clients.controller.Abort()
     clients.detector.Abort()
-    clients.detector.Rotation = 0
+    clients.detector.Rotation, clients.detector.ExposurePerTrigger = 0, False
+    clients.controller.ExposurePerTrigger = False
     wait_on(clients.detector, clients.receiver, clients.controller)
 
 
@@ -159,10 +160,47 @@ def test_gates_make_a_frame_each(daq, clients, wait):
     compare(path, list(range(4)))
 
 
+def test_what_maxivs_client_of_a_pilatus_writes_and_polls(clients, wait):
+    """contrast's Pilatus3: the older name of the file, energy in small letters, the count as the sign of the end."""
+    device, path = clients.detector, str(clients.file(f"scan_{next(NAMES):06d}_pilatus.hdf5"))
+    assert device.State() == DevState.ON
+    for name, value in {"ExposureTime": 0.005, "FrameTime": 0.01, "nTriggers": 3, "TriggerMode": "EXTERNAL_MULTI",
+                        "Filename": path}.items():  # fmt: skip
+        device.write_attribute(name, value)
+    device.nFramesPerTrigger = 1
+    assert device.DestinationFilename == path
+    device.energy = 9000.0
+    wait(lambda: device.energy == 9000.0, 20, "the energy")
+    device.Arm()
+    clients.camserver.post("edge?count=3&period_s=0.05")
+    wait(lambda: device.nFramesAcquired == 3, 20, "frames")
+    arrived(device, wait)
+    device.Filename = ""
+    device.FrameRate = 50.0
+    assert (device.FrameTime, device.nFramesAcquired) == (0.02, 3)  # the count is kept
+    compare(path, [0, 1, 2])
+
+
 def test_bursts_at_external_triggers_are_refused_in_words(daq, clients, wait):
     prepare(daq, clients, triggers=2, frames=3, mode="EXTERNAL_MULTI")
     with pytest.raises(tango.DevFailed, match="one frame at each edge"):
         daq.Arm()
+
+
+def test_each_image_tells_the_exposure_that_its_trigger_took(daq, clients, wait):
+    path = prepare(daq, clients, triggers=3, frames=1, mode="SOFTWARE")
+    daq.ExposurePerTrigger = True
+    daq.Arm()
+    for number, seconds in enumerate((0.005, 0.2, 0.01)):
+        wait(lambda: daq.ReadyForSwTrigger, 5, "ready")
+        daq.ExposureTime = seconds
+        daq.SoftwareTrigger()
+        wait(lambda number=number: daq.nFramesAcquired > number, 5, "the frame")
+    arrived(daq, wait)
+    daq.ExposurePerTrigger = False
+    assert daq.Verdict == "COMPLETE", daq.Status()
+    with h5py.File(path) as file:
+        assert list(file[DATASET].parent["exposure_time"][...]) == pytest.approx([0.005, 0.2, 0.01])
 
 
 @pytest.mark.parametrize("live", ["Live", "Continuous"])
@@ -180,10 +218,14 @@ def test_the_live_view_runs_without_a_file_until_stop(clients, wait, live):
     assert sorted(clients.site.data.iterdir()) == before
 
 
-def test_the_live_view_of_a_controller(clients, wait):
+@pytest.mark.parametrize("live", ["Live", "Continuous"])
+def test_the_live_view_of_a_controller(clients, wait, live):
     controller = clients.controller
     prepare(controller, clients)
-    controller.Live()
+    controller.command_inout(live)
+    if live == "Continuous":
+        wait(lambda: controller.AcquisitionState == "ARMED", 5, "armed")
+        clients.camserver.post("edge?count=3&period_s=0.05")
     wait(lambda: controller.nFramesReceived >= 1, 8, "a frame")
     controller.Stop()
     arrived(controller, wait)

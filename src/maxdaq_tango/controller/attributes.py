@@ -170,7 +170,7 @@ class ControllerAttributes:
         lambda self: self.last_report,
         dtype=str,
         label="Last report",
-        doc="JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts}: the last two by detector device.",
+        doc="JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts}; the last two by detector.",
     )
     History = told(
         lambda self: self.history,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import tango
@@ -36,6 +37,8 @@ from maxdaq_tango.transaction.words import PairPlan, ScanPlan
 log = logging.getLogger(__name__)
 
 MAX_ARM_WAIT_S = 2.5
+LIVE_FRAMES = 65_535
+"""Of Live and Continuous: what every family can make in one go."""
 
 
 class DAQController(Sights, ControllerAttributes, ArmAttributes, VersionAttribute, Device):
@@ -67,7 +70,7 @@ class DAQController(Sights, ControllerAttributes, ArmAttributes, VersionAttribut
         self._trouble = ""
         self._idle = tango.DevState.ON
         self._arm_wait_s = 2.0
-        self.set_points, self.destinations = SetPoints(), Destinations()
+        self.set_points, self.destinations = SetPoints(live_frames=LIVE_FRAMES), Destinations()
         self.detectors: tuple[str, ...] = ()
         self.enabled: tuple[str, ...] = ()
         self.metadata_text = "{}"
@@ -179,6 +182,14 @@ class DAQController(Sights, ControllerAttributes, ArmAttributes, VersionAttribut
 
     # ---- set-points ----
 
+    def must_allow_exposure(self, seconds: float) -> None:
+        """ExposureTime is about to be changed."""
+        if self._executor is not None:
+            self._executor.must_allow_exposures(self._exposures(replace(self.set_points, exposure_time_s=seconds)))
+
+    def _exposures(self, points: SetPoints) -> dict[str, float]:
+        return {name: self._overrides.get(name, NONE).applied(points).exposure_time_s for name in self.enabled}
+
     def destination_was_set(self) -> None:
         """DestinationFilename was written."""
         self.destinations.set_filename(self.set_points.destination)
@@ -237,15 +248,21 @@ class DAQController(Sights, ControllerAttributes, ArmAttributes, VersionAttribut
 
     @command
     @tells_failures
+    def Continuous(self) -> None:
+        """A frame at every external trigger for the live view: no files, until Stop."""
+        self._arm({name: self._points(name).continuous_plan() for name in self.enabled})
+
+    @command
+    @tells_failures
     def SoftwareTrigger(self) -> None:
         """Start one burst on every enabled detector. Returns at once; nFramesAcquired and State follow."""
-        self._working("SoftwareTrigger").trigger()
+        self._working("SoftwareTrigger").trigger(self._exposures(self.set_points))
 
     @command
     @tells_failures
     def Trigger(self) -> None:
         """The same as SoftwareTrigger."""
-        self._working("Trigger").trigger()
+        self._working("Trigger").trigger(self._exposures(self.set_points))
 
     @command
     @tells_failures

@@ -9,6 +9,7 @@ SERVER_MODULES = {
     "StreamReceiver": "maxdaq_tango.receiver.device",
     "DAQController": "maxdaq_tango.controller.device",
     "LimaFacade": "maxdaq_tango.lima.device",
+    "EigerDectrisFacade": "maxdaq_tango.eigerdectris.device",
 }
 """Tango server > module; each runs as `python -m MODULE INSTANCE`."""
 

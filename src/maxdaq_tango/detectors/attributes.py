@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.tango_support.attributes import told
+from maxdaq_tango.transaction.attributes import set_destination
 
 
 def _set(name: str) -> Callable[[Any, Any], None]:
@@ -18,9 +20,39 @@ def _set_rotation(self: Any, value: int) -> None:
     self.set_points.rotation = value % 4
 
 
+def _set_metadata(self: Any, text: str) -> None:
+    try:
+        self.set_points.metadata = msgspec.json.decode(text or "{}", type=dict)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ConfigurationError(
+            "set Metadata", of=self.get_name(), answer=str(error), accepted='a JSON object, such as {"sample": "A1"}'
+        ) from None
+
+
+def _set_frame_rate(self: Any, value: float) -> None:
+    self.set_points.frame_time_s = 1.0 / value
+
+
 class DetectorAttributes:
     """Attributes of every detector device; the functions get the device."""
 
+    Filename = told(
+        lambda self: self.set_points.destination,
+        set_destination,
+        dtype=str,
+        label="Destination file (older name)",
+        doc="DestinationFilename, for clients of MAX IV's older servers.",
+    )
+    FrameRate = told(
+        lambda self: 1.0 / self.set_points.frame_time,
+        _set_frame_rate,
+        dtype=float,
+        label="Frame rate",
+        unit="Hz",
+        format="%.3f",
+        minimum=1e-9,
+        doc="1 / FrameTime, for clients that set it instead.",
+    )
     SaveRaw = told(
         lambda self: self.set_points.save_raw,
         _set("save_raw"),
@@ -55,6 +87,23 @@ class DetectorAttributes:
         label="Flip up-down",
         memorized=True,
         doc="Mirror frames top to bottom before they are stored, after Rotation.",
+    )
+    FramesPerFile = told(
+        lambda self: self.set_points.frames_per_file,
+        _set("frames_per_file"),
+        dtype=int,
+        label="Frames per data file",
+        format="%d",
+        minimum=0,
+        doc="Of this device's own Arm: so many frames in each data file, and a master that joins them; 0 = as the "
+        "receiver's property FramesPerFile says.",
+    )
+    Metadata = told(
+        lambda self: _json(self.set_points.metadata),
+        _set_metadata,
+        dtype=str,
+        label="Metadata",
+        doc="JSON object that is stored in the files of this device's own Arm: sample, proposal ...",
     )
     nFramesAcquired = told(
         lambda self: self.session.frames_acquired,

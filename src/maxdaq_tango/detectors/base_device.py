@@ -83,7 +83,7 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     HardwareStateInStatus = device_property(
         dtype=bool,
         default_value=False,
-        doc="True: the first line of Status is the detector's own state word, as MXCuBE expects of an Eiger.",
+        doc="True: the first line of Status is the detector's own state word. MXCuBE wants more: EigerDectrisFacade.",
     )
 
     # ---- for families ----
@@ -134,7 +134,10 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
         )
         self.session = Session(hardware, receiver, arm_wait_s=arm_wait_s, recover=self.recover, thread=PyTangoThread)
         self.show_set_points()
-        show_set_point(self, "SaveRaw", self.set_points.save_raw)
+        rate_hz = 1.0 / self.set_points.frame_time
+        shown = {"SaveRaw": self.set_points.save_raw, "FramesPerFile": 0, "Metadata": "{}", "FrameRate": rate_hz}
+        for name, value in shown.items():
+            show_set_point(self, name, value)
         PUMP.watch(self, self._show_limits)
         self.session.start()
         if not self._trouble:
@@ -195,6 +198,12 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
             lines.append(session.executor.message)
         return "\n".join(lines)
 
+    def must_allow_exposure(self, seconds: float) -> None:
+        """ExposureTime is about to be changed."""
+        session = getattr(self, "session", None)
+        if session is not None:
+            session.executor.must_allow_exposures({session.hardware.name: seconds})
+
     def _show_limits(self) -> None:
         # In the pump's thread: changing an attribute's configuration pushes an event as well.
         for key, limits in self.session.hardware.limits.items():
@@ -225,13 +234,13 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     @tells_failures
     def SoftwareTrigger(self) -> None:
         """Start one burst of nFramesPerTrigger frames. Returns at once; nFramesAcquired and State follow."""
-        self.session.trigger()
+        self.session.trigger(self.set_points.exposure_time_s)
 
     @command
     @tells_failures
     def Trigger(self) -> None:
         """The same as SoftwareTrigger."""
-        self.session.trigger()
+        self.session.trigger(self.set_points.exposure_time_s)
 
     @command
     @tells_failures
@@ -299,6 +308,18 @@ class DetectorDevice(DetectorAttributes, ArmAttributes, VersionAttribute, Device
     def TriggerHardware(self) -> int:
         """For DAQController: one burst; the step is done when the detector has finished with it."""
         return self.session.trigger_hardware()
+
+    @command(
+        display_level=tango.DispLevel.EXPERT,
+        dtype_in=float,
+        doc_in="Exposure time, s",
+        dtype_out="int64",
+        doc_out="Number of the step in StepResults",
+    )
+    @tells_failures
+    def TriggerHardwareFor(self, exposure_time_s: float) -> int:
+        """For DAQController: as TriggerHardware, with this exposure, in a series with an exposure for each trigger."""
+        return self.session.trigger_hardware(exposure_time_s)
 
     @command(display_level=tango.DispLevel.EXPERT, dtype_out="int64", doc_out="Number of the step in StepResults")
     @tells_failures

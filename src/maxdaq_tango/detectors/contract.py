@@ -41,7 +41,11 @@ class DetectorDriver(Protocol):
         ...
 
     def trigger(self) -> None:
-        """One software trigger. Returns when the hardware has finished with it, which may be the whole burst."""
+        """One software trigger. Returns when the hardware has finished with it, which may be the whole burst.
+
+        A driver whose detector can change the exposure between triggers (`takes_exposures` True) has a parameter
+        `exposure_time_s`, None as the present one, for series configured with `exposure_per_trigger`.
+        """
         ...
 
     def stop(self) -> None:

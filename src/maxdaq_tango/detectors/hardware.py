@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from maxdaq_tango.detectors.contract import DetectorDriver
-from maxdaq_tango.errors import DetectorOffline, MaxdaqError
+from maxdaq_tango.errors import DetectorOffline, DetectorRefused, MaxdaqError
 from maxdaq_tango.model import AcquisitionSettings, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorIdentity, DetectorReport, HardwareState, Range
 
@@ -111,6 +111,13 @@ class Hardware:
     def configure(self, settings: AcquisitionSettings) -> StreamDescription:
         """Apply, read back, check."""
         self._must_be_connected("configure")
+        if settings.exposure_per_trigger and not getattr(self.driver, "takes_exposures", False):
+            raise DetectorRefused(
+                "change the exposure from trigger to trigger",
+                of=self._name,
+                answer="the driver of this detector sets one exposure for a series",
+                accepted="ExposurePerTrigger false, and one Arm for each exposure",
+            )
         description = self.driver.configure(settings)
         self.refresh()
         return description
@@ -122,10 +129,13 @@ class Hardware:
         self._counting = True
         return series
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         """One burst."""
         self._must_be_connected("trigger")
-        self.driver.trigger()
+        if exposure_time_s is None:
+            self.driver.trigger()
+        else:
+            self.driver.trigger(exposure_time_s)  # type: ignore[call-arg] # configured by a driver that takes it
 
     def stop(self) -> None:
         """End in order."""

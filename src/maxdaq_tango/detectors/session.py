@@ -144,10 +144,10 @@ class Session:
             self._counts_own_run, self._acquired, self._received = True, 0, 0
         return self.executor.wait_armed(self._arm_wait_s)
 
-    def trigger(self) -> None:
-        """SoftwareTrigger, of our own run or within a controller's."""
+    def trigger(self, exposure_time_s: float) -> None:
+        """SoftwareTrigger, of our own run or within a controller's; the exposure counts where it may change."""
         if self.executor.busy or not self.held:
-            self.executor.trigger()
+            self.executor.trigger({self.hardware.name: exposure_time_s})
         elif not self.ready_for_trigger:
             raise StateError(
                 "SoftwareTrigger",
@@ -233,10 +233,10 @@ class Session:
 
         return self._step("ArmHardware", arm)
 
-    def trigger_hardware(self) -> int:
+    def trigger_hardware(self, exposure_time_s: float | None = None) -> int:
         """One burst."""
         self._must_not_run("TriggerHardware")
-        return self._step("TriggerHardware", self.hardware.trigger)
+        return self._step("TriggerHardware", lambda: self.hardware.trigger(exposure_time_s))
 
     def stop_hardware(self) -> int:
         """End in order; the detector is free afterwards."""

@@ -194,14 +194,14 @@ class EngineClient:
         with self._condition:
             return self._condition.wait_for(lambda: self._told.state not in BUSY_STATES, timeout_s)
 
-    def kill(self) -> None:
+    def kill(self, why: str = "") -> None:
         """End the process at once (the expert's way out of a hang); its death is told like any other.
 
         Where it does not die within KILL_TIMEOUT_S, FAULT is told all the same.
         """
         process = self._process
         if process is not None and process.poll() is None:
-            self._killed_at = self._killed_at or time.monotonic()
+            self._killed_at, self._why_killed = self._killed_at or time.monotonic(), self._why_killed or why
             process.send_signal(signal.SIGKILL)
 
     def wait_gone(self, timeout_s: float) -> bool:

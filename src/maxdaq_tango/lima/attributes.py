@@ -182,7 +182,7 @@ class LimaAttributes:
         dtype=(str,),
         label="Common header",
         max_dim_x=1024,
-        doc="name = value, one a line; stored in the file where the device behind is a DAQController.",
+        doc="name = value, one a line; stored in the file.",
     )
     saving_frame_per_file = told(
         lambda self: self.settings.frames,

@@ -86,8 +86,7 @@ class TargetDevice:
             raise StateError(
                 "prepareAcq", of=self.name, answer=f"it is {self.look.state.value}", accepted="stopAcq first"
             )
-        if self._controls():
-            self._link.write("Metadata", msgspec.json.encode(metadata).decode())
+        self._link.write("Metadata", msgspec.json.encode(metadata).decode())
         for name, value in attributes.items():
             self._link.write(name, value)
         earlier = self._last_report()

@@ -55,6 +55,8 @@ class AcquisitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     frames_per_trigger: int = 1
     trigger_count: int = 1
     trigger_mode: TriggerMode = TriggerMode.INTERNAL
+    exposure_per_trigger: bool = False
+    """SOFTWARE with one frame a trigger: each trigger brings its own exposure. Refused where the detector cannot."""
 
     def __post_init__(self) -> None:
         if not self.exposure_time_s > 0:
@@ -65,6 +67,12 @@ class AcquisitionSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"set nFramesPerTrigger to {self.frames_per_trigger}", accepted="1 or more")
         if self.trigger_count < 1:
             raise ConfigurationError(f"set nTriggers to {self.trigger_count}", accepted="1 or more")
+        if self.exposure_per_trigger and (self.trigger_mode is not TriggerMode.SOFTWARE or self.frames_per_trigger > 1):
+            raise ConfigurationError(
+                "change the exposure from trigger to trigger",
+                answer=f"TriggerMode is {self.trigger_mode.value}, nFramesPerTrigger {self.frames_per_trigger}",
+                accepted="TriggerMode SOFTWARE and nFramesPerTrigger 1, or ExposurePerTrigger false",
+            )
 
     @property
     def frame_count(self) -> int:

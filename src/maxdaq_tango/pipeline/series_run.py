@@ -76,7 +76,7 @@ class SeriesRun:
         self._started_at = self._last_frame_at = now
         self._last_message_at = now
         self._ending_since: float | None = None
-        self._stopping = False
+        self._stopping = self._nothing_follows = False
         self._finished = ""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -160,8 +160,11 @@ class SeriesRun:
         self._begin_ending(now)
 
     def on_last_end(self) -> None:
-        """The end has come, or was waited for, of every connection, each of which keeps order: nothing can follow."""
-        if self.phase is Phase.ENDING:
+        """The end has come, or was waited for, of every connection, each of which keeps order: nothing can follow.
+        Where frames are missing a Stop may have ended the source; that is told a moment later and decides the verdict.
+        """
+        self._nothing_follows = True
+        if self.phase is Phase.ENDING and not self._ending_wait_s():
             self.phase = Phase.OVER
 
     def on_corrupt(self, reason: str, now: float) -> None:
@@ -392,6 +395,8 @@ class SeriesRun:
             self.phase = Phase.OVER
 
     def _ending_wait_s(self) -> float:
+        if self._nothing_follows and (self._stopping or self.ledger.all_seen or self.ledger.expected is None):
+            return 0.0
         if self.ledger.all_seen:
             return min(END_MESSAGE_WAIT_S, self.request.grace_s)
         if self._stopping and self.end_message_seen and self.ledger.gaps == 0 and self._in_order:

@@ -367,7 +367,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
     def RestartEngine(self) -> None:
         """Kill the engine process and start another: the way out of a hang. A run under way is lost as it stands."""
         self._working()
-        self._engine.kill()
+        self._engine.kill("was killed by signal 9, as RestartEngine was asked")
         self._failure = ""
         self._starting = True
         self._steps.run("restart the engine", self._restart, 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import tango
 
-from maxdaq_tango.errors import EngineError, MaxdaqError
+from maxdaq_tango.errors import ConfigurationError, EngineError, MaxdaqError
 from maxdaq_tango.model import latin_text
 from maxdaq_tango.tango_support.failures import error_of, unpack
 from maxdaq_tango.tango_support.steps import StepRecord
@@ -56,7 +56,18 @@ class DeviceLink:
         try:
             self._connected().write_attribute(name, value)
         except tango.DevFailed as failed:
-            raise error_of(failed, asked=f"set {name} to {value!r}", of=self.name, otherwise=self._offline) from None
+            outside = failed.args[0].reason == "API_WAttrOutsideLimit"
+            kind = ConfigurationError if outside else self._offline
+            raise error_of(failed, asked=f"set {name} to {value!r}", of=self.name, otherwise=kind) from None
+
+    def limits(self, *names: str) -> dict[str, tuple[float | None, float | None]]:
+        """Smallest and largest value of attributes, as their configuration says; None where it says nothing."""
+        try:
+            found = self._connected().get_attribute_config(list(names))
+        except tango.DevFailed as failed:
+            asked = f"read the limits of {', '.join(names)}"
+            raise error_of(failed, asked=asked, of=self.name, otherwise=self._offline) from None
+        return {one.name: (_number(one.min_value), _number(one.max_value)) for one in found}
 
     def attributes(self) -> frozenset[str]:
         """Names of all it has."""
@@ -109,3 +120,10 @@ class DeviceLink:
                 proxy.set_timeout_millis(self._timeout_ms)
                 self._proxy = proxy
             return self._proxy
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None  # "Not specified"

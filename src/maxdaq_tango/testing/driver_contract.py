@@ -45,6 +45,8 @@ class DriverContract:
     exposure_time_s: ClassVar[float] = 0.01
     excessive_exposure_s: ClassVar[float | None] = 1e7
     """Beyond the hardware's limit; None where it knows none."""
+    changes_exposure: ClassVar[bool] = True
+    """False where the simulator cannot do what the driver can."""
     ends_within_s: ClassVar[float] = 5.0
     """Longest time `stop` and `abort` may take, and a trigger to come back after them."""
 
@@ -231,6 +233,19 @@ class DriverContract:
         self.run_series(driver)
         with pytest.raises(DetectorRefused):
             driver.trigger()
+
+    def test_each_trigger_brings_its_exposure(self, driver: DetectorDriver) -> None:
+        if not (self.changes_exposure and getattr(driver, "takes_exposures", False)):
+            pytest.skip("one exposure for a series")
+        settings = self.settings(TriggerMode.SOFTWARE, 1, 3)
+        driver.configure(msgspec.structs.replace(settings, exposure_per_trigger=True))
+        driver.arm()
+        for seconds in (self.exposure_time_s, 0.3, self.exposure_time_s):
+            began = time.monotonic()
+            driver.trigger(seconds)  # type: ignore[call-arg] # those that take exposures have the parameter
+            assert seconds <= time.monotonic() - began < seconds + self.ends_within_s
+        assert driver.report().state is HardwareState.IDLE
+        self.run_series(driver)
 
     def test_trigger_without_arm_is_refused(self, driver: DetectorDriver) -> None:
         driver.configure(self.settings())

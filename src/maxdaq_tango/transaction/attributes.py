@@ -15,7 +15,8 @@ def _set(name: str) -> Callable[[Any, Any], None]:
     return lambda self, value: setattr(self.set_points, name, value)
 
 
-def _set_destination(self: Any, value: str) -> None:
+def set_destination(self: Any, value: str) -> None:
+    """DestinationFilename was written, under this or an older name."""
     text = value.strip()
     if text and not text.startswith("/"):
         raise ConfigurationError(
@@ -28,6 +29,11 @@ def _set_destination(self: Any, value: str) -> None:
     self.destination_was_set()
 
 
+def _set_exposure(self: Any, seconds: float) -> None:
+    self.must_allow_exposure(seconds)
+    self.set_points.exposure_time_s = seconds
+
+
 class ArmAttributes:
     """Attributes of a device with `set_points`; the functions get the device.
 
@@ -38,13 +44,22 @@ class ArmAttributes:
 
     ExposureTime = told(
         lambda self: self.set_points.exposure_time_s,
-        _set("exposure_time_s"),
+        _set_exposure,
         dtype=float,
         label="Exposure time",
         unit="s",
         format="%.6f",
         minimum=1e-9,
-        doc="Exposure of one frame. Limits come from the detector.",
+        doc="Exposure of one frame. Limits come from the detector. While a series is under way another one is refused, "
+        "unless it was armed with ExposurePerTrigger: then the next trigger takes it.",
+    )
+    ExposurePerTrigger = told(
+        lambda self: self.set_points.exposure_per_trigger,
+        _set("exposure_per_trigger"),
+        dtype=bool,
+        label="Exposure per trigger",
+        doc="True: each SoftwareTrigger exposes as long as ExposureTime says at that moment. TriggerMode SOFTWARE with "
+        "nFramesPerTrigger 1; Arm is refused by detectors that cannot.",
     )
     LatencyTime = told(
         lambda self: self.set_points.latency,
@@ -93,7 +108,7 @@ class ArmAttributes:
     )
     DestinationFilename = told(
         lambda self: self.set_points.destination,
-        _set_destination,
+        set_destination,
         dtype=str,
         label="Destination file",
         doc="Absolute path of the next file, under the receiver's Roots; empty = live only, nothing is written.",
@@ -106,6 +121,9 @@ class ArmAttributes:
         doc="True: an existing file of that name is moved aside. False: Arm is refused.",
     )
 
+    def must_allow_exposure(self, seconds: float) -> None:
+        """Called before ExposureTime is changed; StateError when the series under way cannot follow."""
+
     def destination_was_set(self) -> None:
         """Called when DestinationFilename was written."""
 
@@ -114,6 +132,7 @@ class ArmAttributes:
         points = self.set_points
         for name, value in {
             "ExposureTime": points.exposure_time_s,
+            "ExposurePerTrigger": points.exposure_per_trigger,
             "LatencyTime": points.latency,
             "FrameTime": points.frame_time,
             "nTriggers": points.trigger_count,

@@ -17,7 +17,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from maxdaq_tango.errors import DetectorError, EngineError, MaxdaqError
+from maxdaq_tango.errors import DetectorError, EngineError, MaxdaqError, StateError
 from maxdaq_tango.model import AcquisitionSettings, AcquisitionState, RunRequest, ScanMaster, StreamDescription
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.transaction import status
@@ -155,9 +155,24 @@ class Executor:
         with self._changed:
             return self._changed.wait_for(lambda: self._sequence.phase is Phase.IDLE, timeout_s)
 
-    def trigger(self) -> None:
-        """One software trigger on every pair; StateError when one is not ready."""
-        self._ask(TriggerAsked())
+    def trigger(self, exposures_s: dict[str, float] | None = None) -> None:
+        """One software trigger on every pair; StateError when one is not ready. `exposures_s` counts for those that
+        were armed with an exposure for each trigger."""
+        self._ask(TriggerAsked(exposures_s or {}))
+
+    def must_allow_exposures(self, exposures_s: dict[str, float]) -> None:
+        """StateError when an exposure cannot become another one in the series that is under way."""
+        with self._changed:
+            for name, run in self._sequence.pairs.items() if self.busy else ():
+                now = run.plan.settings
+                if now.exposure_per_trigger or exposures_s.get(name, now.exposure_time_s) == now.exposure_time_s:
+                    continue
+                raise StateError(
+                    f"set ExposureTime to {exposures_s[name]:g} s",
+                    of=name,
+                    answer=f"the series under way was armed with {now.exposure_time_s:g} s",
+                    accepted="when State has left RUNNING; ExposurePerTrigger before Arm, in TriggerMode SOFTWARE",
+                )
 
     def stop(self) -> None:
         """End in order. Harmless when nothing is under way."""
@@ -292,6 +307,8 @@ class Executor:
                 receiver.prepare(request)
             case Step.EXPECT, ExpectFields(series=series, frames=frames):
                 receiver.expect(series, frames)
+            case Step.TRIGGER, float(exposure_s):
+                detector.trigger(exposure_s)
             case Step.TRIGGER, _:
                 detector.trigger()
             case Step.STOP_SOURCE, _:

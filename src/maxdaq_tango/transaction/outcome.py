@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def report(self) -> str:
-        """All of it as JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts}; the last two by detector."""
+        """JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts}; the last two by detector."""
         return self._encoded(self.reasons, self.receipts)
 
     @property
@@ -70,9 +70,8 @@ class Outcome:
         scan: dict[str, Any] | None = None
         if self.scan is not None:
             scan = {"number": self.scan.number, "master": self.scan.master if self.armed else ""}
-        return encoded(
-            {**fields, "warnings": self.warnings, "scan": scan, "verdicts": self.verdicts, "receipts": receipts}
-        ).decode()
+        told = {**fields, "warnings": self.warnings, "scan": scan, "verdicts": self.verdicts, "receipts": receipts}
+        return encoded(told).decode()
 
 
 def outcome_of(run_id: str, pairs: Sequence[PairRun], scan: ScanPlan | None) -> Outcome:

@@ -59,9 +59,12 @@ class TangoDetector:
         self._calls.step("ArmHardware")
         return msgspec.json.decode(self._calls.read("ArmedSeries")[0], type=ArmedSeries)
 
-    def trigger(self) -> None:
-        """Command TriggerHardware."""
-        self._calls.step("TriggerHardware")
+    def trigger(self, exposure_time_s: float | None = None) -> None:
+        """Command TriggerHardware, or TriggerHardwareFor with an exposure."""
+        if exposure_time_s is None:
+            self._calls.step("TriggerHardware")
+        else:
+            self._calls.step("TriggerHardwareFor", exposure_time_s)
 
     def stop(self) -> None:
         """Command StopHardware."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import structs
 
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, StreamDescription, TriggerMode
@@ -73,6 +75,13 @@ class PairRun:
             frames = settings.frame_count
         return frames * settings.frame_period_s
 
+    def want_trigger(self, exposure_time_s: float | None) -> None:
+        """One more. Where the exposure may change it does; None = as before. Deadlines and pauses follow it."""
+        self.triggers_wanted += 1
+        if exposure_time_s is not None and self.plan.settings.exposure_per_trigger:
+            settings = structs.replace(self.plan.settings, exposure_time_s=exposure_time_s)
+            self.plan = replace(self.plan, settings=settings)
+
     @property
     def ready_for_trigger(self) -> bool:
         """Armed for software triggers, one is left, none is running, and the hardware does not say otherwise."""
@@ -137,6 +146,7 @@ class PairRun:
             triggered=self.plan.settings.trigger_mode is not TriggerMode.INTERNAL,
             frame_nbytes=described.frame_nbytes,
             expect_follows=True,
+            frames_per_file=self.plan.frames_per_file,
             run_id=run_id,
             metadata=_with_settings(self.plan.metadata, described.metadata),
         )

@@ -53,8 +53,9 @@ class DetectorPort(Protocol):
         """Make ready; undone by `abort`."""
         ...
 
-    def trigger(self) -> None:
-        """Start one burst; returns when the hardware has finished with it."""
+    def trigger(self, exposure_time_s: float | None = None) -> None:
+        """Start one burst; returns when the hardware has finished with it. With an exposure in a series that was
+        configured with `exposure_per_trigger`."""
         ...
 
     def stop(self) -> None:

@@ -148,7 +148,7 @@ class Sequence:
                     "SoftwareTrigger", of=self.sides[pair.name][0], answer=refusal, accepted="see ReadyForSwTrigger"
                 )
         for pair in self.pairs.values():
-            pair.triggers_wanted += 1
+            pair.want_trigger(event.exposures_s.get(pair.name))
         return []
 
     def _stop_asked(self, event: StopAsked, at_s: float) -> list[Instruction]:

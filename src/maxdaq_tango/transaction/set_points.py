@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.model import AcquisitionSettings, Orientation, TriggerMode
@@ -42,6 +43,10 @@ class SetPoints:
     rotation: int = 0
     fliplr: bool = False
     flipud: bool = False
+    exposure_per_trigger: bool = False
+    frames_per_file: int = 0
+    """0 = as the receiver's property says."""
+    metadata: dict[str, Any] = field(default_factory=dict)
     live_frames: int = LIVE_FRAMES
     """Of Live and Continuous; fewer where a detector cannot make so many in one go."""
 
@@ -75,6 +80,7 @@ class SetPoints:
             frames_per_trigger=self.frames_per_trigger,
             trigger_count=self.trigger_count,
             trigger_mode=self.trigger_mode,
+            exposure_per_trigger=self.exposure_per_trigger,
         )
 
     def plan(self, destination: str | None = None) -> PairPlan:
@@ -106,4 +112,6 @@ class SetPoints:
             overwrite=self.overwrite,
             save_raw=self.save_raw,
             orientation=Orientation(self.rotation, self.fliplr, self.flipud),
+            frames_per_file=self.frames_per_file,
+            metadata=dict(self.metadata),
         )

@@ -9,12 +9,12 @@ from maxdaq_tango.model import AcquisitionState, TriggerMode, Verdict
 from maxdaq_tango.model.hardware import DetectorReport, HardwareState
 from maxdaq_tango.transaction.pair import PairRun
 from maxdaq_tango.transaction.ports import ReceiverView
-from maxdaq_tango.transaction.words import Step
+from maxdaq_tango.transaction.words import Argument, Step
 
 if TYPE_CHECKING:
     from maxdaq_tango.transaction.sequence import Sequence
 
-Told = list[tuple[Step, str | None]]
+Told = list[tuple[Step, Argument]]
 
 LOST_RUN_S = 2.0
 """A receiver that speaks of another run, or of none, for this long has been restarted under our feet."""
@@ -133,7 +133,8 @@ def advance(pair: PairRun, sequence: Sequence, at_s: float) -> Told:
         and not sequence.stopping
     ):
         pair.triggers_sent += 1
-        told.append((Step.TRIGGER, None))
+        settings = pair.plan.settings
+        told.append((Step.TRIGGER, settings.exposure_time_s if settings.exposure_per_trigger else None))
     if pair.receiver_done and not pair.source_done:
         told += _end_source(pair, sequence, at_s)
     if pair.source_done and not pair.receiver_done:

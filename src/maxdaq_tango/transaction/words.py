@@ -97,6 +97,8 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expect_follows: bool = False
     run_id: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    frames_per_file: int = 0
+    """0 = as the receiver's property says."""
 
     @classmethod
     def of_request(cls, request: RunRequest) -> PrepareFields:
@@ -105,7 +107,10 @@ class PrepareFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def request(self, **own: Any) -> RunRequest:
         """The whole request; `own` are the receiver's fields."""
-        return RunRequest(**msgspec.structs.asdict(self), **own)
+        chosen = msgspec.structs.asdict(self)
+        if not self.frames_per_file:
+            del chosen["frames_per_file"]
+        return RunRequest(**{**own, **chosen})
 
 
 class ExpectFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,9 +153,11 @@ class PairPlan:
     orientation: Orientation = field(default_factory=Orientation)
     metadata: dict[str, Any] = field(default_factory=dict)
     """JSON values stored with the file, beside what the detector says of itself."""
+    frames_per_file: int = 0
+    """Frames of one data file; 0 = as the receiver's property says."""
 
 
-Argument = AcquisitionSettings | RunRequest | ExpectFields | PlaceFields | ScanMaster | str | None
+Argument = AcquisitionSettings | RunRequest | ExpectFields | PlaceFields | ScanMaster | str | float | None
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,9 @@ class ReceiverSeen:
 @dataclass(frozen=True)
 class TriggerAsked:
     """SoftwareTrigger was asked for."""
+
+    exposures_s: dict[str, float] = field(default_factory=dict)
+    """Of the pairs that were armed with an exposure for each trigger; the others leave theirs out."""
 
 
 @dataclass(frozen=True)

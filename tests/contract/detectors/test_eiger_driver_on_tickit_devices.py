@@ -21,6 +21,7 @@ class TestContractOnTickitDevices(DriverContract):
     """Eiger2 16M, API 1.8.0, stream v2."""
 
     excessive_exposure_s: ClassVar[float | None] = None  # it knows no limits
+    changes_exposure: ClassVar[bool] = False  # it knows no inte
 
     @pytest.fixture
     def driver(self, tickit_eiger: TickitEiger) -> Iterator[EigerDriver]:

@@ -9,8 +9,8 @@ import pytest
 
 from maxdaq_tango.detectors.contract import DetectorIdentity, DetectorReport, HardwareState, Range
 from maxdaq_tango.detectors.hardware import OFFLINE_LOOKS, Hardware
-from maxdaq_tango.errors import DetectorOffline
-from maxdaq_tango.model import AcquisitionSettings
+from maxdaq_tango.errors import DetectorOffline, DetectorRefused
+from maxdaq_tango.model import AcquisitionSettings, TriggerMode
 
 
 class Driver:
@@ -198,3 +198,11 @@ def test_the_count_of_an_earlier_series_is_not_told_of_the_next_one(build) -> No
     looking.join()
     assert hardware.last_report.frames_acquired in (None, 0)  # ... and what it saw is not told
     assert hardware.report().frames_acquired == 0
+
+
+def test_a_driver_that_knows_nothing_of_changing_exposures_is_not_asked_for_them(build) -> None:
+    hardware = build(Driver())
+    settings = AcquisitionSettings(trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True)
+    with pytest.raises(DetectorRefused, match=r"one exposure for a series.*ExposurePerTrigger false"):
+        hardware.configure(settings)
+    assert hardware.configure(AcquisitionSettings(trigger_mode=TriggerMode.SOFTWARE)) == "configured"

@@ -519,3 +519,30 @@ def test_the_header_tells_the_period_where_the_request_does_not() -> None:
     played = Played().give(start(frame_period_s=2.0), *frames(0))
     assert played.run.silent_s(played.now + 9.9) == 0.0
     assert played.run.silent_s(played.now + 10.0) == 10.0
+
+
+def modules_ended(frames: int = 2, **changes: object) -> Played:
+    """Every connection has ended after two of four frames."""
+    played = Played(expected_frames=4, grace_s=1.0, **changes)
+    played.give(start(), *(frame(number) for number in range(frames)), SeriesEnd(series="14"))
+    played.run.on_last_end()
+    return played
+
+
+def test_a_stop_that_is_told_after_the_end_of_every_connection_makes_an_aborted_run() -> None:
+    played = modules_ended()
+    assert not played.run.is_over
+    played.run.stop(played.now)
+    assert played.wait(0.0).run.is_over
+    assert played.run.close()[1].verdict is Verdict.ABORTED
+
+
+def test_an_early_end_of_every_connection_that_nobody_asked_for_is_incomplete_after_the_grace_time() -> None:
+    played = modules_ended()
+    assert not played.wait(0.9).run.is_over
+    assert played.wait(0.2).run.is_over
+    assert played.run.close()[1].verdict is Verdict.INCOMPLETE
+
+
+def test_the_end_of_every_connection_with_all_frames_is_the_end() -> None:
+    assert modules_ended(4).run.is_over

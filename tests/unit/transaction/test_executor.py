@@ -35,6 +35,7 @@ class FakeDetector:
         self.state = HardwareState.IDLE
         self.settings = AcquisitionSettings()
         self.calls: list[str] = []
+        self.exposures_s: list[float | None] = []
         self.raises: dict[str, Exception] = {}
         self.holds: dict[str, threading.Event] = {}
         """Method > event that lets it go on."""
@@ -61,8 +62,9 @@ class FakeDetector:
         self.state = HardwareState.ARMED
         return ArmedSeries(series="1", frame_count=self.settings.frame_count)
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         self._enter("trigger")
+        self.exposures_s.append(exposure_time_s)
         self.receiver.take(self.settings.frames_per_trigger)
         if self.receiver.received >= self.settings.frame_count:
             self.state = HardwareState.IDLE
@@ -383,3 +385,41 @@ def test_a_receiver_that_hangs_over_files_is_named_and_the_next_arm_works(bench,
     hold.set()
     assert bench.executor.wait_idle(2)
     assert bench.executor.outcome.verdict is Verdict.COMPLETE
+
+
+def test_each_trigger_brings_its_exposure_to_the_detector(bench):
+    bench.arm(trigger_count=3, exposure_per_trigger=True)
+    assert bench.executor.wait_armed(2)
+    bench.executor.must_allow_exposures({"x": 5.0})
+    for seconds in (0.02, 0.3, 0.01):
+        eventually(lambda: bench.executor.sight("x").ready_for_trigger)
+        bench.executor.trigger({"x": seconds})
+    assert bench.executor.wait_idle(2)
+    assert bench.detector.exposures_s == [0.02, 0.3, 0.01]
+    assert bench.executor.outcome.verdict is Verdict.COMPLETE
+
+
+def test_another_exposure_is_refused_in_a_series_that_has_one(bench):
+    executor = bench.executor
+    executor.must_allow_exposures({"x": 5.0})  # nothing is under way
+    bench.arm(trigger_count=3)
+    assert executor.wait_armed(2)
+    executor.must_allow_exposures({"x": 1e-3})
+    with pytest.raises(StateError, match=r"set ExposureTime to 5 s \(of x\): .* armed with 0.001 s"):
+        executor.must_allow_exposures({"x": 5.0})
+    executor.trigger({"x": 5.0})
+    eventually(lambda: bench.detector.exposures_s)
+    assert bench.detector.exposures_s == [None]
+    executor.abort("over")
+    assert executor.wait_idle(2)
+    executor.must_allow_exposures({"x": 5.0})
+
+
+def test_an_exposure_that_the_detector_refuses_ends_the_run_with_its_words(bench):
+    bench.detector.raises["trigger"] = DetectorRefused("expose for 13 s", of="det/fake", accepted="less")
+    bench.arm(trigger_count=3, exposure_per_trigger=True)
+    assert bench.executor.wait_armed(2)
+    bench.executor.trigger({"x": 13.0})
+    assert bench.executor.wait_idle(5)
+    assert bench.executor.outcome.verdict is not Verdict.COMPLETE
+    assert "expose for 13 s" in bench.executor.outcome.reasons[0]

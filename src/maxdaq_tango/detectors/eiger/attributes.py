@@ -228,7 +228,8 @@ FAMILY = (
 """What an Eiger has beside the common attributes."""
 
 
-def _told(item: FamilyAttribute) -> Any:
+def told_family(item: FamilyAttribute) -> Any:
+    """The attribute of a row."""
     names = ", else ".join(COMMON_NAMES.get(item.key, (item.key,)))
     return told(
         lambda self: self.family_values.get(item.name),
@@ -246,7 +247,7 @@ class EigerAttributes:
     """Attributes of `EigerDetector`; the functions get the device."""
 
     for _item in FAMILY:
-        locals()[_item.name] = _told(_item)
+        locals()[_item.name] = told_family(_item)
     del _item
 
     SimplonState = told(

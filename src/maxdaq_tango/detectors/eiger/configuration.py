@@ -30,6 +30,8 @@ def vendor_trigger(settings: AcquisitionSettings) -> tuple[VendorTriggerMode, in
     match settings.trigger_mode:
         case TriggerMode.INTERNAL:
             return VendorTriggerMode.INTS, settings.frame_count, 1
+        case TriggerMode.SOFTWARE if settings.exposure_per_trigger:
+            return VendorTriggerMode.INTE, 1, triggers
         case TriggerMode.SOFTWARE:
             return VendorTriggerMode.INTS, per_trigger, triggers
         case TriggerMode.EXTERNAL_MULTI:
@@ -65,6 +67,12 @@ class EigerConfiguration:
         existing = (key for key in candidates if self._client.exists(Module.DETECTOR, key))
         return Module.DETECTOR, next(existing, candidates[0])
 
+    @staticmethod
+    def resolve_status(name: str) -> tuple[Module, Task, str]:
+        """Where a status value is: `<module>/<key>`, or a key of the detector."""
+        module, _, key = name.partition("/")
+        return (Module(module), Task.STATUS, key) if module in OTHER_MODULES else (Module.DETECTOR, Task.STATUS, name)
+
     def names(self) -> tuple[str, ...]:
         """Every parameter but the big arrays; those of other modules with the module before them."""
         return tuple(name for module in (Module.DETECTOR, *OTHER_MODULES) for name in self._names_in(module))
@@ -83,6 +91,10 @@ class EigerConfiguration:
         """A parameter as the detector has it now."""
         module, key = self.resolve(name)
         return self._client.read(module, Task.CONFIG, key)
+
+    def remembered(self, name: str) -> Parameter:
+        """The same, from memory when nothing has changed it since it was read."""
+        return self._client.config(*self.resolve(name))
 
     def set(self, name: str, value: Any) -> Any:
         """Set one parameter and return what the detector made of it; slow ones only when they would really change."""

@@ -9,6 +9,7 @@ from tango.server import device_property
 
 from maxdaq_tango.detectors.base_device import DetectorDevice
 from maxdaq_tango.detectors.eiger.attributes import FAMILY, EigerAttributes, FamilyAttribute
+from maxdaq_tango.detectors.eiger.collection_attributes import COLLECTION, CollectionAttributes
 from maxdaq_tango.detectors.eiger.driver import EigerDriver
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, DetectorRefused, MaxdaqError, StateError
 from maxdaq_tango.model import StreamFormat
@@ -16,13 +17,14 @@ from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.tango_support.server import run_server
 
 FAMILY_LOOK_S = 2.0
+COLLECTION_LOOK_S = 10.0
 BUSY_FAMILY_LOOK_S = 15.0
 """In a series the control unit has other things to do."""
 WRITE_WAIT_S = 2.0
 """A new energy takes seconds; the write then returns, State says RUNNING, and the value reads back when it is done."""
 
 
-class EigerDetector(EigerAttributes, DetectorDevice):
+class EigerDetector(EigerAttributes, CollectionAttributes, DetectorDevice):
     """A DECTRIS detector with the SIMPLON interface: Eiger, Eiger2, Pilatus4."""
 
     Host = device_property(dtype=str, default_value="", doc="Address of the detector control unit (DCU).")
@@ -51,7 +53,7 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         """See the base; family values are empty until the detector was reached."""
         self.family_values: dict[str, Any] = {}
         self._absent: set[str] = set()
-        self._next_family_look_s = 0.0
+        self._next_family_look_s = self._next_collection_look_s = 0.0
         super().init_device()
 
     def make_driver(self) -> EigerDriver:
@@ -85,7 +87,7 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         self.session.hardware.refresh()
         # Every setting has its default now: nobody may take the old values for what will happen.
         self.family_values.clear()
-        self._look_at_all()
+        self._look_at_all(FAMILY + COLLECTION)
 
     @property
     def simplon_state(self) -> str | None:
@@ -109,17 +111,21 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         if now_s < self._next_family_look_s:
             return
         self._next_family_look_s = now_s + (BUSY_FAMILY_LOOK_S if busy else FAMILY_LOOK_S)
-        self._look_at_all()
+        self._look_at_all(FAMILY)
+        if not busy and now_s >= self._next_collection_look_s:
+            self._next_collection_look_s = now_s + COLLECTION_LOOK_S
+            self._look_at_all(COLLECTION)
 
-    def _look_at_all(self) -> None:
-        for item in FAMILY:
+    def _look_at_all(self, items: tuple[FamilyAttribute, ...]) -> None:
+        for item in items:
             if item.name not in self._absent:
                 self._look_at(item)
 
-    def _look_at(self, item: FamilyAttribute) -> None:
+    def _look_at(self, item: FamilyAttribute, *, remembered: bool = False) -> None:
+        driver = self.driver
         try:
-            found = self.driver.status(item.key) if item.status else self.driver.parameter(item.key)
-            self.family_values[item.name] = item.dtype(found.value)
+            look = driver.status if item.status else driver.remembered if remembered else driver.parameter
+            self.family_values[item.name] = _as_told(look(item.key).value, item)
         except DetectorRefused:
             self._absent.add(item.name)
         except (TypeError, ValueError):
@@ -146,12 +152,17 @@ class EigerDetector(EigerAttributes, DetectorDevice):
         def write() -> None:
             self.family_values[item.name] = item.dtype(self.driver.set_parameter(item.key, value))
             # Others may have followed it, as Threshold follows Energy; a client reads them right after its write.
-            for other in FAMILY:
-                if other.writable and other is not item and other.name not in self._absent:
-                    self._look_at(other)
+            for other in FAMILY + COLLECTION:
+                if not other.status and other is not item and other.name not in self._absent:
+                    self._look_at(other, remembered=not other.writable or other in COLLECTION)
             session.hardware.refresh()
 
         session.steps.run(f"set {item.name}", write, WRITE_WAIT_S)
+
+
+def _as_told(value: Any, item: FamilyAttribute) -> Any:
+    """A list, as of errors, is a text with one a line."""
+    return item.dtype("\n".join(map(str, value)) if isinstance(value, list) else value)
 
 
 def main() -> None:

@@ -52,8 +52,11 @@ class EigerDriver:
     """One SIMPLON detector at one address; fulfils `DetectorDriver`.
 
     `stop`, `abort` and `report` may be called from any thread at any time, the rest by one thread at a time. INTERNAL
-    series are `ints` with a single trigger: the detector waits for one `trigger()` after `arm()`.
+    series are `ints` with a single trigger: the detector waits for one `trigger()` after `arm()`. Series with an
+    exposure for each trigger are `inte`.
     """
+
+    takes_exposures = True
 
     def __init__(
         self,
@@ -151,12 +154,21 @@ class EigerDriver:
 
         Energies and thresholds are left alone when they would hardly change, because setting them takes seconds. A dict
         for `stream/header_appendix` travels as JSON text, as MAX IV's clients send `{"filename": ..., "rotate": ...}`.
+        `stream/header_detail` is the one of the next series as well.
         """
-        return self._configuration.set(name, value)
+        made = self._configuration.set(name, value)
+        if name == "stream/header_detail":
+            self._header_detail = str(made)
+        return made
+
+    def remembered(self, name: str) -> Parameter:
+        """As `parameter`, from memory when nothing that this driver did can have changed it."""
+        return self._configuration.remembered(name)
 
     def status(self, key: str) -> Parameter:
-        """A status value of the detector, `temperature` for one; `DetectorRefused` where it has none of that name."""
-        return self._client.read(Module.DETECTOR, Task.STATUS, key)
+        """A status value of the detector, `temperature` for one, or of another module, `stream/state` for one;
+        `DetectorRefused` where it has none of that name."""
+        return self._client.read(*self._configuration.resolve_status(key))
 
     def monitor_image(self, timeout_s: float = 0.5) -> bytes:
         """The newest frame of the preview module as TIFF; `DetectorTimeout` when none came."""
@@ -224,8 +236,11 @@ class EigerDriver:
             return None
         return str(self.status("series_unique_id").value) or None
 
-    def trigger(self) -> None:
-        """One software trigger; returns after its last frame, or quietly when the series is stopped or aborted."""
+    def trigger(self, exposure_time_s: float | None = None) -> None:
+        """One software trigger; returns after its last frame, or quietly when the series is stopped or aborted.
+
+        In `inte` it takes an exposure; None is the count_time that was configured.
+        """
         client, number = self._client, self._configuration.number
         mode = self._configuration.value("trigger_mode")
         if mode not in protocol.SOFTWARE_MODES:
@@ -239,11 +254,12 @@ class EigerDriver:
             if state != State.READY or (self._ready_means_idle and not self._armed):
                 raise self._wrong_state("trigger", state, "'ready': arm first")
             delay_s = number("trigger_start_delay")
-            timeout_s = protocol.trigger_timeout_s(number("frame_time"), round(number("nimages")), delay_s)
+            longest_s = max(number("frame_time"), exposure_time_s or 0.0)
+            timeout_s = protocol.trigger_timeout_s(longest_s, round(number("nimages")), delay_s)
             deadline = time.monotonic() + timeout_s
             try:
-                client.command(DetectorCommand.TRIGGER, timeout_s=timeout_s)
-                # inte may answer early, and before 2020.2.4 so did ints with a start delay.
+                self._fire(mode, exposure_time_s, delay_s, timeout_s)
+                # Before 2020.2.4 ints answered early with a start delay.
                 self._wait_while_acquiring("trigger", deadline)
             except DetectorError:
                 if not self._ended.is_set():
@@ -252,6 +268,16 @@ class EigerDriver:
             self._armed = self._armed and self._triggers_left > 0
         finally:
             self._trigger_free.release()
+
+    def _fire(self, mode: str, exposure_time_s: float | None, delay_s: float, timeout_s: float) -> None:
+        if mode != protocol.VendorTriggerMode.INTE:
+            self._client.command(DetectorCommand.TRIGGER, timeout_s=timeout_s)
+            return
+        seconds = self._configuration.number("count_time") if exposure_time_s is None else exposure_time_s
+        over_s = time.monotonic() + delay_s + seconds
+        self._client.command(DetectorCommand.TRIGGER, argument=seconds, timeout_s=timeout_s)
+        # inte may answer before it exposes, and its state is then not yet `acquire`.
+        self._ended.wait(max(0.0, over_s - time.monotonic()))
 
     def stop(self) -> None:
         """End after the running frame; returns when the detector has finished with it. Harmless when idle."""

@@ -26,7 +26,7 @@ from maxdaq_tango.detectors.contract import ArmedSeries, DetectorIdentity, Detec
 from maxdaq_tango.detectors.jungfrau.adapter import LIBRARY, SlsAdapter
 from maxdaq_tango.detectors.jungfrau.call_thread import CallsBusy
 from maxdaq_tango.detectors.jungfrau.parameters import JungfrauParameters, sources_of
-from maxdaq_tango.detectors.jungfrau.protocol import BUSY, FINISHED, DetectorType, RunStatus, TimingMode
+from maxdaq_tango.detectors.jungfrau.protocol import BUSY, FINISHED, DetectorType, RunStatus, TimingMode, joint_status
 from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
 from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 from maxdaq_tango.model.conversion import RAW, Conversion
@@ -47,6 +47,8 @@ TIMING = {
 
 class JungfrauDriver:
     """Fulfils `detectors.contract.DetectorDriver`."""
+
+    takes_exposures = True
 
     def __init__(
         self,
@@ -177,13 +179,12 @@ class JungfrauDriver:
             bursts = settings.trigger_mode is TriggerMode.EXTERNAL_MULTI
             internal = settings.trigger_mode is TriggerMode.INTERNAL
             frames = settings.frame_count if internal else settings.frames_per_trigger
-            period_s = max(settings.frame_period_s, settings.exposure_time_s + self._dead_time_s)
             self._parameters.apply(
                 timing=timing,
                 frames=frames,
                 triggers=settings.trigger_count if bursts else 1,
                 exposure_s=settings.exposure_time_s,
-                period_s=period_s,
+                period_s=self._period_s(settings),
             )
             self._configured = settings
         metadata = self._parameters.everything()
@@ -233,7 +234,7 @@ class JungfrauDriver:
                 raise
         return ArmedSeries(series=None, frame_count=settings.frame_count)
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         """One software trigger; returns after its last frame, or quietly when the series is stopped or aborted."""
         adapter = self._adapter
         self._must_be_connected("trigger")
@@ -245,6 +246,10 @@ class JungfrauDriver:
                 if settings is None or not self._triggers_left:
                     answer = "no trigger is left" if settings is not None else "it is not armed"
                     raise DetectorRefused("trigger", of=adapter.host, answer=answer, accepted="arm first")
+                if exposure_time_s is not None and exposure_time_s != settings.exposure_time_s:
+                    settings = msgspec.structs.replace(settings, exposure_time_s=exposure_time_s)
+                    self._parameters.expose(exposure_s=exposure_time_s, period_s=self._period_s(settings))
+                    self._armed = settings
                 adapter.call("start")
                 self._triggers_left -= 1
             self._wait_for_burst(settings)
@@ -317,15 +322,7 @@ class JungfrauDriver:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _status(self, timeout_s: float = STOP_S) -> RunStatus | str:
-        """Of several modules that differ an error first, then whatever is still busy."""
-        status = self._adapter.get("status", timeout_s)
-        if not isinstance(status, list):
-            one: RunStatus | str = status
-            return one
-        words = [str(word) for word in status]
-        order = ("ERROR", "RUNNING", "TRANSMITTING", "WAITING", *words)
-        word = next(word for word in order if word in words)
-        return RunStatus.__members__.get(word, word)
+        return joint_status(self._adapter.get("status", timeout_s))
 
     def _answers(self) -> bool:
         if not self._adapter.is_connected:
@@ -354,12 +351,14 @@ class JungfrauDriver:
             answer = f"its status is {status.name if isinstance(status, RunStatus) else status}"
             raise DetectorRefused(asked, of=self._adapter.host, answer=answer, accepted="IDLE, STOPPED or RUN_FINISHED")
 
+    def _period_s(self, settings: AcquisitionSettings) -> float:
+        return max(settings.frame_period_s, settings.exposure_time_s + self._dead_time_s)
+
     def _wait_for_burst(self, settings: AcquisitionSettings) -> None:
         """Until the detector has finished, or somebody ends the series."""
         internal = settings.trigger_mode is TriggerMode.INTERNAL
         frames = settings.frame_count if internal else settings.frames_per_trigger
-        period_s = max(settings.frame_period_s, settings.exposure_time_s + self._dead_time_s)
-        deadline = time.monotonic() + self._delay_s + frames * period_s + TRIGGER_MARGIN_S
+        deadline = time.monotonic() + self._delay_s + frames * self._period_s(settings) + TRIGGER_MARGIN_S
         while not self._ended.is_set():
             try:
                 status = self._status()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from maxdaq_tango.detectors.jungfrau.adapter import SlsAdapter
@@ -148,6 +149,16 @@ class JungfrauParameters:
             if name in ("fwrite", "rx_zmqstream") and self._adapter.get(name) == value:
                 continue  # setting it anew restarts the stream's sockets
             self._adapter.set(name, value)
+        self._must_read(wanted)
+
+    def expose(self, *, exposure_s: float, period_s: float) -> None:
+        """Other times for the bursts that follow; DetectorRefused where something else reads back."""
+        wanted = {"exptime": exposure_s, "period": period_s}
+        for name, value in wanted.items():
+            self._adapter.set(name, value)
+        self._must_read(wanted)
+
+    def _must_read(self, wanted: Mapping[str, Any]) -> None:
         for name, value in wanted.items():
             found = self._adapter.get(name)
             if isinstance(value, float):

@@ -8,6 +8,7 @@ protocol is the package's own, and only its library speaks it.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class RunStatus(IntEnum):
@@ -148,3 +149,12 @@ LOWEST_HIGH_VOLTAGE, HIGHEST_HIGH_VOLTAGE = 60, 200
 """V; and 0 is off."""
 BUSY = frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.TRANSMITTING})
 FINISHED = frozenset({RunStatus.IDLE, RunStatus.STOPPED, RunStatus.RUN_FINISHED})
+
+
+def joint_status(status: RunStatus | str | list[Any]) -> RunStatus | str:
+    """Of several modules that differ an error first, then whatever is still busy."""
+    if not isinstance(status, list):
+        return status
+    words = [str(word) for word in status]
+    word = next(word for word in ("ERROR", "RUNNING", "TRANSMITTING", "WAITING", *words) if word in words)
+    return RunStatus.__members__.get(word, word)

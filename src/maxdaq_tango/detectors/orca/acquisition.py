@@ -13,6 +13,7 @@ import time
 
 from maxdaq_tango.detectors.orca.camera import OrcaCamera
 from maxdaq_tango.detectors.orca.capture_reader import CaptureReader, Series, Tally
+from maxdaq_tango.detectors.orca.configuration import expose
 from maxdaq_tango.detectors.orca.protocol import Counts
 from maxdaq_tango.detectors.orca.sender import FrameSender
 from maxdaq_tango.errors import DetectorError, DetectorRefused, DetectorTimeout
@@ -77,7 +78,7 @@ class Acquisition:
         self._sender.begin(self.series.metadata)
         self._thread.start()
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         """One burst; returns when it is exposed, or quietly when the series is ended."""
         plan = self.series.plan
         with self._lock:
@@ -90,6 +91,8 @@ class Acquisition:
             self._triggered += 1
             target, lost_before = self._triggered * plan.trigger_frames, self._lost_events
         try:
+            now_s, asked_s = self._exposure_s, exposure_time_s
+            self.series.exposures_s.append(now_s if asked_s is None else expose(self._camera, asked_s, "the camera"))
             if plan.starts_at_trigger:
                 self._camera.start()
                 with self._lock:
@@ -106,6 +109,10 @@ class Acquisition:
         finally:
             with self._lock:
                 self._in_trigger = False
+
+    @property
+    def _exposure_s(self) -> float:
+        return self.series.exposures_s[-1] if self.series.exposures_s else self.series.exposure_time_s
 
     def _why_no_trigger(self) -> str:
         plan = self.series.plan
@@ -137,7 +144,7 @@ class Acquisition:
             self._camera.fire_trigger()
 
     def _await_burst(self, target: int, lost_before: int) -> None:
-        one_frame_s = self.series.exposure_time_s + self.series.period_s
+        one_frame_s = self._exposure_s + self.series.period_s
         seen, since = -1, time.monotonic()
         with self._lock:
             while not self.hardware_done and not self._burst_is_over(target):
@@ -162,7 +169,7 @@ class Acquisition:
                 return
             if self._stop_at is None:
                 running = self._capturing and (self._in_trigger or not self.series.plan.is_software)
-                frame_s = self.series.exposure_time_s + self.series.period_s
+                frame_s = self._exposure_s + self.series.period_s
                 patience_s = min(frame_s, LAST_FRAME_S) + LOST_QUIET_S if running else 0.0
                 self._stop_at = (self._exposed + 1, time.monotonic() + patience_s)
             self._changed.notify_all()

@@ -23,7 +23,7 @@ ONCE_MORE_MS = 1
 
 
 class Series(msgspec.Struct, kw_only=True):
-    """What does not change in a series."""
+    """What is known of a series when it begins, and of its exposures on the way."""
 
     plan: CapturePlan
     format: CameraFormat
@@ -31,10 +31,14 @@ class Series(msgspec.Struct, kw_only=True):
     exposure_time_s: float
     period_s: float
     metadata: dict[str, Any]
+    exposures_s: list[float] = msgspec.field(default_factory=list)
+    """Of each software trigger so far; grows before it is fired."""
 
-    @property
-    def told_exposure_s(self) -> float | None:
-        """Of each image; None where a gate makes it, whose length nobody measures."""
+    def told_exposure_s(self, number: int) -> float | None:
+        """Of an image; None where a gate makes it, whose length nobody measures."""
+        trigger = number // self.plan.trigger_frames
+        if trigger < len(self.exposures_s):
+            return self.exposures_s[trigger]
         return None if self.plan.active is TriggerActive.LEVEL else self.exposure_time_s
 
 
@@ -123,7 +127,7 @@ class CaptureReader:
             ring.unwanted += 1
             return True
         number = numbers.take(index, frame_stamp)
-        self._sender.put(number, series.format.frame_format, buffer, series.told_exposure_s)
+        self._sender.put(number, series.format.frame_format, buffer, series.told_exposure_s(number))
         return True
 
     def give_up(self) -> None:

@@ -11,6 +11,7 @@ from maxdaq_tango.detectors.orca.protocol import (
     Selection,
     SetProperty,
     Status,
+    TriggerWish,
 )
 from maxdaq_tango.detectors.streaming.link import StreamerLink
 from maxdaq_tango.model import AcquisitionSettings
@@ -48,9 +49,10 @@ class OrcaClient:
         """Number of frames of the series that begins."""
         return self._link.call("arm", int, timeout_s=ARM_TIMEOUT_S)
 
-    def trigger(self, burst_s: float) -> None:
+    def trigger(self, burst_s: float, exposure_time_s: float | None = None) -> None:
         """One burst that takes about so long."""
-        self._link.call("trigger", type(None), timeout_s=burst_s + TRIGGER_MARGIN_S)
+        wish = TriggerWish(exposure_time_s)
+        self._link.call("trigger", type(None), wish, timeout_s=burst_s + TRIGGER_MARGIN_S)
 
     def stop(self) -> None:
         """End in order."""

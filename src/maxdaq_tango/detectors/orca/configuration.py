@@ -33,7 +33,7 @@ class CameraSettings(NamedTuple):
 
 def configure_camera(camera: OrcaCamera, settings: AcquisitionSettings, name: str) -> CameraSettings:
     """Apply the settings; no buffers may be attached. DetectorRefused with what would be accepted."""
-    _expose(camera, settings.exposure_time_s, name)
+    expose(camera, settings.exposure_time_s, name)
     plan = plan_series(
         settings,
         shortest_period_s=shortest_period_s(camera),
@@ -56,7 +56,8 @@ def shortest_period_s(camera: OrcaCamera) -> float:
     return max(exposure, readout)
 
 
-def _expose(camera: OrcaCamera, wanted_s: float, name: str) -> None:
+def expose(camera: OrcaCamera, wanted_s: float, name: str) -> float:
+    """Set the exposure time, s, and return what the camera made of it; DetectorRefused when that is another."""
     least, most = camera.limits(Property.EXPOSURE_TIME)
     asked = f"set ExposureTime to {wanted_s:g} s"
     if not least * (1 - EXPOSURE_TOLERANCE) <= wanted_s <= most * (1 + EXPOSURE_TOLERANCE):
@@ -64,6 +65,7 @@ def _expose(camera: OrcaCamera, wanted_s: float, name: str) -> None:
     made_s = camera.set(Property.EXPOSURE_TIME, min(max(wanted_s, least), most))
     if abs(made_s - wanted_s) > max(EXPOSURE_TOLERANCE * wanted_s, least):
         raise DetectorRefused(asked, of=name, answer=f"it made {made_s:g} s of it")
+    return made_s
 
 
 def _period_s(camera: OrcaCamera, plan: CapturePlan, settings: AcquisitionSettings) -> float:

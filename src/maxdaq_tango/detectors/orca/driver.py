@@ -18,6 +18,8 @@ class OrcaDriver:
     INTERNAL series waits for one `trigger()` after `arm()`. STINS has no series id: `arm` answers None.
     """
 
+    takes_exposures = True
+
     def __init__(
         self, host: str, port: int, *, stream_host: str = "", settings: Mapping[str, float | str] | None = None
     ) -> None:
@@ -95,13 +97,14 @@ class OrcaDriver:
         self._known("arm")
         return ArmedSeries(series=None, frame_count=self._client.arm())
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         """One burst; returns when it is exposed, or quietly when the series is ended."""
         self._known("trigger")
         if self._configured is None:
             raise DetectorRefused("trigger", of=self._client.url, answer="nothing is armed", accepted="arm first")
-        exposure_s = float(self._configured.metadata.get("exptime", 0.0))
-        self._client.trigger(exposure_s + self._burst_frames * self._configured.frame_period_s)
+        exposure_s = exposure_time_s or float(self._configured.metadata.get("exptime", 0.0))
+        period_s = max(self._configured.frame_period_s, exposure_s)
+        self._client.trigger(exposure_s + self._burst_frames * period_s, exposure_time_s)
 
     def stop(self) -> None:
         """End after the running frame. Harmless when idle."""

@@ -5,7 +5,7 @@
 | `connect` | - | `Connected`; opens the library and the camera when they are not open |
 | `configure` | `AcquisitionSettings` | `Configured` |
 | `arm` | - | number of frames |
-| `trigger` | - | null, when the burst is exposed or the series was ended |
+| `trigger` | exposure_time_s or nothing | null, when the burst is exposed or the series was ended |
 | `stop`, `abort` | - | null |
 | `status` (GET too) | - | `Status` |
 | `properties` (GET too) | - | list of `PropertyState` |
@@ -132,6 +132,16 @@ class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def number(self) -> int:
         """Its number; DetectorRefused for a name that is none."""
         return property_number(self.name)
+
+
+class TriggerWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of one trigger."""
+
+    exposure_time_s: float | None = None
+    """Of its frames; None = as before."""
+
+
+ANY_TRIGGER = TriggerWish()
 
 
 class SetProperty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from maxdaq_tango.detectors.orca.dcam import LIBRARY
 from maxdaq_tango.detectors.orca.plan import CapturePlan
 from maxdaq_tango.detectors.orca.properties import CaptureStatus, Property
 from maxdaq_tango.detectors.orca.protocol import (
+    ANY_TRIGGER,
     CameraIdentity,
     Configured,
     Connected,
@@ -34,6 +35,7 @@ from maxdaq_tango.detectors.orca.protocol import (
     Selection,
     SetProperty,
     Status,
+    TriggerWish,
     property_number,
 )
 from maxdaq_tango.detectors.orca.sender import FrameSender
@@ -95,7 +97,7 @@ class OrcaStreamer:
             "connect": Command(self.connect),
             "configure": Command(self.configure, AcquisitionSettings),
             "arm": Command(self.arm),
-            "trigger": Command(self.trigger),
+            "trigger": Command(self.trigger, TriggerWish),
             "stop": Command(self.stop),
             "abort": Command(self.abort),
             "status": Command(self.status, reads=True),
@@ -224,12 +226,12 @@ class OrcaStreamer:
                 raise DetectorRefused("arm", of=self._name(), answer="ended meanwhile", accepted="arm again")
             return plan.frame_count
 
-    def trigger(self) -> None:
+    def trigger(self, wish: TriggerWish = ANY_TRIGGER) -> None:
         """One burst; see `Acquisition.trigger`."""
         acquisition = self._acquisition
         if acquisition is None:
             raise DetectorRefused("trigger", of=self._name(), answer="nothing is armed", accepted="arm first")
-        acquisition.trigger()
+        acquisition.trigger(wish.exposure_time_s)
         if isinstance(acquisition.failure, DetectorError):
             raise acquisition.failure
         if acquisition.failure is not None:

@@ -205,17 +205,20 @@ class PilatusConfiguration:
         """Set counts, times and folder, and prove by the answers that the detector took them."""
         _, images = vendor_command(settings)
         self._check(settings, images)
-        period_s = max(
-            settings.exposure_time_s + max(settings.latency_time_s, self.readout_s), protocol.SHORTEST_PERIOD_S
-        )
         self._client.ask("SetAckInt 0")  # another client may have changed it since the last series
         self.set_images(min(images, protocol.MOST_IMAGES))
         self._client.ask("NExpFrame 1")
-        self.exposure_s = self._set("ExpTime", f"{settings.exposure_time_s:.9g}", settings.exposure_time_s, "sec")
-        self.period_s = self._set("ExpPeriod", f"{period_s:.9g}", period_s, "sec")
+        self.set_exposure(settings.exposure_time_s, settings.latency_time_s)
         self._ask_gap_fill()
         if folder:
             self._client.ask(f"ImgPath {folder}", (Code.IMAGE_PATH,))
+
+    def set_exposure(self, exposure_s: float, latency_s: float) -> None:
+        """Of the images that the next start command makes."""
+        self._check_exposure(exposure_s)
+        period_s = max(exposure_s + max(latency_s, self.readout_s), protocol.SHORTEST_PERIOD_S)
+        self.exposure_s = self._set("ExpTime", f"{exposure_s:.9g}", exposure_s, "sec")
+        self.period_s = self._set("ExpPeriod", f"{period_s:.9g}", period_s, "sec")
 
     def set_images(self, count: int) -> None:
         """How many the next start command makes."""
@@ -263,18 +266,18 @@ class PilatusConfiguration:
                 answer="a Pilatus makes one frame at each edge (ExtMTrigger), or all frames after one (ExtTrigger)",
                 accepted="nFramesPerTrigger 1, or nTriggers 1",
             )
-        longest = protocol.LONGEST_EXPOSURE_S
-        if not protocol.SHORTEST_EXPOSURE_S <= settings.exposure_time_s <= longest:
-            raise DetectorRefused(
-                f"expose for {settings.exposure_time_s:g} s",
-                of=self._client.address,
-                accepted=f"{protocol.SHORTEST_EXPOSURE_S:g} to {longest:g} s",
-            )
+        self._check_exposure(settings.exposure_time_s)
         by_signals = settings.trigger_mode in (TriggerMode.EXTERNAL_MULTI, TriggerMode.EXTERNAL_MULTI_GATE)
         if by_signals and images > protocol.MOST_IMAGES:
             raise DetectorRefused(
                 f"make {images} images in one go", of=self._client.address, accepted=f"1 to {protocol.MOST_IMAGES}"
             )
+
+    def _check_exposure(self, seconds: float) -> None:
+        least, most = protocol.SHORTEST_EXPOSURE_S, protocol.LONGEST_EXPOSURE_S
+        if not least <= seconds <= most:
+            asked, accepted = f"expose for {seconds:g} s", f"{least:g} to {most:g} s"
+            raise DetectorRefused(asked, of=self._client.address, accepted=accepted)
 
     def _set(self, name: str, argument: str, wanted: float, unit: str) -> float:
         text = self._client.ask(f"{name} {argument}").text

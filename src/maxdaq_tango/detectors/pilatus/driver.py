@@ -25,7 +25,7 @@ from maxdaq_tango.detectors.pilatus.streamer_side import StreamerSide
 from maxdaq_tango.detectors.pilatus.streamer_words import SeriesWish, StreamerStatus
 from maxdaq_tango.detectors.streaming.link import StreamerLink
 from maxdaq_tango.errors import ConfigurationError, DetectorError, DetectorOffline, DetectorRefused, DetectorTimeout
-from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat
+from maxdaq_tango.model import AcquisitionSettings, StreamDescription, StreamFormat, TriggerMode
 
 STREAM_PORT = 9999
 FORMATS = ("cbf", "tif")
@@ -42,6 +42,8 @@ class PilatusDriver:
 
     `stop`, `abort` and `report` may be called from any thread at any time, the rest by one thread at a time.
     """
+
+    takes_exposures = True
 
     def __init__(
         self,
@@ -210,6 +212,7 @@ class PilatusDriver:
                 base=base,
                 extension=self._extension,
                 frames=self._wanted.frame_count,
+                gated=self._wanted.trigger_mode is TriggerMode.EXTERNAL_MULTI_GATE,
                 metadata=self._settings.everything(),
             )
             self._streamer.tell(streamer_words.BEGIN, wish)
@@ -226,7 +229,7 @@ class PilatusDriver:
             raise self._refused("arm", "ended meanwhile", "arm again")
         return ArmedSeries(series=None, frame_count=self._wanted.frame_count)
 
-    def trigger(self) -> None:
+    def trigger(self, exposure_time_s: float | None = None) -> None:
         """One exposure command; returns after its last image, or quietly when the series is stopped or aborted."""
         series = self._series
         self._must_be_connected("trigger")
@@ -239,6 +242,8 @@ class PilatusDriver:
         try:
             if self._ended.is_set() or series.triggers_given >= series.triggers:
                 raise self._refused("trigger", "all triggers of the series have been given", "arm first")
+            if exposure_time_s is not None:
+                self._settings.set_exposure(exposure_time_s, series.settings.latency_time_s)
             parts = list(series.parts())
             series.triggers_given += 1
             for first, count in parts:

@@ -9,6 +9,8 @@ receiver counts it as corrupt under its number.
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 
 from maxdaq_tango.errors import WireError
@@ -17,10 +19,25 @@ from maxdaq_tango.model import Encoding, Frame, FrameFormat
 
 EXTENSIONS = (".cbf", ".tif", ".tiff")
 MOST_TAGS = 200
+HEADER_NBYTES = 4096
+"""Camserver's text is within that, in both formats."""
+_EXPOSURE = re.compile(rb"# Exposure_time\s+([0-9.eE+-]{1,32})\s*s")
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _OFFSET, _NBYTES = 256, 257, 258, 259, 273, 279
 
 
-def frame_of(data: bytes, extension: str, number: int, known: tuple[int, ...]) -> Frame:
+def exposure_in(data: bytes) -> float | None:
+    """Exposure time that camserver wrote into an image file, s; None where it did not."""
+    found = _EXPOSURE.search(data[:HEADER_NBYTES])
+    try:
+        seconds = float(found[1]) if found else 0.0
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def frame_of(
+    data: bytes, extension: str, number: int, known: tuple[int, ...], exposure_s: float | None = None
+) -> Frame:
     """Frame `number`; `known` is the shape of the series as far as it is known, () when it is not. WireError."""
     shape: tuple[int, ...]
     try:
@@ -33,7 +50,8 @@ def frame_of(data: bytes, extension: str, number: int, known: tuple[int, ...]) -
         if not known:
             raise
         shape, blob, encoding = known, data, Encoding.CBF if extension == ".cbf" else Encoding.NONE
-    return Frame(series="", frame_number=number, format=FrameFormat(shape, DTYPE, encoding), blobs=(blob,))
+    format = FrameFormat(shape, DTYPE, encoding)
+    return Frame(series="", frame_number=number, format=format, blobs=(blob,), exposure_time_s=exposure_s)
 
 
 def _tiff(data: bytes) -> tuple[tuple[int, int], int, int]:

@@ -31,7 +31,7 @@ import zmq
 from maxdaq_tango.detectors.pilatus import streamer_words
 from maxdaq_tango.detectors.pilatus.delivered_files import DeliveredFiles
 from maxdaq_tango.detectors.pilatus.folder_watch import FolderWatch
-from maxdaq_tango.detectors.pilatus.image_files import EXTENSIONS, frame_of
+from maxdaq_tango.detectors.pilatus.image_files import EXTENSIONS, exposure_in, frame_of
 from maxdaq_tango.detectors.pilatus.image_reading import read_image
 from maxdaq_tango.detectors.pilatus.streamer_series import SeriesFiles
 from maxdaq_tango.detectors.pilatus.streamer_words import MOST_FRAMES, SeriesWish, StreamerStatus
@@ -340,7 +340,9 @@ class PilatusStreamer:
         assert number is not None
         try:
             image = read_image(path)
-            frame = frame_of(image.data, series.files.wish.extension, number, series.files.shape)
+            wish, data = series.files.wish, image.data
+            exposure_s = None if wish.gated else exposure_in(data)
+            frame = frame_of(data, wish.extension, number, series.files.shape, exposure_s)
         except (OSError, WireError) as error:
             log.warning("image %s: %s", path, error)
             with self._changed:

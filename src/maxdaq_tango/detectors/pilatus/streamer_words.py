@@ -16,6 +16,8 @@ class SeriesWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     base: str
     extension: str = ".cbf"
     frames: int
+    gated: bool = False
+    """Gates make the exposures: what an image says of its own is only a setting."""
     filename: str = ""
     """For the header: where the receiver shall write, where it lets streams decide."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -12,7 +12,7 @@ from maxdaq_tango.soak.several.happened import OneHappened, SeveralHappened
 from maxdaq_tango.soak.several.recipe import ENDING, ON_ALL, ON_ONE, Part, SeveralRecipe, Trick
 from maxdaq_tango.soak.several.truth import Truth, truth_of
 from maxdaq_tango.soak.site import RECEIVER_PROPERTIES
-from maxdaq_tango.transaction.words import worst
+from maxdaq_tango.transaction.outcome import worst
 
 MAY_REFUSE = ENDING | ON_ALL | ON_ONE
 """Where they come while arming, Arm is undone."""

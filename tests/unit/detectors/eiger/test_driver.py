@@ -175,6 +175,47 @@ def test_our_trigger_modes_are_simplons(driver: EigerDriver, mode: TriggerMode, 
     assert (metadata["trigger_mode"], metadata["nimages"], metadata["ntrigger"]) == vendor
 
 
+PER_TRIGGER = AcquisitionSettings(
+    exposure_time_s=0.01, trigger_count=3, trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True
+)
+
+
+def test_an_exposure_for_each_trigger_is_inte_and_the_trigger_lasts_as_long(driver: EigerDriver) -> None:
+    metadata = driver.configure(PER_TRIGGER).metadata
+    assert (metadata["trigger_mode"], metadata["nimages"], metadata["ntrigger"]) == ("inte", 1, 3)
+    driver.arm()
+    for given, seconds in ((0.02, 0.02), (0.25, 0.25), (None, 0.01)):
+        assert driver.report().ready_for_trigger
+        began = time.monotonic()
+        driver.trigger(given)
+        assert seconds <= time.monotonic() - began < seconds + 2.0
+    assert driver.report().state is HardwareState.IDLE
+    driver.configure(AcquisitionSettings(frames_per_trigger=2, trigger_mode=TriggerMode.SOFTWARE))
+
+
+def test_an_exposure_beyond_the_limits_is_refused_and_the_series_goes_on(driver: EigerDriver) -> None:
+    driver.configure(PER_TRIGGER)
+    driver.arm()
+    with pytest.raises(DetectorRefused, match="count_time"):
+        driver.trigger(1e6)
+    for _ in range(3):
+        driver.trigger(0.01)
+    assert driver.report().state is HardwareState.IDLE
+
+
+def test_an_abort_ends_a_long_exposure_at_once(driver: EigerDriver) -> None:
+    driver.configure(PER_TRIGGER)
+    driver.arm()
+    thread = threading.Thread(target=driver.trigger, args=(60.0,))
+    thread.start()
+    wait_for("ACQUIRING", lambda: driver.report().state is HardwareState.ACQUIRING)
+    began = time.monotonic()
+    driver.abort()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert time.monotonic() - began < 5
+
+
 def test_every_mode_can_follow_every_other(driver: EigerDriver) -> None:
     for before in TriggerMode:
         for after in TriggerMode:

@@ -370,3 +370,26 @@ def test_a_detector_that_is_gone_in_the_middle_is_offline_and_nothing_hangs(star
     with pytest.raises(DetectorOffline):
         driver.abort()
     driver.close()
+
+
+def test_each_trigger_sets_the_exposure_that_it_brings(driver: JungfrauDriver, simulated: Any) -> None:
+    settings = AcquisitionSettings(
+        exposure_time_s=0.01, trigger_count=3, trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True
+    )
+    driver.configure(settings)
+    driver.arm()
+    for seconds in (0.02, 0.2, 0.005):
+        driver.trigger(seconds)
+        assert driver.parameter("exptime") == pytest.approx(seconds)
+        assert driver.parameter("period") >= seconds
+    assert driver.report().state is HardwareState.IDLE
+
+
+def test_an_exposure_that_the_detector_does_not_take_is_no_series(driver: JungfrauDriver, simulated: Any) -> None:
+    driver.configure(AcquisitionSettings(trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True))
+    driver.arm()
+    simulated.post("faults", failing_keys=["exptime"])
+    with pytest.raises(DetectorRefused, match="exptime"):
+        driver.trigger(0.02)
+    driver.abort()
+    assert driver.report().state is HardwareState.IDLE

@@ -196,6 +196,28 @@ def test_gates_make_a_frame_each(server: OrcaSimulatorServer, driver: OrcaDriver
     assert {frame.exposure_time_s for frame in frames} == {None}  # the gate makes it, and nobody measures that
 
 
+def test_each_frame_tells_the_exposure_that_its_trigger_brought(driver: OrcaDriver) -> None:
+    settings = AcquisitionSettings(
+        exposure_time_s=0.01, trigger_count=4, trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True
+    )
+    with StreamProbe(driver.configure(settings)) as probe:
+        driver.arm()
+        for seconds in (0.01, 0.2, None, 0.02):
+            driver.trigger(seconds)
+        _, frames, _ = probe.series()
+    assert [frame.exposure_time_s for frame in frames] == pytest.approx([0.01, 0.2, 0.2, 0.02], rel=1e-3)
+
+
+def test_an_exposure_that_the_camera_cannot_make_is_refused(driver: OrcaDriver) -> None:
+    settings = AcquisitionSettings(trigger_mode=TriggerMode.SOFTWARE, exposure_per_trigger=True)
+    driver.configure(settings)
+    driver.arm()
+    with pytest.raises(DetectorRefused, match=r"set ExposureTime to 9000 s.*Accepted: .* to 1 s"):
+        driver.trigger(9000.0)
+    driver.abort()
+    assert driver.report().state is HardwareState.IDLE
+
+
 @pytest.mark.parametrize("server", [{"model": "lightning"}, {"model": "quest"}], indirect=True)
 def test_a_pause_between_frames_is_kept(driver: OrcaDriver) -> None:
     """A Lightning is paced by triggers, a Quest by its frame interval."""

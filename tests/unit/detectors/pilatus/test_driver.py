@@ -140,6 +140,25 @@ def test_software_triggers_make_one_series_with_numbers_that_go_on(driver, serve
     assert [name[-9:-4] for name in names] == [f"0000{n}" for n in range(6)]
 
 
+def test_each_frame_tells_the_exposure_that_its_trigger_brought(driver):
+    wanted = msgspec.structs.replace(settings(TriggerMode.SOFTWARE, 1, 4), exposure_per_trigger=True)
+    with StreamProbe(driver.configure(wanted)) as probe:
+        driver.arm()
+        for seconds in (0.005, 0.2, None, 0.01):
+            driver.trigger(seconds)
+        _, frames, _ = probe.series()
+    assert [frame.exposure_time_s for frame in frames] == pytest.approx([0.005, 0.2, 0.2, 0.01])
+
+
+def test_an_exposure_that_is_too_long_is_refused_and_the_next_one_is_taken(driver):
+    driver.configure(msgspec.structs.replace(settings(TriggerMode.SOFTWARE, 1, 1), exposure_per_trigger=True))
+    driver.arm()
+    with pytest.raises(DetectorRefused, match=r"expose for 1e\+09 s"):
+        driver.trigger(1e9)
+    driver.abort()
+    driver.configure(settings())
+
+
 def test_one_frame_a_software_trigger(driver):
     assert take(driver, settings(TriggerMode.SOFTWARE, 1, 3), lambda: [driver.trigger() for _ in range(3)]) == [0, 1, 2]
 

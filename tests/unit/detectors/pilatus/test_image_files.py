@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxdaq_tango.detectors.pilatus.image_files import EXTENSIONS, frame_of
+from maxdaq_tango.detectors.pilatus.image_files import EXTENSIONS, exposure_in, frame_of
 from maxdaq_tango.detectors.pilatus.simulator_files import image_file
 from maxdaq_tango.errors import WireError
 from maxdaq_tango.model import Frame
@@ -50,3 +50,24 @@ def test_every_cut_of_a_file_is_a_frame_or_refused(extension):
     assert read(data, extension).format.shape == (5, 7)
     for length in range(0, len(data), 7):
         read(data[:length], extension)
+
+
+@pytest.mark.parametrize("extension", [".cbf", ".tif"])
+def test_the_exposure_is_the_one_that_camserver_wrote_into_the_file(extension):
+    data = image_file(PIXELS, extension, "# Detector: test\n# Exposure_time 0.0970000 s\n# Exposure_period 0.1 s")
+    assert exposure_in(data) == 0.097
+    assert frame_of(data, extension, 3, (), exposure_in(data)).exposure_time_s == 0.097
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# Exposure_time", "# Exposure_time e.-+ s", "# Exposure_time 1.2.3 s", "# Exposure_time 1e999 s"]
+)
+def test_a_file_that_tells_no_exposure_has_none(text):
+    assert exposure_in(image_file(PIXELS, ".cbf", f"# Detector: test\n{text}")) is None
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=5000))
+def test_anything_has_an_exposure_or_none(data):
+    found = exposure_in(b"# Exposure_time " + data)
+    assert found is None or isinstance(found, float)
