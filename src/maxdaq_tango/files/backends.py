@@ -25,7 +25,7 @@ from maxdaq_tango.files.completion import LIBVER, complete, describe
 from maxdaq_tango.files.frame_log import FrameLog, LogBlock, LogEnd, remove_log
 from maxdaq_tango.files.rows import turn_aside
 from maxdaq_tango.files.slabs import ALIGNMENT, Hasher, SlabPool, SlabWriter
-from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow
+from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, in_order
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there
 from maxdaq_tango.model import Buffer
 
@@ -186,7 +186,7 @@ class SwmrBackend:
         with folder_at(self._part.parent):
             keep_state(self._part, name)
         if end is not None:
-            with hdf5_there(self._part, "r+", libver=self.libver) as file:
+            with in_order(hdf5_there(self._part, "r+", libver=self.libver)) as file:
                 group = file[name].parent
                 turn_aside(group, end.rotation, end.modulus)
                 self._columns.turn(group, end.rotation, end.modulus)
@@ -254,7 +254,8 @@ class DirectBackend:
 
     def enter(self, file: h5py.File, data: str, columns: FrameColumns) -> None:
         """Closed for HDF5; the pixels follow behind its layout."""
-        file.close()
+        with in_order(file):
+            pass
         header = describe(self._part, data, tuple((column.path, column.dtype) for column in columns.columns))
         self._columns = columns
         self._log = FrameLog(self._part, header)

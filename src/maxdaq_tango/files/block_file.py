@@ -194,10 +194,11 @@ class BlockFile(SeriesFile):
     @contextlib.contextmanager
     def _reopened(self) -> Iterator[h5py.Group]:
         """The detector group of a parked file, for a moment. When something fails it is left open for `abandon`."""
-        self._file = hdf5_there(self.destination.part, "r+", libver=self._backend.libver)
-        yield self._file[self.dataset].parent
-        self._file.close()
+        file = self._file = hdf5_there(self.destination.part, "r+", libver=self._backend.libver)
+        yield file[self.dataset].parent
+        file.flush()  # a close that the disk refuses cannot be mended: see `close_anyhow`
         self._file = None
+        file.close()
 
 
 def sync_file(path: os.PathLike[str], on_progress: Callable[[], None] = lambda: None) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxdaq_tango.errors import FileError
+from maxdaq_tango.files.troubles import in_order
 from maxdaq_tango.kernels.jungfrau import GAINS
 
 Array = npt.NDArray[Any]
@@ -96,7 +97,7 @@ def checked_calibration(pedestal: Array, gain: Array, mask: Array | None, of: st
 def write_calibration(path: Path, calibration: Calibration, attributes: dict[str, Any]) -> None:
     """A new HDF5 file; FileError where there is one, or none can be made. `attributes` say where it comes from."""
     try:
-        with h5py.File(path, "x") as file:
+        with in_order(h5py.File(path, "x")) as file:
             file.create_dataset("pedestal", data=calibration.pedestal).attrs["unit"] = "ADU"
             file.create_dataset("gain", data=calibration.gain).attrs["unit"] = UNITS[0]
             file.create_dataset("mask", data=calibration.bad.astype(np.uint8))

@@ -24,6 +24,7 @@ from maxdaq_tango.files.frame_log import LogBlock, LogEnd, LogHeader, log_path, 
 from maxdaq_tango.files.hdf5_format import chunk_index, end_superblock, find_layout, point_to_index
 from maxdaq_tango.files.layout import FILE_ID, large_arrays
 from maxdaq_tango.files.slabs import ALIGNMENT
+from maxdaq_tango.files.troubles import in_order
 from maxdaq_tango.files.whereabouts import hdf5_there
 
 LIBVER = ("v108", "v108")
@@ -107,7 +108,7 @@ def complete(part: Path, *, verify: bool = False) -> Completed:
             _add_index(handle, header, frames)
     finally:
         os.close(handle)
-    with enclosed(part, libver=LIBVER) if verify else hdf5_there(part, "r+", libver=LIBVER) as file:
+    with in_order((enclosed if verify else hdf5_there)(part, "r+", libver=LIBVER)) as file:
         data = file[header.dataset]
         highest = int(frames.rows[-1]) + 1 if len(frames.rows) else 0
         if highest > data.shape[0]:

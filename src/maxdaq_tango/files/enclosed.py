@@ -17,6 +17,7 @@ import h5py
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.troubles import LIBRARY_ERRORS
+from maxdaq_tango.files.whereabouts import UNBUFFERED
 
 _PLOT = "entry/data/data"
 _TO_DATA_FILE = re.compile(r"entry/data/data_\d{6}", re.ASCII)
@@ -24,11 +25,11 @@ _JOINED = re.compile(r"/entry/instrument/[^/]+/data")
 """The pixels of a master, and where the default plot leads."""
 
 
-def enclosed(part: Path, **options: Any) -> h5py.File:
-    """As h5py.File for mode r+, of a file that is no link and leads nowhere else. OSError, FileError."""
+def enclosed(part: Path, mode: str = "r+", **options: Any) -> h5py.File:
+    """As h5py.File, for writing, of a file that is no link and leads nowhere else. OSError, FileError."""
     handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        file = h5py.File(f"/proc/self/fd/{handle}", "r+", locking=False, **options)
+        file = h5py.File(f"/proc/self/fd/{handle}", mode, **UNBUFFERED, **options)
     finally:
         os.close(handle)
     try:

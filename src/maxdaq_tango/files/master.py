@@ -42,7 +42,7 @@ from maxdaq_tango.files.paths import Destination
 from maxdaq_tango.files.receipt import Fates, store_account
 from maxdaq_tango.files.reserve import Reserve, room_for
 from maxdaq_tango.files.side_files import move_side_files_aside, remove_side_files
-from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, told_as_file_error
+from maxdaq_tango.files.troubles import in_order, told_as_file_error
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, unlink_there
 from maxdaq_tango.model import Receipt
 
@@ -146,15 +146,8 @@ class MasterFile:
 
     @contextlib.contextmanager
     def _opened(self, mode: str) -> Iterator[h5py.File]:
-        file = hdf5_there(self.destination.part, mode, libver=LIBVER)
-        try:
+        with in_order(hdf5_there(self.destination.part, mode, libver=LIBVER)) as file:
             yield file
-            file.flush()
-        except BaseException as error:
-            # Which closes it also where an ordinary close would crash.
-            close_anyhow(file, broken=isinstance(error, LIBRARY_ERRORS))
-            raise
-        file.close()
 
 
 def take_columns(group: h5py.Group, columns: FrameColumns, files: BlockFiles, rows: int, first: int) -> int:

@@ -18,6 +18,7 @@ from maxdaq_tango.files.enclosed import enclosed
 from maxdaq_tango.files.layout import EXPECTED
 from maxdaq_tango.files.receipt import Fates, find_detector, store_account
 from maxdaq_tango.files.rows import blank_rows, drop_unturned, turn_aside
+from maxdaq_tango.files.troubles import in_order
 from maxdaq_tango.model import Fate, Receipt
 
 
@@ -44,7 +45,7 @@ class Settled(NamedTuple):
 
 def settle(part: Path, completed: Completed, receipt: Callable[[Settled], Receipt]) -> Settled:
     """After `recover_part`, whose repetition undoes all of this. OSError and what else h5py raises."""
-    with enclosed(part, libver=("v108", "v110")) as file:
+    with in_order(enclosed(part, libver=("v108", "v110"))) as file:
         group = find_detector(file)
         data = group["data"]
         left_out = np.array(sorted({*completed.cut_off, *completed.wrong}), np.int64)

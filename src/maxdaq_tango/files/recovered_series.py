@@ -48,6 +48,7 @@ from maxdaq_tango.files.series_members import (
 from maxdaq_tango.files.series_publication import VALID, PublishedSeries, publish_series, take_second_names
 from maxdaq_tango.files.spilled_members import remove_spilled, spill_folder_of, spilled_parts, spilling_owner
 from maxdaq_tango.files.stand_in import Place, make_stand_in
+from maxdaq_tango.files.troubles import in_order
 
 MOST_STAND_INS = 10_000
 """Some ten milliseconds each. More of them is a number that cannot be true."""
@@ -231,7 +232,7 @@ def _shape(member: Member, numbers: npt.NDArray[np.uint64]) -> None:
     valid = np.zeros(len(numbers), np.bool_)
     known = member.valid[: len(numbers)]
     valid[: len(known)] = known
-    with enclosed(member.path, libver=LIBVER) as file:
+    with in_order(enclosed(member.path, libver=LIBVER)) as file:
         give_shape(find_detector(file), valid, numbers)
         file.flush()
     sync_file(member.path)
@@ -261,7 +262,7 @@ def _write_master(
     """After `take_back_master`, whose repetition undoes it."""
     files = BlockFiles(sources, head.detector, head.block_rows)
     try:
-        with enclosed(series.master, libver=LIBVER) as file:
+        with in_order(enclosed(series.master, libver=LIBVER)) as file:
             group = find_detector(file)
             extras = list(files.group(0).get(EXTRAS, {}))
             take_columns(group, FrameColumns(dict.fromkeys(extras, 0.0)), files, plan.rows, plan.first)

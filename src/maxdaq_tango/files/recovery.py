@@ -23,6 +23,7 @@ from maxdaq_tango.files.frame_log import log_path
 from maxdaq_tango.files.hdf5_format import closed_superblock, is_marked, was_never_laid_out
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.files.stored_chunks import StoredChunks
+from maxdaq_tango.files.troubles import in_order
 
 SUPERBLOCK_NBYTES = 48
 
@@ -71,7 +72,7 @@ def _recover_closed(part: Path) -> Completed:
         keep_state(part, dataset, swmr=marked)
     if marked:
         _take_marks_off(part)
-    with enclosed(part, libver=("v108", "v110")) as file:
+    with in_order(enclosed(part, libver=("v108", "v110"))) as file:
         return _leave_out_wrong(file[dataset])
 
 

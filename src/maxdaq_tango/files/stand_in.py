@@ -21,6 +21,8 @@ from maxdaq_tango.files.layout import MASTER_ID, ascii_text, make_group, make_sk
 from maxdaq_tango.files.receipt import find_detector
 from maxdaq_tango.files.recovered_rows import columns_of, corners_of
 from maxdaq_tango.files.rows import blank_rows
+from maxdaq_tango.files.troubles import in_order
+from maxdaq_tango.files.whereabouts import UNBUFFERED
 
 LIBVER = ("v108", "v108")
 
@@ -52,7 +54,7 @@ def make_stand_in(
             files[source] = h5py.File(source, "r", locking=False)
         groups = {source: find_detector(file) for source, file in files.items()}
         path.unlink(missing_ok=True)
-        with h5py.File(path, "x", libver=LIBVER, locking=False) as file:  # a link is not followed
+        with in_order(h5py.File(path, "x", libver=LIBVER, **UNBUFFERED)) as file:  # a link is not followed
             group = _laid_out(file, groups[like], low, numbers, master_id)
             _fill(group, groups, places)
             group["sequence_number"][...] = numbers

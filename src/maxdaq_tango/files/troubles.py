@@ -79,6 +79,21 @@ def close_anyhow(file: h5py.File, *, broken: bool = False) -> None:
 
 
 @contextlib.contextmanager
+def in_order(file: h5py.File) -> Iterator[h5py.File]:
+    """`with` this a file that is written is closed so that a refusal of the disk is an error, and never a crash.
+
+    `with h5py.File(...)` closes it again when the first attempt was refused.
+    """
+    try:
+        yield file
+        file.flush()
+    except BaseException as error:
+        close_anyhow(file, broken=isinstance(error, LIBRARY_ERRORS))
+        raise
+    file.close()
+
+
+@contextlib.contextmanager
 def _any_size() -> Iterator[None]:
     """As far as the process may lift its own limit for the size of files, which holds for scratch memory too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -73,12 +73,23 @@ def unlink_there(path: Path) -> None:
         os.unlink(path.name, dir_fd=folder)
 
 
+def _unbuffered(access: Any) -> None:
+    access.set_fapl_sec2()
+    access.set_sieve_buf_size(0)
+
+
+h5py.register_driver("maxdaq-unbuffered", _unbuffered)
+UNBUFFERED: dict[str, Any] = {"driver": "maxdaq-unbuffered", "rdcc_nbytes": 0, "locking": False}
+"""Of a file that is written. What HDF5 holds back of a dataset it writes when that is closed, and it crashes where the
+disk refuses that (measured: at every tenth size of a full disk). Like this the call that writes is refused."""
+
+
 def hdf5_there(path: Path, mode: str, **options: Any) -> h5py.File:
     """As h5py.File for mode x, w (of one that is there already), r+ and r, and only at this real path."""
     handle = open_there(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if mode == "x" else 0))
     try:
         # The way through the descriptor leads to this very file. What it had in it goes when HDF5 makes it anew.
-        return h5py.File(f"/proc/self/fd/{handle}", "w" if mode in "xw" else mode, locking=False, **options)
+        return h5py.File(f"/proc/self/fd/{handle}", "w" if mode in "xw" else mode, **UNBUFFERED, **options)
     finally:
         os.close(handle)
 

@@ -18,7 +18,7 @@ from maxdaq_tango.files import FrameTimes, SeriesFile, resolve_destination
 from maxdaq_tango.kernels.compression import compress_bslz4
 from maxdaq_tango.model import FileBackend, Receipt, Verdict
 
-KILLS = 6
+KILLS = 4
 SCRIPT = Path(__file__).parents[2] / "kills.py"
 
 

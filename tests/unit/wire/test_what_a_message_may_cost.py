@@ -254,7 +254,7 @@ def test_the_worst_that_json_can_make_of_a_part_that_is_short_enough_is_bounded(
     assert cost_of(StreamFormat.STINS, [IMAGE % empty, BLOB]) <= 32 * MOST_NBYTES
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sampled_from(WHOLE_FRAMES), JSON_VALUES)
 def test_any_metadata_cost_little(format: StreamFormat, value: Any) -> None:
     text = json.dumps(value)
