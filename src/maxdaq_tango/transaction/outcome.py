@@ -82,7 +82,7 @@ def outcome_of(run_id: str, pairs: Sequence[PairRun], scan: ScanPlan | None) -> 
 
 
 def warnings_of(pairs: Sequence[PairRun]) -> tuple[str, ...]:
-    """Of all receivers, with the names of their detectors; and of files in one folder that only together are too large."""
+    """Of all receivers, with the names of their detectors; and that files of one folder are too large together."""
     told = [f"{pair.name}: {warning}" for pair in pairs for warning in pair.warnings]
     folders: dict[str, list[tuple[str, Need]]] = defaultdict(list)
     for pair in pairs:
@@ -92,9 +92,8 @@ def warnings_of(pairs: Sequence[PairRun]) -> tuple[str, ...]:
         total, free = sum(need.nbytes for _, need in needs), min(need.free_nbytes for _, need in needs)
         if total > free >= max(need.nbytes for _, need in needs):
             names = ", ".join(name for name, _ in needs)
-            told.append(
-                f"{names}: {total / 1e9:.3g} GB are needed together in {folder}, and {free / 1e9:.3g} GB are free"
-            )
+            sizes = f"{total / 1e9:.3g} GB are needed together in {folder}, and {free / 1e9:.3g} GB are free"
+            told.append(f"{names}: {sizes}")
     return tuple(told)
 
 
