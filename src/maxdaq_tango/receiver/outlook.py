@@ -2,8 +2,8 @@
 and from the last runs.
 
 Room is what the file system says is free: a quota it does not tell. Several receivers on one disk each look for
-themselves; whoever arms them adds up `need`. What frames become when they are packed is not known before a run of frames
-of that size has ended; until then they count in full.
+themselves; whoever arms them adds up `need`. What frames become when they are packed is not known before a run of
+frames of that size has ended; until then they count in full.
 """
 
 from __future__ import annotations
