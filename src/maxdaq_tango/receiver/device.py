@@ -237,6 +237,7 @@ class StreamReceiver(ReceiverProperties, ReceiverAttributes, PreviewAttributes, 
             run_id=self._run_id,
             message=message,
             warnings=self._outlook.warnings,
+            need=self._outlook.need,
             counters=self.counters,
         )
         return msgspec.json.encode(view).decode()

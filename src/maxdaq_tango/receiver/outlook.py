@@ -2,8 +2,8 @@
 and from the last runs.
 
 Room is what the file system says is free: a quota it does not tell. Several receivers on one disk each look for
-themselves. What frames become when they are packed is not known before a run of frames of that size has ended; until
-then they count in full.
+themselves; whoever arms them adds up `need`. What frames become when they are packed is not known before a run of
+frames of that size has ended; until then they count in full.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.model import Counters, FileNaming, Receipt, RunRequest
+from maxdaq_tango.transaction.ports import Need
 
 BESIDE_A_FRAME_BYTES = 1 << 10
 """Its places in index, log and columns."""
@@ -80,10 +81,12 @@ class Outlook:
         self._past: deque[Past] = deque(maxlen=REMEMBERED)
         self.warnings: tuple[str, ...] = ()
         """About the present or last run."""
+        self.need: Need | None = None
+        """Of it; None: it is not looked at."""
 
     def judge(self, request: RunRequest, policies: Policies) -> None:
         """FileError when the run is refused; what is only warned of is in `warnings`."""
-        self.warnings = ()
+        self.warnings, self.need = (), None
         frames, nbytes = request.expected_frames, request.frame_nbytes
         written = request.destination and request.save_raw and request.naming is FileNaming.PREPARE
         if not written or not frames or not nbytes:
@@ -130,9 +133,10 @@ class Outlook:
             spill = self._free(request.spill_directory) if request.spill_directory else home
         except OSError as error:
             return f"{asked}: nobody can tell how much room there is ({error.strerror})"
+        both = home.nbytes + (spill.nbytes if spill.device != home.device else 0)
+        self.need = Need(nbytes=needed, free_nbytes=both)
         if home.nbytes >= needed:
             return ""
-        both = home.nbytes + (spill.nbytes if spill.device != home.device else 0)
         if both >= needed:
             return f"{asked}: only {_size(home.nbytes)} are free there; the rest goes to {request.spill_directory}"
         beside = f", and {_size(spill.nbytes)} in {request.spill_directory}" if spill.device != home.device else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ from typing import Any, TypeVar
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import Receipt, Verdict, encoded
 from maxdaq_tango.transaction.pair import PairRun
+from maxdaq_tango.transaction.ports import Need
 from maxdaq_tango.transaction.words import ScanPlan, Step
 
 _Kind = TypeVar("_Kind", bound=MaxdaqError)
@@ -97,8 +100,19 @@ def undone(
 
 
 def warnings_of(pairs: Sequence[PairRun]) -> tuple[str, ...]:
-    """Of all receivers, with the names of their detectors."""
-    return tuple(f"{pair.name}: {warning}" for pair in pairs for warning in pair.warnings)
+    """Of all receivers, with the names of their detectors; and that files of one folder are too large together."""
+    told = [f"{pair.name}: {warning}" for pair in pairs for warning in pair.warnings]
+    folders: dict[str, list[tuple[str, Need]]] = defaultdict(list)
+    for pair in pairs:
+        if pair.need is not None:
+            folders[posixpath.dirname(pair.plan.destination)].append((pair.name, pair.need))
+    for folder, needs in folders.items():
+        total, free = sum(need.nbytes for _, need in needs), min(need.free_nbytes for _, need in needs)
+        if total > free >= max(need.nbytes for _, need in needs):
+            names = ", ".join(name for name, _ in needs)
+            sizes = f"{total / 1e9:.3g} GB are needed together in {folder}, and {free / 1e9:.3g} GB are free"
+            told.append(f"{names}: {sizes}")
+    return tuple(told)
 
 
 def named(error: _Kind, step: Step, side: str) -> _Kind:

@@ -10,6 +10,7 @@ from msgspec import structs
 from maxdaq_tango.errors import MaxdaqError
 from maxdaq_tango.model import AcquisitionState, Counters, Receipt, RunRequest, StreamDescription, TriggerMode
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
+from maxdaq_tango.transaction.ports import Need
 from maxdaq_tango.transaction.words import Deadlines, PairPlan, PlaceFields, Step
 
 
@@ -47,6 +48,7 @@ class PairRun:
     receiver_lost_s: float | None = None
     receipt: Receipt | None = None
     warnings: tuple[str, ...] = ()
+    need: Need | None = None
     broken: bool = False
     """Something failed: its receiver is closed as soon as its detector is quiet."""
     errors: list[MaxdaqError] = field(default_factory=list)

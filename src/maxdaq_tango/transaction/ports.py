@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from maxdaq_tango.transaction.words import PlaceFields
 
 
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver has estimated for its run."""
+
+    nbytes: int
+    free_nbytes: int
+    """Where its file lies, and in its spill directory, when it looked."""
+
+
 class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a receiver."""
 
@@ -32,6 +40,8 @@ class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     warnings: tuple[str, ...] = ()
     """What it said against the run before it took it, such as that the disk may be too small."""
+    need: Need | None = None
+    """None: nothing is written, or nobody knows how much, or nobody wants to."""
     counters: Counters = Counters()
     reachable: bool = True
     """False: nothing else is known; `message` says why."""

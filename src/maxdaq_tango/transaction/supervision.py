@@ -66,7 +66,7 @@ def receiver_seen(pair: PairRun, view: ReceiverView, sequence: Sequence, at_s: f
         return
     pair.receiver_lost_s = None
     pair.receiver_state, pair.receiver_message = view.state, view.message
-    pair.warnings = view.warnings
+    pair.warnings, pair.need = view.warnings, view.need
     if view.counters.updated_ns != pair.counters.updated_ns or not view.counters.updated_ns:
         pair.looked_s = at_s
     if view.counters != pair.counters:

@@ -15,6 +15,7 @@ from full_disk import MOUNT, can_mount
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.model import Counters, FileNaming, Receipt, RunRequest, StreamFormat, Verdict
 from maxdaq_tango.receiver.outlook import Free, Outlook, Policies, Policy, free_at
+from maxdaq_tango.transaction.ports import Need
 
 MB = 10**6
 REFUSE = Policies(room=Policy.REFUSE, rate=Policy.REFUSE)
@@ -123,6 +124,19 @@ def test_what_the_spill_directory_takes_is_no_reason_to_refuse_but_told():
     assert "only 4 GB are free there; the rest goes to /spill" in looks.warnings[0]
     with pytest.raises(FileError, match="1 GB in /spill"):
         outlook(4000, 1000).judge(request(spill_directory="/spill"), REFUSE)
+
+
+def test_what_is_needed_and_free_is_there_for_whoever_adds_it_up():
+    looks = outlook(9000, 1000)
+    looks.judge(request(), WARN)
+    assert looks.need == Need(nbytes=8_001_024_000, free_nbytes=9000 * MB)
+    looks.judge(request(spill_directory="/spill"), WARN)
+    assert looks.need == Need(nbytes=8_001_024_000, free_nbytes=10_000 * MB)
+    for nobody_asks in (request(destination=""), request(frame_nbytes=None)):
+        looks.judge(nobody_asks, WARN)
+        assert looks.need is None
+    looks.judge(request(), IGNORE)
+    assert looks.need is None
 
 
 def test_a_spill_directory_on_the_same_disk_is_no_room_at_all():

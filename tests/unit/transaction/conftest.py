@@ -19,7 +19,7 @@ from maxdaq_tango.model import (
 )
 from maxdaq_tango.model.hardware import ArmedSeries, DetectorReport, HardwareState
 from maxdaq_tango.transaction.phases import Phase
-from maxdaq_tango.transaction.ports import ReceiverView
+from maxdaq_tango.transaction.ports import Need, ReceiverView
 from maxdaq_tango.transaction.sequence import Sequence
 from maxdaq_tango.transaction.words import (
     Answered,
@@ -121,6 +121,7 @@ class Stage:
         reachable: bool = True,
         updated_ns: int = 0,
         warnings: tuple[str, ...] = (),
+        need: Need | None = None,
     ) -> list[Instruction]:
         receipt = None
         if verdict is not None:
@@ -140,6 +141,7 @@ class Stage:
             message=message,
             reachable=reachable,
             warnings=warnings,
+            need=need,
             counters=Counters(frames_received=received, frames_written=received, updated_ns=updated_ns),
         )
         return self(ReceiverSeen(name, view, self.sequence.tick))

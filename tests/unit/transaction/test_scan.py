@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from maxdaq_tango.model import AcquisitionState, Receipt, Verdict
 from maxdaq_tango.model.hardware import HardwareState
 from maxdaq_tango.transaction.outcome import Outcome
 from maxdaq_tango.transaction.phases import Phase
+from maxdaq_tango.transaction.ports import Need
 from maxdaq_tango.transaction.scan import link_names, master_of
 from maxdaq_tango.transaction.status import sentence
 from maxdaq_tango.transaction.words import AbortAsked, Answered, PlaceFields, ScanPlan, Step, StopAsked
@@ -139,6 +141,32 @@ def test_warnings_of_receivers_are_in_status_and_report(stage):
     play.receiver(S.IDLE, "b", received=10, verdict=Verdict.COMPLETE, warnings=("8 GB are needed",))
     assert json.loads(play.sequence.outcome.report)["warnings"] == ["b: 8 GB are needed"]
     assert sentence(play.sequence).endswith("Warning: b: 8 GB are needed")
+
+
+@pytest.mark.parametrize(
+    ("needs", "told"),
+    [
+        ((4, 4), True),
+        ((3, 3), False),
+        ((7, 1), False),  # the first says so itself
+        ((4, None), False),
+    ],
+)
+def test_files_of_one_folder_that_only_together_are_too_large_are_told(stage, needs, told):
+    play = stage("a", "b").to(Phase.RUN)
+    for name, size in zip("ab", needs, strict=True):
+        need = Need(nbytes=size * 10**9, free_nbytes=6 * 10**9) if size is not None else None
+        play.receiver(S.ARMED, name, need=need)
+    assert ("Warning: a, b: 8 GB are needed together in /data, and 6 GB are free" in sentence(play.sequence)) == told
+
+
+def test_what_lies_in_different_folders_is_not_added_up(stage):
+    play = stage("a", "b").to(Phase.RUN)
+    pair = play.sequence.pairs["b"]
+    pair.plan = replace(pair.plan, destination="/elsewhere/b.h5")
+    for name in "ab":
+        play.receiver(S.ARMED, name, need=Need(nbytes=4 * 10**9, free_nbytes=6 * 10**9))
+    assert "Warning" not in sentence(play.sequence)
 
 
 def receipt(**fields) -> Receipt:
