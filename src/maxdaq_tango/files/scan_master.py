@@ -29,7 +29,7 @@ from maxdaq_tango.errors import FileError
 from maxdaq_tango.files.block_file import sync_file
 from maxdaq_tango.files.layout import ascii_text, free_name, make_group, store_metadata
 from maxdaq_tango.files.paths import Destination, give_name, move_aside, resolve_destination, sync_directory
-from maxdaq_tango.files.troubles import LIBRARY_ERRORS, close_anyhow, told_as_file_error
+from maxdaq_tango.files.troubles import in_order, told_as_file_error
 from maxdaq_tango.files.whereabouts import folder_at, hdf5_there, open_there
 from maxdaq_tango.model import ScanLink, ScanMaster, encoded
 
@@ -126,14 +126,8 @@ def _write_bytes(fresh: Path, content: bytes) -> None:
 def _write(
     fresh: Path, final: Path, master: ScanMaster, links: Sequence[ScanLink], absent: Sequence[str], software: str
 ) -> None:
-    file = hdf5_there(fresh, "x", libver=_LIBVER)
-    try:
+    with in_order(hdf5_there(fresh, "x", libver=_LIBVER)) as file:
         _fill(file, final, master, links, absent, software)
-        file.flush()
-    except BaseException as error:
-        close_anyhow(file, broken=isinstance(error, LIBRARY_ERRORS))
-        raise
-    file.close()
     sync_file(fresh)
 
 
