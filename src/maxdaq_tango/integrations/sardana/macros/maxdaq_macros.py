@@ -1,0 +1,44 @@
+"""Macros for hooks of scans: `defgh maxdaq_scan pre-scan`, `defgh maxdaq_scan_end post-scan`."""
+
+from __future__ import annotations
+
+import tango
+from sardana.macroserver.macro import Macro
+
+
+class _ScanMacro(Macro):  # type: ignore[misc]
+    def tell(self, number: int, directory: str | None) -> None:
+        """ScanNumber and ScanDirectory to every controller of ours in the measurement group of the scan."""
+        group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
+        controllers = {}
+        for channel in group.getChannelsEnabledInfo():
+            element = self.getObj(channel.name)
+            if element is None:  # an attribute of Tango, and no channel
+                continue
+            controller = element.getControllerObj() if hasattr(element, "getControllerObj") else None
+            if controller is not None:
+                controllers[controller.getFullName()] = controller
+        for name in controllers:
+            device = tango.DeviceProxy(name)
+            if not {"ScanNumber", "ScanDirectory"} <= set(device.get_attribute_list()):
+                continue
+            device.ScanNumber = number
+            if directory is not None:
+                device.ScanDirectory = directory
+
+
+class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
+    """Tell our detectors number and folder of the scan that begins, for the names of their files."""
+
+    def run(self) -> None:
+        """Before a scan."""
+        number = self.getEnv("ScanID")
+        self.tell(number, str(self.getEnv("ScanDir")).format(ScanID=number))
+
+
+class maxdaq_scan_end(_ScanMacro):  # noqa: N801
+    """Tell our detectors that no scan goes on: files of a `ct` have scan number 0."""
+
+    def run(self) -> None:
+        """After a scan."""
+        self.tell(0, None)
