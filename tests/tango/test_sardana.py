@@ -33,7 +33,12 @@ pools:
         python_module: DummyMotorController.py
         python_class: DummyMotorController
         elements:
-          {name}_mot: {{axis: 1}}
+          {name}_mot:
+            axis: 1
+            attributes:
+              Acceleration: 0.1
+              Deceleration: 0.1
+              Velocity: 20
       {name}_daqctrl:
         type: TwoDExpChannel
         python_module: maxdaq_detectors.py
@@ -124,7 +129,7 @@ def clients(site, make_clients, wait_on):
     devices = {}
     for member, seed in SEEDS.items():
         site.simulate(member, "--seed", str(seed))
-        devices[f"{member}_receiver"] = site.receiver(member, Grace=0.5)
+        devices[f"{member}_receiver"] = site.receiver(member, Grace=0.5, CheckpointInterval=0.1)
         devices[member] = site.eiger(member, devices[f"{member}_receiver"])
     devices["daq"] = site.controller("main", devices["left"], devices["right"])
     made = make_clients(site, **devices)

@@ -33,7 +33,8 @@ PREPARE_S = 2.5
 ARM_S = 150.0
 """In a start by software, which nobody times: some detectors compute for two minutes after a new energy."""
 POINT_S = 10.0
-"""Longest wait for the frames of a software trigger beyond their exposures."""
+"""Longest silence beyond the exposures: after a software trigger, and between two hardware triggers of one start.
+Sardana itself gives up 15 s after the end of the motion, and can say no more than that."""
 END_S = 10.0
 """Longest wait for the end of what was stopped."""
 PAUSE_S = 0.01
@@ -126,7 +127,7 @@ class Acquisition:
         self._ended = False
         self._stopping_since: float | None = None
         self._trouble = ""
-        self._deadline = 0.0
+        self._deadline, self._seen = 0.0, 0
         self._safe: tuple[int, ...] = ()
         self._report = Report("")
         self._told: dict[str, int] = {}
@@ -160,7 +161,7 @@ class Acquisition:
                     self._link.trigger()
             elif not self._link.wait_until_armed(PREPARE_S):
                 raise DetectorTimeout("arm", of=self._link.name, answer=f"not done in {PREPARE_S:g} s", accepted="a retry")
-            self._deadline = self._clock() + POINT_S + plan.repetitions * (plan.exposure_s + plan.latency_s)
+            self._seen, self._deadline = 0, 0.0
         except MaxdaqError as error:
             self._trouble = str(error)
 
@@ -232,7 +233,8 @@ class Acquisition:
         settings = Settings(
             mode=plan.mode,
             exposure_s=plan.exposure_s,
-            latency_s=plan.latency_s,
+            # Between triggers from outside the detector has to be ready as soon as it can.
+            latency_s=plan.latency_s if plan.burst else 0.0,
             triggers=triggers,
             frames_per_trigger=frames,
             detectors=plan.detectors,
@@ -280,16 +282,24 @@ class Acquisition:
         if not is_last and min(look.received, default=0) >= wanted and min(look.safe, default=0) >= wanted:
             self._ended = True
             return Progress("idle", f"{wanted} frames are safe")
-        if plan.mode == "SOFTWARE" and self._clock() > self._deadline:
-            self._trouble = str(
-                DetectorTimeout(
-                    f"take the frames of start {self._start + 1} of {plan.starts}",
-                    of=self._link.name,
-                    answer=f"{min(look.received, default=0)} of {wanted} have been received: {self._link.trouble()}",
-                )
-            )
-            return Progress("fault", self._trouble)
-        return Progress("moving", f"{look.state}, {min(look.received, default=0)} of {wanted} frames received")
+        received = min(look.received, default=0)
+        self._must_go_on(plan, received, wanted)
+        return Progress("moving", f"{look.state}, {received} of {wanted} frames received")
+
+    def _must_go_on(self, plan: Plan, received: int, wanted: int) -> None:
+        if received != self._seen or not self._deadline:
+            wait_s = plan.repetitions * (plan.exposure_s + plan.latency_s) + POINT_S
+            self._seen, self._deadline = received, self._clock() + wait_s
+        waits_for_motion = plan.mode != "SOFTWARE" and received <= wanted - plan.repetitions
+        if self._clock() <= self._deadline or waits_for_motion:
+            return
+        with contextlib.suppress(MaxdaqError):
+            self._link.stop()
+        answer = f"{received} of {wanted} frames have been received, and no more are coming: {self._link.trouble()}"
+        accepted = "a trigger for each frame, none of them before the detector is ready again"
+        raise DetectorTimeout(
+            f"take start {self._start + 1} of {plan.starts}", of=self._link.name, answer=answer, accepted=accepted
+        )
 
     def _over(self, wanted: int, is_last: bool) -> Progress:
         self._armed = False
