@@ -11,7 +11,8 @@ receiver could no longer take it away. **Images** are taken from closed files, o
 growing file can be read only with one of the two ways to the disk, and the preview is no measurement. That costs an Arm
 for each point, so references are for scans, images for a look.
 
-Sardana has no word for "the scan is over": what an interrupted scan has left armed is ended by the next `prepare`.
+Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`); what was left armed all the same
+is ended by the next `prepare`.
 Plain Python; `link` and `open_image` are given, so tests need neither Tango nor files.
 """
 
@@ -172,6 +173,11 @@ class Acquisition:
     def abort(self) -> None:
         """At once."""
         self._end(self._link.abort)
+
+    def end_scan(self) -> None:
+        """The scan is over, whatever it came to: a series that still waits for triggers is ended in order."""
+        if self._armed and self._stopping_since is None:
+            self._end(self._link.stop)
 
     # ---- looks ----
 

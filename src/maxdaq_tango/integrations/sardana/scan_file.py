@@ -22,8 +22,8 @@ import numpy as np
 from maxdaq_tango.errors import FileError
 from maxdaq_tango.integrations.sardana.naming import Frame, frame_of
 
-FILE_S = 5.0
-"""Longest wait for a file that is being closed."""
+FILE_S = 3.0
+"""Longest wait for a file that is being closed, as after a stop. A link can be made before there is a file."""
 
 
 def blank(dtype: np.dtype[Any]) -> Any:
@@ -46,6 +46,7 @@ def link_stack(group: h5py.Group, name: str, references: Sequence[str]) -> str:
     simple = frames == [Frame(named[0].path, named[0].dataset, row) for row in range(len(frames))]
     made: Any = None
     if simple:
+        _wait_for(named[0].path)
         made = h5py.ExternalLink(_relative(named[0].path, scan_file), f"/{named[0].dataset.lstrip('/')}")
     else:
         layout, fill = _layout(frames, scan_file)
@@ -86,6 +87,12 @@ def _described(frame: Frame) -> tuple[tuple[int, ...], Any]:
             if time.monotonic() > deadline:
                 raise FileError("link the frames of a scan", of=frame.path, answer=str(error)) from None
             time.sleep(0.1)
+
+
+def _wait_for(path: str) -> None:
+    deadline = time.monotonic() + FILE_S
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _relative(path: str, scan_file: Path) -> str:

@@ -105,8 +105,10 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         return self._scan
 
     def set_scan_number(self, value: int) -> None:
-        """At the beginning of a scan."""
+        """At the beginning of a scan; 0 when it is over, whatever it came to."""
         self._scan = int(value)
+        if not self._scan:
+            self._acquisition.end_scan()
 
     def scan_directory(self) -> str:
         """Of the present scan."""

@@ -37,8 +37,16 @@ class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
 
 
 class maxdaq_scan_end(_ScanMacro):  # noqa: N801
-    """Tell our detectors that no scan goes on: files of a `ct` have scan number 0."""
+    """Tell our detectors that the scan is over: nothing is left armed, and files of a `ct` get scan number 0."""
 
     def run(self) -> None:
-        """After a scan."""
+        """After a scan that ended by itself or by an error."""
+        self.tell(0, None)
+
+    def on_stop(self) -> None:
+        """After one that was stopped: Sardana does not run its hooks."""
+        self.tell(0, None)
+
+    def on_abort(self) -> None:
+        """The same."""
         self.tell(0, None)

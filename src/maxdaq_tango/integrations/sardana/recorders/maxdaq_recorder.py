@@ -1,7 +1,9 @@
 """Sardana's NXscan recorder, with one link for each of our detectors: `senv ScanRecorder MaxdaqNXscanRecorder`.
 
 Whatever cannot be written is told by a warning of the macro and counted in the file, and nothing is raised while points
-come in: an exception of a recorder in a continuous scan blocks Sardana's Door until its server is started again.
+come in: an exception of a recorder in a continuous scan blocks Sardana's Door until its server is started again. But for
+`InterruptException`, which Sardana puts into the thread of a macro that is aborted, wherever that thread is: who keeps it
+lets the macro go on.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import posixpath
 from typing import Any
 
 import numpy as np
+from sardana.macroserver.msexception import InterruptException
 from sardana.macroserver.recorders.h5storage import NXscanH5_FileRecorder
 
 from maxdaq_tango.integrations.sardana.naming import frame_of
@@ -35,10 +38,14 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
                 continue
             try:
                 self._write_value(column, record.recordno, record.data[column.name])
+            except InterruptException:
+                raise
             except Exception as error:
                 self._tell(column.label, f"point {record.recordno} of {column.label} is not in the file: {error}")
         try:
             self.fd.flush()
+        except InterruptException:
+            raise
         except Exception as error:
             self._tell("file", f"{self.filename} could not be flushed: {error}")
 
@@ -51,12 +58,16 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
             try:
                 if self._link(column):
                     column.value_ref_enabled = False  # Sardana's own way is for those that are left
+            except InterruptException:
+                raise
             except Exception as error:
                 self._tell(column.label, f"{column.label} stays as references: {error}")
         try:
             for label, count in self._failures.items():
                 self.fd[self.entryname].attrs[f"maxdaq_failures_{label}"] = count
             super()._endRecordList(recordlist)
+        except InterruptException:
+            raise
         except Exception as error:
             self._tell("file", f"{self.filename} could not be finished: {error}")
 
@@ -133,7 +144,4 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
         self.warning(text)
         macro = self.macro() if self.macro is not None else None
         if macro is not None and count <= MOST_WARNINGS:
-            try:
-                macro.warning(text)
-            except Exception:
-                self.debug("the macro could not be told", exc_info=True)
+            macro.warning(text)
