@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
+import tango
 from sardana_site import SardanaServer, sardana_bin
 
 from maxdaq_tango.detectors.simulation.pattern import FramePattern
@@ -46,6 +48,7 @@ pools:
         properties:
           Device: {daq}
           ImageFolder: {data}
+          Patience: 4.0
         elements:
           left: {{axis: 1}}
           right: {{axis: 2}}
@@ -56,6 +59,7 @@ pools:
         properties:
           Device: {detector}
           ImageFolder: {data}
+          Patience: 4.0
         elements:
           alone: {{axis: 1}}
       {name}_countctrl:
@@ -162,11 +166,245 @@ def sardana(clients, tmp_path_factory):
 
 
 @pytest.fixture
-def door(sardana):
-    return sardana.door
+def door(sardana, clients, wait_on):
+    """Nothing is left of the test before, and group `both` is active."""
+    sardana.door.must("set_meas", "both")
+    yield sardana.door
+    for simulator in clients.site.simulators.values():
+        simulator.faults()
+    clients.daq.Abort()
+    clients.left.Abort()
+    wait_on(clients.daq, clients.left, clients.right, clients.left_receiver, clients.right_receiver)
 
 
-def test_ct_reads_images(door):
+def references(door, wanted: bool, *channels: str, group: str = "both") -> None:
+    for channel in channels or ("left", "right"):
+        door.must("set_meas_conf", "ValueRefEnabled", str(wanted), "[", channel, "]", group)
+
+
+class ScanFile:
+    """What a scan left."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+        with h5py.File(path) as file:
+            (entry,) = (file[name] for name in file if name.startswith("entry"))
+            measurement = entry["measurement"]
+            self.links = {name: measurement.get(name, getlink=True) for name in measurement}
+            self.data = {name: item[...] for name, item in measurement.items() if isinstance(item, h5py.Dataset)}
+            self.failures = {name: value for name, value in entry.attrs.items() if name.startswith("maxdaq")}
+
+
+def scanned(door, clients, *words) -> ScanFile:
+    door.must(*words)
+    return newest(clients)
+
+
+def newest(clients) -> ScanFile:
+    return ScanFile(max(clients.site.data.glob("scan-????.h5"), key=os.path.getmtime))
+
+
+def sent(member: str, like: np.ndarray, number: int) -> np.ndarray:
+    """The frame that the simulator sent; the width of its pixels follows from the exposure."""
+    kinds = [like.dtype.name] if like.dtype.kind == "u" else ["uint16", "uint32"]
+    frames = [FramePattern(SEEDS[member], SHAPE, kind).frame(number) for kind in kinds]
+    return next((frame for frame in frames if frame.max() == like.max()), frames[0])
+
+
+def assert_sent(member: str, stack: np.ndarray, numbers) -> None:
+    numbers = list(numbers)
+    assert stack.shape == (len(numbers), *SHAPE)
+    for frame, number in zip(stack, numbers, strict=True):
+        np.testing.assert_array_equal(frame, sent(member, frame, number))
+
+
+def assert_links(scan: ScanFile, *members: str) -> None:
+    """One relative external link for each."""
+    for member in members:
+        link = scan.links[member]
+        assert isinstance(link, h5py.ExternalLink)
+        assert link.filename == f"{scan.path.stem}_{member}.h5"
+
+
+# ---- what works ----
+
+
+def test_ct_counts_images_of_both_detectors_and_leaves_no_file(door, clients):
+    references(door, False)
     result = door.must("ct", "0.01")
-    print(result.text())
-    assert "left" in result.text("Output")
+    assert "[64, 48]" in result.text("Output")
+    for member in SEEDS:
+        image = tango.DeviceProxy(member).Value
+        np.testing.assert_array_equal(image, sent(member, image, 0))
+    assert not list(clients.site.data.glob("image-*"))
+
+
+def test_a_step_scan_with_images(door, clients):
+    references(door, False)
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 3, "0.01")
+    for member in SEEDS:
+        assert_sent(member, scan.data[member], [0, 0, 0, 0])  # each point is a series of its own
+    assert list(scan.data["verdict"]) == [1, 1, 1, 1]
+    assert not scan.failures
+
+
+def test_a_step_scan_with_references_is_one_series_and_one_relative_link(door, clients, tmp_path):
+    references(door, True)
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 5, "0.01")
+    for member in SEEDS:
+        assert_sent(member, scan.data[member], range(6))
+        assert scan.data[f"{member}_reference"][4].decode().endswith(f"{scan.path.stem}_{member}.h5::entry/data/data[4]")
+    assert_links(scan, *SEEDS)
+    assert list(scan.data["received"]) == [1, 2, 3, 4, 5, 6]
+    assert scan.data["verdict"][-1] == 1
+    assert not scan.failures
+    for path in clients.site.data.glob(f"{scan.path.stem}*.h5"):  # all of it can be taken elsewhere
+        shutil.copy(path, tmp_path)
+    assert_sent("right", ScanFile(tmp_path / scan.path.name).data["right"], range(6))
+
+
+def test_ct_with_references_has_a_file_that_is_of_no_scan(door, clients):
+    references(door, True)
+    for _ in range(2):
+        result = door.must("ct", "0.01")
+    assert "scan-0000_left_2.h5::entry/data/data[0]" in result.text("Output")
+    with h5py.File(clients.file("scan-0000_right_2.h5")) as file:
+        assert_sent("right", file["entry/data/data"][...], [0])
+
+
+def test_a_continuous_scan_by_hardware_triggers(door, clients):
+    references(door, True, group="fast")
+    door.must("set_meas", "fast")
+    scan = scanned(door, clients, "ascanct", "scans_mot", 0, 1, 20, "0.02", "0.02")
+    for member in SEEDS:
+        assert_sent(member, scan.data[member], range(21))
+    assert_links(scan, *SEEDS)
+    assert not scan.failures
+
+
+def test_a_continuous_scan_with_images(door, clients):
+    references(door, False, group="fast")
+    door.must("set_meas", "fast")
+    scan = scanned(door, clients, "ascanct", "scans_mot", 0, 1, 10, "0.02", "0.02")
+    for member in SEEDS:
+        assert_sent(member, scan.data[member], range(11))
+
+
+def test_one_detector_device_without_a_controller(door, clients):
+    references(door, True, "alone", group="one")
+    door.must("set_meas", "one")
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 3, "0.01")
+    assert_sent("left", scan.data["alone"], range(4))
+    assert scan.links["alone"].filename == f"{scan.path.stem}_left.h5"
+
+
+@pytest.mark.parametrize("words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.1")])
+def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, clients, wait, words):
+    group = "fast" if words[0] == "ascanct" else "both"
+    references(door, True, group=group)
+    door.must("set_meas", group)
+    door.begin(*words)
+    door.until_said("  3  ")
+    door.device.StopMacro()
+    assert door.end().ok
+    assert clients.daq.State() == tango.DevState.ON
+    scan = newest(clients)
+    points = len(scan.data["Pt_No"])
+    assert 3 <= points < 50
+    for member in SEEDS:
+        rows = scan.data[member]
+        assert len(rows) >= points  # it may have had one more exposure than points
+        assert_sent(member, rows, range(len(rows)))
+    again = scanned(door, clients, "ascan" if group == "both" else "ascanct", "scans_mot", 0, 1, 3, "0.02")
+    assert again.path != scan.path
+    for member in SEEDS:
+        assert_sent(member, again.data[member], range(4))
+
+
+# ---- what does not ----
+
+
+def scan_fails(door, *words) -> str:
+    result = door.run(*words)
+    assert not result.ok, result.text()
+    return result.text("Error")
+
+
+def scan_works(door, clients) -> None:
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 2, "0.01")
+    assert_sent("left", scan.data["left"], range(3))
+
+
+def test_a_frame_that_never_comes_ends_a_step_scan_with_our_sentence(door, clients):
+    references(door, True)
+    clients.site.simulators["left"].faults(drop_frames=[2])
+    told = scan_fails(door, "ascan", "scans_mot", 0, 1, 5, "0.01")
+    left, right = clients.names["left"], clients.names["right"]
+    assert f"take start 3 of 6 (of {clients.names['daq']})" in told
+    assert f"of 3 frames were received: {left} 2, {right} 3" in told
+    scan = newest(clients)
+    assert len(scan.data["Pt_No"]) == 2  # the point without a frame is none
+    clients.site.simulators["left"].faults()
+    scan_works(door, clients)
+
+
+def test_a_frame_that_never_comes_in_a_continuous_scan_is_a_blank_point_and_an_error(door, clients):
+    references(door, True, group="fast")
+    door.must("set_meas", "fast")
+    clients.site.simulators["left"].faults(drop_frames=[5])
+    result = door.run("ascanct", "scans_mot", 0, 1, 10, "0.02", "0.02")
+    assert not result.ok
+    assert "INCOMPLETE" in result.text("Error")
+    assert "1 of 11 frames never came" in result.text("Error")
+    assert "1 points have no frame of left: 5" in result.text("Warning")
+    scan = newest(clients)
+    stack = scan.data["left"]
+    assert_sent("left", np.delete(stack, 5, 0), [number for number in range(11) if number != 5])
+    assert set(stack[5].flat) == {np.iinfo(stack.dtype).max}
+    assert_sent("right", scan.data["right"], range(11))
+    assert scan.failures == {"maxdaq_failures_left": 1}
+
+
+def test_a_detector_that_goes_offline_ends_the_scan_with_our_sentence(door, clients, wait, wait_on):
+    references(door, True)
+    door.begin("ascan", "scans_mot", 0, 1, 50, "0.05")
+    door.until_said("  2  ")
+    clients.site.simulators["left"].faults(offline_s=6.0)
+    result = door.end()
+    assert not result.ok
+    assert f"(of {clients.names['daq']})" in result.text("Error")
+    assert clients.names["left"] in result.text("Error")
+    scan = newest(clients)
+    assert_sent("right", scan.data["right"][:3], range(3))
+    wait(lambda: clients.left.HardwareState == "IDLE", 20, "the detector being back")
+    wait_on(clients.daq)
+    scan_works(door, clients)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "exposure", "told"),
+    [
+        ("", "1e7", "above the upper limit. Accepted: 1e-07 to 1800 s"),
+        ("h5file:///nowhere/{detector}.h5", "0.01", "the path is outside the allowed roots"),
+        ("h5file://{directory}/{index}.h5", "0.01", "no field {index}. Accepted: the fields {directory}, {scan}"),
+        ("file:///x.tiff", "0.01", "it does not begin with h5file://"),
+        ("h5file://{directory}/all.h5", "0.01", "two detectors cannot share a file"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence_before_anything_moves(door, clients, pattern, exposure, told):
+    references(door, True)
+    default = "h5file://{directory}/scan-{scan:04d}_{detector}.h5"
+    door.must("set_meas_conf", "ValueRefPattern", pattern or default, "[", "left", "right", "]", "both")
+    try:
+        assert told in scan_fails(door, "ascan", "scans_mot", 0, 1, 2, exposure)
+    finally:
+        door.must("set_meas_conf", "ValueRefPattern", default, "[", "left", "right", "]", "both")
+    scan_works(door, clients)
+
+
+def test_references_for_one_detector_and_images_for_the_other_are_refused(door, clients):
+    references(door, True, "left")
+    references(door, False, "right")
+    assert "ValueRefEnabled is true for some" in scan_fails(door, "ascan", "scans_mot", 0, 1, 2, "0.01")
+    references(door, True)
+    scan_works(door, clients)

@@ -33,7 +33,7 @@ PREPARE_S = 2.5
 """Sardana's own calls give up after 3 s: a leftover must be gone, and an Arm must be under way, before that."""
 ARM_S = 150.0
 """In a start by software, which nobody times: some detectors compute for two minutes after a new energy."""
-POINT_S = 10.0
+PATIENCE_S = 10.0
 """Longest silence beyond the exposures: after a software trigger, and between two hardware triggers of one start.
 Sardana itself gives up 15 s after the end of the motion, and can say no more than that."""
 END_S = 10.0
@@ -114,12 +114,14 @@ class Acquisition:
         link: Link,
         *,
         open_image: Callable[[str, str], Any],
+        patience_s: float = PATIENCE_S,
         exists: Callable[[str], bool] = os.path.exists,
         remove: Callable[[str], None] = os.remove,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`open_image(path, dataset)`: all frames of a closed file, frames first."""
         self._link, self._open_image, self._exists, self._remove, self._clock = link, open_image, exists, remove, clock
+        self._patience_s = patience_s
         self._plan: Plan | None = None
         self._files: Files | None = None
         self._start = -1
@@ -180,6 +182,11 @@ class Acquisition:
             self._end(self._link.stop)
 
     # ---- looks ----
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong since `prepare`; "" when all is well, or somebody has stopped it before."""
+        return self._trouble
 
     def progress(self) -> Progress:
         """Of the present start. Raises nothing: what goes wrong is the text of a fault."""
@@ -288,24 +295,28 @@ class Acquisition:
         if not is_last and min(look.received, default=0) >= wanted and min(look.safe, default=0) >= wanted:
             self._ended = True
             return Progress("idle", f"{wanted} frames are safe")
-        received = min(look.received, default=0)
-        self._must_go_on(plan, received, wanted)
-        return Progress("moving", f"{look.state}, {received} of {wanted} frames received")
+        self._must_go_on(plan, look.received, wanted)
+        return Progress("moving", f"{look.state}, {min(look.received, default=0)} of {wanted} frames received")
 
-    def _must_go_on(self, plan: Plan, received: int, wanted: int) -> None:
+    def _must_go_on(self, plan: Plan, counted: Sequence[int], wanted: int) -> None:
+        received = min(counted, default=0)
         if received != self._seen or not self._deadline:
-            wait_s = plan.repetitions * (plan.exposure_s + plan.latency_s) + POINT_S
+            wait_s = plan.repetitions * (plan.exposure_s + plan.latency_s) + self._patience_s
             self._seen, self._deadline = received, self._clock() + wait_s
-        waits_for_motion = plan.mode != "SOFTWARE" and received <= wanted - plan.repetitions
+        by_software = plan.mode == "SOFTWARE"
+        waits_for_motion = not by_software and received <= wanted - plan.repetitions
         if self._clock() <= self._deadline or waits_for_motion:
             return
+        counts = ", ".join(f"{name} {count}" for name, count in zip(plan.detectors, counted, strict=False))
+        error = DetectorTimeout(
+            f"take start {self._start + 1} of {plan.starts}",
+            of=self._link.name,
+            answer=f"of {wanted} frames were received: {counts}; no more in {self._patience_s:g} s. {self._link.trouble()}",
+            accepted="" if by_software else "a trigger for each frame, none before the detector is ready again",
+        )
         with contextlib.suppress(MaxdaqError):
             self._link.stop()
-        answer = f"{received} of {wanted} frames have been received, and no more are coming: {self._link.trouble()}"
-        accepted = "a trigger for each frame, none of them before the detector is ready again"
-        raise DetectorTimeout(
-            f"take start {self._start + 1} of {plan.starts}", of=self._link.name, answer=answer, accepted=accepted
-        )
+        raise error
 
     def _over(self, wanted: int, is_last: bool) -> Progress:
         self._armed = False

@@ -36,7 +36,7 @@ from sardana.pool.controller import (
 )
 
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError
-from maxdaq_tango.integrations.sardana.acquisition import IDLE, Acquisition, Plan, Progress, for_images
+from maxdaq_tango.integrations.sardana.acquisition import IDLE, PATIENCE_S, Acquisition, Plan, Progress, for_images
 from maxdaq_tango.integrations.sardana.link import DaqLink
 from maxdaq_tango.integrations.sardana.naming import Files, files_of
 
@@ -67,6 +67,11 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
             Description: "Folder under the receiver's Roots for images that Sardana reads; not needed with references.",
             DefaultValue: "",
         },
+        "Patience": {
+            Type: float,
+            Description: "Longest silence of a detector after a trigger, beyond the exposures, before a point fails, s.",
+            DefaultValue: PATIENCE_S,
+        },
     }
     ctrl_attributes = {
         "ScanNumber": {
@@ -85,12 +90,18 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
             Access: DataAccess.ReadWrite,
             Memorize: NotMemorized,
         },
+        "Trouble": {
+            Type: str,
+            FGet: "trouble",
+            Description: "What went wrong in the last scan, empty when nothing did. Macro maxdaq_scan_end raises it.",
+            Access: DataAccess.ReadOnly,
+        },
     }
 
     def __init__(self, inst: str, props: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(inst, props, *args, **kwargs)
         self._link = DaqLink(self.Device)
-        self._acquisition = Acquisition(self._link, open_image=read_frames)
+        self._acquisition = Acquisition(self._link, open_image=read_frames, patience_s=float(self.Patience))
         self._synchronization = AcqSynch.SoftwareTrigger
         self._scan, self._directory = 0, ""
         self._enabled: dict[int, bool] = {}
@@ -117,6 +128,10 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
     def set_scan_directory(self, value: str) -> None:
         """At the beginning of a scan."""
         self._directory = value
+
+    def trouble(self) -> str:
+        """Of the last scan."""
+        return self._acquisition.trouble
 
     def AddDevice(self, axis: int) -> None:
         """Nothing is asked of the device yet: it may not be running when the Pool starts."""

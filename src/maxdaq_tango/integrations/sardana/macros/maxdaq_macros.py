@@ -7,8 +7,9 @@ from sardana.macroserver.macro import Macro
 
 
 class _ScanMacro(Macro):  # type: ignore[misc]
-    def tell(self, number: int, directory: str | None) -> None:
-        """ScanNumber and ScanDirectory to every controller of ours in the measurement group of the scan."""
+    def tell(self, number: int, directory: str | None) -> list[str]:
+        """ScanNumber and ScanDirectory to every controller of ours in the measurement group of the scan; its troubles."""
+        troubles = []
         group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
         controllers = {}
         for channel in group.getChannelsEnabledInfo():
@@ -25,6 +26,9 @@ class _ScanMacro(Macro):  # type: ignore[misc]
             device.ScanNumber = number
             if directory is not None:
                 device.ScanDirectory = directory
+            if device.Trouble:
+                troubles.append(device.Trouble)
+        return troubles
 
 
 class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
@@ -37,11 +41,16 @@ class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
 
 
 class maxdaq_scan_end(_ScanMacro):  # noqa: N801
-    """Tell our detectors that the scan is over: nothing is left armed, and files of a `ct` get scan number 0."""
+    """Tell our detectors that the scan is over: nothing is left armed, and files of a `ct` get scan number 0.
+
+    What went wrong with them is raised: of a step scan Sardana itself says no more than "Fault state", of a continuous
+    scan with missing frames nothing at all.
+    """
 
     def run(self) -> None:
         """After a scan that ended by itself or by an error."""
-        self.tell(0, None)
+        if troubles := self.tell(0, None):
+            raise RuntimeError("; ".join(troubles))
 
     def on_stop(self) -> None:
         """After one that was stopped: Sardana does not run its hooks."""

@@ -19,6 +19,7 @@ from maxdaq_tango.integrations.sardana.naming import frame_of
 from maxdaq_tango.integrations.sardana.scan_file import blank, link_stack
 
 MOST_WARNINGS = 3
+MOST_LISTED = 20
 
 
 class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
@@ -125,6 +126,9 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
         references = [text for text in dataset.asstr()[...]] if len(dataset) else []
         if not any(frame_of(text) for text in references):
             return False
+        if absent := [number for number, text in enumerate(references) if frame_of(text) is None]:
+            listed = ", ".join(str(number) for number in absent[:MOST_LISTED]) + (", ..." if absent[MOST_LISTED:] else "")
+            self._tell(column.label, f"{len(absent)} points have no frame of {column.label}: {listed}")
         link_stack(group, column.label, references)
         self._in_instrument(group, column)
         return True
