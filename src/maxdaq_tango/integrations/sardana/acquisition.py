@@ -152,7 +152,7 @@ class Acquisition:
         """One start. Sardana shows nothing of what is raised here, so it is kept for `progress`."""
         plan = self._planned()
         self._start += 1
-        self._started, self._stopping_since, self._ended = True, None, False
+        self._started, self._stopping_since, self._ended, self._images = True, None, False, {}
         try:
             if not self._armed:
                 if self._start and not plan.references:
@@ -215,8 +215,16 @@ class Acquisition:
         self._told[detector] = first + len(found)
         return found
 
-    def images(self, detector: str) -> list[Any]:
-        """Of the present start, (rows, columns) each; empty before its file is closed, and when they were taken."""
+    def image(self, detector: str) -> Any:
+        """The last one of the present start, (rows, columns); MaxdaqError when there is none."""
+        images = self._images.get(detector)
+        if not images:
+            answer = self._trouble or "its file is not closed yet"
+            raise StateError("read an image", of=detector, answer=answer, accepted="when the point is over")
+        return images[-1]
+
+    def new_images(self, detector: str) -> list[Any]:
+        """Of the present start, in their order; empty before its file is closed, and when they were taken."""
         return self._images.pop(detector, [])
 
     # ---- inside ----
@@ -355,7 +363,7 @@ class Acquisition:
         for ranges in receipt.get("frames_lost_at", {}).values():
             absent += ranges
         absent += [(number, number) for number in receipt.get("frames_corrupt_numbers", ())]
-        there = [row < rows and not any(low <= row <= high for low, high in absent) for row in range(first, last)]
+        there = [not any(low <= row <= high for low, high in absent) for row in range(first, min(last, rows))]
         return [reference(path, row) if path and good else "" for row, good in enumerate(there, first)]
 
     def _read_images(self) -> None:

@@ -35,7 +35,7 @@ from sardana.pool.controller import (
     Type,
 )
 
-from maxdaq_tango.errors import ConfigurationError, MaxdaqError
+from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
 from maxdaq_tango.integrations.sardana.acquisition import IDLE, PATIENCE_S, Acquisition, Plan, Progress, for_images
 from maxdaq_tango.integrations.sardana.link import DaqLink
 from maxdaq_tango.integrations.sardana.naming import Files, files_of
@@ -149,14 +149,16 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         return attributes
 
     def GetAxisPar(self, axis: int, parameter: str) -> Any:
-        """`shape`: rows and columns of the last series, or as the detector says; [0, 0] before anybody can."""
+        """`shape`: rows and columns of the last series, or as the detector says. Before anybody can: an error, which
+        Sardana takes for "unknown", and our recorder for the shape of the first image.
+        """
         if parameter.lower() != "shape":
             return None
-        try:
-            return list(self._link.frame_shape(axis) or (0, 0))
-        except MaxdaqError as error:
-            self._log.warning("shape of axis %d: %s", axis, error)
-            return [0, 0]
+        shape = self._link.frame_shape(axis)
+        if shape is None:
+            asked = f"tell the shape of {self._link.detector(axis)}"
+            raise StateError(asked, answer="it has taken no series yet", accepted="after a ct")
+        return list(shape)
 
     def SetAxisPar(self, axis: int, parameter: str, value: Any) -> None:
         """`value_ref_enabled` and `value_ref_pattern`."""
@@ -228,13 +230,10 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
 
     def ReadOne(self, axis: int) -> Any:
         """The image of a software trigger; else the images that have come since the last call."""
-        images = self._acquisition.images(self._link.detector(axis))
-        if self._synchronization != AcqSynch.SoftwareTrigger:
-            return images
-        if not images:
-            text = self._progress.text
-            raise MaxdaqError(f"read the image of axis {axis}", of=self.Device, answer=f"there is none: {text}")
-        return images[0]
+        detector = self._link.detector(axis)
+        if self._synchronization == AcqSynch.SoftwareTrigger:
+            return self._acquisition.image(detector)
+        return self._acquisition.new_images(detector)
 
     def RefOne(self, axis: int) -> Any:
         """The reference of a software trigger; else the references that have come since the last call."""

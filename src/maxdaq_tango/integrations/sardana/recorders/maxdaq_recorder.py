@@ -77,8 +77,7 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
     def _write_value(self, column: Any, number: int, value: Any) -> None:
         group = self.fd[posixpath.join(self.entryname, "measurement")]
         if column.value_ref_enabled:
-            if isinstance(value, str):
-                self._room(group[column.label], number)[number] = value
+            self._room(group[column.label], number)[number] = value if isinstance(value, str) else ""
             return
         dataset = group[column.label]
         data = None if value is None else np.asarray(value)
