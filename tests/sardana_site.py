@@ -28,6 +28,14 @@ def sardana_bin() -> Path:
         pytest.skip(str(reason))
 
 
+def door_answers(name: str) -> bool:
+    """Sardana has started; it says so nowhere else."""
+    try:
+        return bool(tango.DeviceProxy(name).state() == tango.DevState.ON)
+    except tango.DevFailed:
+        return False
+
+
 @dataclass
 class Result:
     """What a macro came to, and what the Door said meanwhile."""
@@ -156,11 +164,8 @@ class SardanaServer:
     def _wait_for_door(self) -> None:
         deadline, pause = time.monotonic() + START_S, threading.Event()
         while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if tango.DeviceProxy(self.door_name).state() == tango.DevState.ON:
-                    return
-            except tango.DevFailed:
-                pass
+            if door_answers(self.door_name):
+                return
             pause.wait(0.1)
         raise AssertionError(f"Sardana's Door did not answer:\n{self.log.read_text()[-3000:]}")
 

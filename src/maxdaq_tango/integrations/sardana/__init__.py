@@ -1,6 +1,6 @@
 """For Sardana: controllers for its Pool, a recorder and macros for its MacroServer.
 
-Sardana finds plug-ins in folders that it is told: `CONTROLLERS` is for `pool_path`, `RECORDERS` for `recorders_path`,
+Sardana finds plug-ins in folders that it is told: `CONTROLLERS` is for `pool_path`, `RECORDERS` for `recorder_path`,
 `MACROS` for `macro_path`. `python -m maxdaq_tango.integrations.sardana` prints the three.
 
 What is loaded there imports tango, numpy, h5py, hdf5plugin and `maxdaq_tango.errors`, and nothing else of ours: the
