@@ -127,7 +127,12 @@ class SardanaServer:
     def __init__(self, folder: Path, description: str, *, pool: str, door: str) -> None:
         self.folder = folder
         self._bin = sardana_bin()
-        self._environment = {**os.environ, "PYTHONPATH": str(SOURCE), "TANGO_LOG_PATH": str(folder / "log"), "HOME": str(folder)}
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "TANGO_LOG_PATH": str(folder / "log"),
+            "HOME": str(folder),
+        }
         (folder / "log").mkdir()
         path = folder / "sardana.yaml"
         path.write_text(description)

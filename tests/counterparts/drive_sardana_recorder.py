@@ -51,7 +51,9 @@ def column(name: str, dtype: str, shape=(), **more) -> ColumnDesc:
     return ColumnDesc(name=name, label=name, dtype=dtype, shape=list(shape), **more)
 
 
-def run(folder: Path, name: str, columns: list[ColumnDesc], points: list[dict], spoil=lambda recorder, number: None) -> dict:
+def run(
+    folder: Path, name: str, columns: list[ColumnDesc], points: list[dict], spoil=lambda recorder, number: None
+) -> dict:
     macro = Macro()
     recorder = MaxdaqNXscanRecorder(str(folder / name), macro=macro)
     records = RecordList(columns)
@@ -87,7 +89,9 @@ def main(folder: Path) -> None:
         "too large": run(folder, "large.h5", integers, [good, {**good, "n": 70000}, good]),
         "other shape": run(folder, "shape.h5", integers, [good, {**good, "image": np.ones((3, 3), np.uint16)}, good]),
         "unknown shape": run(folder, "unknown.h5", [column("image", "uint16")], [{"image": good["image"]}] * 2),
-        "closed": run(folder, "closed.h5", integers, [good, good, good], lambda me, n: me.fd.close() if n == 1 else None),
+        "closed": run(
+            folder, "closed.h5", integers, [good, good, good], lambda me, n: me.fd.close() if n == 1 else None
+        ),
         "interrupted": run(folder, "interrupted.h5", integers, [good, {**good, "n": Interrupting()}]),
         "linked": run(folder, "linked.h5", eiger, [{"eiger": frame % number} for number in range(3)]),
         "no file": run(folder, "no_file.h5", eiger, [{"eiger": missing}]),

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import tango
-from sardana_site import SOURCE, Door, door_answers, sardana_bin
 
 from maxdaq_tango.cli.main import COMMANDS
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import deployed
 from maxdaq_tango.deployment.topology import built_in_topology, parse_topology
+from sardana_site import SOURCE, Door, door_answers, sardana_bin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -109,7 +109,7 @@ def blocks(page: Path, language: str) -> str:
 
 @contextlib.contextmanager
 def shell(script: str, folder: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """A script that ends with a server; the path of what it says. The server is ended with all that the script started."""
+    """A script whose last command is a server; the path of what it says. All that it started is ended."""
     log = folder / "shell.log"
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -139,7 +139,9 @@ def test_the_page_about_sardana_does_what_it_says(tmp_path: Path) -> None:
     programs = sardana_bin()
     interruption, work = Interruption(), tmp_path / "work"
     work.mkdir()
-    with deployed(parse_topology(built_in_topology(), "built in"), tmp_path / "site", interruption=interruption) as site:
+    with deployed(
+        parse_topology(built_in_topology(), "built in"), tmp_path / "site", interruption=interruption
+    ) as site:
         assert interruption.wait_until(lambda: {row.state for row in site.statuses()} == {"ON"}, 30)
         environment = {
             **os.environ,

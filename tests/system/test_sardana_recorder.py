@@ -9,9 +9,9 @@ import subprocess
 import h5py
 import numpy as np
 import pytest
-from sardana_site import SOURCE, sardana_bin
 
 from counterparts.make_environment import HERE
+from sardana_site import SOURCE, sardana_bin
 
 pytestmark = pytest.mark.counterpart
 
@@ -56,11 +56,18 @@ def test_a_point_that_was_skipped_is_blank_and_never_zero(results, folder):
 @pytest.mark.parametrize(
     ("case", "name", "column", "said"),
     [
-        ("too large", "large.h5", "n", "point 1 of n is not in the file: values from 70000 to 70000 do not fit into uint16"),
+        (
+            "too large",
+            "large.h5",
+            "n",
+            "point 1 of n is not in the file: values from 70000 to 70000 do not fit into uint16",
+        ),
         ("other shape", "shape.h5", "image", "point 1 of image is not in the file"),
     ],
 )
-def test_a_value_that_does_not_fit_is_said_and_counted_and_the_others_are_there(results, folder, case, name, column, said):
+def test_a_value_that_does_not_fit_is_said_and_counted_and_the_others_are_there(
+    results, folder, case, name, column, said
+):
     assert results[case]["raised"] == ""
     assert said in results[case]["warnings"][0]
     data, failures = entry(folder, name)

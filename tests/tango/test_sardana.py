@@ -1,4 +1,4 @@
-"""Scans of a real Sardana server over simulated detectors, through its Door; every frame is compared with what was sent."""
+"""Scans of a real Sardana server over simulated detectors, through its Door; every frame is what was sent."""
 
 from __future__ import annotations
 
@@ -6,125 +6,15 @@ import os
 import shutil
 
 import h5py
-import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
 import tango
+
+from maxdaq_tango.integrations.sardana import CONTROLLERS, MACROS, RECORDERS
+from sardana_scans import DESCRIPTION, SEEDS, ScanFile, assert_links, assert_sent, sent
 from sardana_site import SardanaServer, sardana_bin
 
-from maxdaq_tango.detectors.simulation.pattern import FramePattern
-from maxdaq_tango.integrations.sardana import CONTROLLERS, MACROS, RECORDERS
-
 pytestmark = [pytest.mark.counterpart, pytest.mark.timeout(180)]
-
-SHAPE = (64, 48)
-SEEDS = {"left": 3, "right": 4}
-
-DESCRIPTION = """
-tango_host: {tango_host}
-pools:
-  {name}:
-    tango_server: Sardana/{name}
-    tango_device: pool/{name}/1
-    tango_alias: Pool_{name}
-    pool_path:
-    - {controllers}
-    controllers:
-      {name}_motctrl:
-        type: Motor
-        python_module: DummyMotorController.py
-        python_class: DummyMotorController
-        elements:
-          {name}_mot:
-            axis: 1
-            attributes:
-              Acceleration: 0.1
-              Deceleration: 0.1
-              Velocity: 20
-      {name}_daqctrl:
-        type: TwoDExpChannel
-        python_module: maxdaq_detectors.py
-        python_class: MaxdaqTwoDController
-        properties:
-          Device: {daq}
-          ImageFolder: {data}
-          Patience: 4.0
-        elements:
-          left: {{axis: 1}}
-          right: {{axis: 2}}
-      {name}_onectrl:
-        type: TwoDExpChannel
-        python_module: maxdaq_detectors.py
-        python_class: MaxdaqTwoDController
-        properties:
-          Device: {detector}
-          ImageFolder: {data}
-          Patience: 4.0
-        elements:
-          alone: {{axis: 1}}
-      {name}_countctrl:
-        type: CTExpChannel
-        python_module: maxdaq_counters.py
-        python_class: MaxdaqCounterController
-        properties:
-          Device: {daq}
-          Counters:
-          - nFramesReceived
-          - Verdict
-        elements:
-          received: {{axis: 1}}
-          verdict: {{axis: 2}}
-      {name}_tgctrl:
-        type: TriggerGate
-        python_module: maxdaq_triggers.py
-        python_class: MaxdaqSimulatedTriggerController
-        properties:
-          Simulators:
-          - http://127.0.0.1:{left_port}
-          - http://127.0.0.1:{right_port}
-        elements:
-          trigger: {{axis: 1}}
-    measurement_groups:
-      both:
-        channels:
-        - left
-        - right
-        - received
-        - verdict
-      one:
-        channels:
-        - alone
-      fast:
-        channels:
-        - left: {{synchronizer: trigger}}
-        - right: {{synchronizer: trigger}}
-macro_servers:
-  {name}:
-    tango_server: Sardana/{name}
-    tango_device: macroserver/{name}/1
-    tango_alias: MS_{name}
-    pools:
-    - Pool_{name}
-    macro_path:
-    - {macros}
-    recorder_path:
-    - {recorders}
-    environment_db: {folder}/environment
-    environment:
-      variables:
-        ActiveMntGrp: both
-        ScanDir: {data}
-        ScanFile: scan-{{ScanID:04d}}.h5
-        ScanRecorder: MaxdaqNXscanRecorder
-    general_hooks:
-      maxdaq_scan:
-        - pre-scan
-      maxdaq_scan_end:
-        - post-scan
-    doors:
-      Door_{name}:
-        tango_device: door/{name}/1
-"""
 
 
 @pytest.fixture(scope="module")
@@ -182,19 +72,6 @@ def references(door, wanted: bool, *channels: str, group: str = "both") -> None:
         door.must("set_meas_conf", "ValueRefEnabled", str(wanted), "[", channel, "]", group)
 
 
-class ScanFile:
-    """What a scan left."""
-
-    def __init__(self, path) -> None:
-        self.path = path
-        with h5py.File(path) as file:
-            (entry,) = (file[name] for name in file if name.startswith("entry"))
-            measurement = entry["measurement"]
-            self.links = {name: measurement.get(name, getlink=True) for name in measurement}
-            self.data = {name: item[...] for name, item in measurement.items() if isinstance(item, h5py.Dataset)}
-            self.failures = {name: value for name, value in entry.attrs.items() if name.startswith("maxdaq")}
-
-
 def scanned(door, clients, *words) -> ScanFile:
     door.must(*words)
     return newest(clients)
@@ -202,28 +79,6 @@ def scanned(door, clients, *words) -> ScanFile:
 
 def newest(clients) -> ScanFile:
     return ScanFile(max(clients.site.data.glob("scan-????.h5"), key=os.path.getmtime))
-
-
-def sent(member: str, like: np.ndarray, number: int) -> np.ndarray:
-    """The frame that the simulator sent; the width of its pixels follows from the exposure."""
-    kinds = [like.dtype.name] if like.dtype.kind == "u" else ["uint16", "uint32"]
-    frames = [FramePattern(SEEDS[member], SHAPE, kind).frame(number) for kind in kinds]
-    return next((frame for frame in frames if frame.max() == like.max()), frames[0])
-
-
-def assert_sent(member: str, stack: np.ndarray, numbers) -> None:
-    numbers = list(numbers)
-    assert stack.shape == (len(numbers), *SHAPE)
-    for frame, number in zip(stack, numbers, strict=True):
-        np.testing.assert_array_equal(frame, sent(member, frame, number))
-
-
-def assert_links(scan: ScanFile, *members: str) -> None:
-    """One relative external link for each."""
-    for member in members:
-        link = scan.links[member]
-        assert isinstance(link, h5py.ExternalLink)
-        assert link.filename == f"{scan.path.stem}_{member}.h5"
 
 
 # ---- what works ----
@@ -253,7 +108,9 @@ def test_a_step_scan_with_references_is_one_series_and_one_relative_link(door, c
     scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 5, "0.01")
     for member in SEEDS:
         assert_sent(member, scan.data[member], range(6))
-        assert scan.data[f"{member}_reference"][4].decode().endswith(f"{scan.path.stem}_{member}.h5::entry/data/data[4]")
+        assert (
+            scan.data[f"{member}_reference"][4].decode().endswith(f"{scan.path.stem}_{member}.h5::entry/data/data[4]")
+        )
     assert_links(scan, *SEEDS)
     assert list(scan.data["received"]) == [1, 2, 3, 4, 5, 6]
     assert scan.data["verdict"][-1] == 1
@@ -298,7 +155,9 @@ def test_one_detector_device_without_a_controller(door, clients):
     assert scan.links["alone"].filename == f"{scan.path.stem}_left.h5"
 
 
-@pytest.mark.parametrize("words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.05", "0.02")])
+@pytest.mark.parametrize(
+    "words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.05", "0.02")]
+)
 def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, clients, wait, words):
     group = "fast" if words[0] == "ascanct" else "both"
     references(door, True, group=group)

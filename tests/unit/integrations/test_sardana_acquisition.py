@@ -9,11 +9,12 @@ import pytest
 
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, FileError, StateError
 from maxdaq_tango.integrations.sardana import acquisition as module
-from maxdaq_tango.integrations.sardana.acquisition import Acquisition, Plan, for_images
-from maxdaq_tango.integrations.sardana.link import Look, Report
+from maxdaq_tango.integrations.sardana.acquisition import Acquisition
+from maxdaq_tango.integrations.sardana.link import Look
 from maxdaq_tango.integrations.sardana.naming import Files
+from maxdaq_tango.integrations.sardana.plan import Plan, for_images
+from played_daq import EIGER, PATH, Clock, Device
 
-EIGER = "a/b/eiger"
 PLAN = Plan(
     mode="SOFTWARE",
     burst=True,
@@ -25,80 +26,6 @@ PLAN = Plan(
     references=True,
     files=Files("/data", "scan-{scan:04d}_{detector}.h5", 5),
 )
-PATH = "/data/scan-0005_eiger.h5"
-
-
-class Device:
-    """A DAQ device that does what the test says; `did` is what was asked of it."""
-
-    name = "a/daq/main"
-
-    def __init__(self) -> None:
-        self.did: list[str] = []
-        self.settings: list = []
-        self.state, self.ready, self.received, self.safe = "IDLE", True, 0, 0
-        self.verdict, self.receipt = "COMPLETE", {}
-        self.refuses: dict[str, Exception] = {}
-        self.stops_at_once = True
-
-    def _do(self, what: str) -> None:
-        self.did.append(what)
-        if what in self.refuses:
-            raise self.refuses[what]
-
-    def configure(self, settings) -> None:
-        self._do("configure")
-        self.settings.append(settings)
-
-    def arm(self, wait_s) -> None:
-        self._do("arm")
-        self.state, self.received, self.safe = "ARMED", 0, 0
-
-    def wait_until_armed(self, wait_s) -> bool:
-        return self.state in ("ARMED", "ACQUIRING")
-
-    def trigger(self) -> None:
-        self._do("trigger")
-        self.state = "ACQUIRING"
-
-    def stop(self) -> None:
-        self._do("stop")
-        if self.stops_at_once:
-            self.end("ABORTED", self.received)
-
-    def abort(self) -> None:
-        self._do("abort")
-        self.end("ABORTED", self.received)
-
-    def wait_until_idle(self, wait_s) -> bool:
-        return self.state == "IDLE"
-
-    def look(self, *, counts=True, safe=False) -> Look:
-        if "look" in self.refuses:
-            raise self.refuses["look"]
-        return Look(self.state, self.ready, (self.received,), (self.safe,) if safe else ())
-
-    def trouble(self) -> str:
-        return "as Status says"
-
-    def report(self) -> Report:
-        return Report(self.verdict, () if self.verdict == "COMPLETE" else ("so it is",), {EIGER: self.receipt})
-
-    # what happens to it
-
-    def frames(self, received: int, safe: int | None = None) -> None:
-        self.received, self.safe = received, received if safe is None else safe
-
-    def end(self, verdict: str = "COMPLETE", rows: int = 0, **receipt) -> None:
-        self.state, self.verdict = "IDLE", verdict
-        self.receipt = {"file": PATH, "dataset": "entry/x/data", "shape": [rows, 2, 2], **receipt}
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -229,7 +156,7 @@ def test_prepare_ends_what_was_left_armed_and_waits_for_it(scan, device):
 
 def test_a_left_over_that_does_not_end_is_an_error_and_nothing_is_written(scan, device):
     device.state, device.stops_at_once = "ARMED", False
-    with pytest.raises(StateError, match="what ran before has not ended within 2.5 s of Stop: as Status says"):
+    with pytest.raises(StateError, match=r"what ran before has not ended within 2.5 s of Stop: as Status says"):
         scan.prepare(PLAN)
     assert device.did == ["stop"]
 

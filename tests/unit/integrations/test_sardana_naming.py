@@ -56,6 +56,8 @@ def test_a_reference_names_a_row_and_is_read_again():
     assert frame_of(text) == Frame("/data/scan-0042_eiger.h5", "entry/data/data", 7)
 
 
-@pytest.mark.parametrize("text", ["", "nan", "h5file:///a.h5", "h5file:///a.h5::data", "file:///a.tiff", "h5file:///a.h5::d[-1]"])
+@pytest.mark.parametrize(
+    "text", ["", "nan", "h5file:///a.h5", "h5file:///a.h5::data", "file:///a.tiff", "h5file:///a.h5::d[-1]"]
+)
 def test_other_texts_are_no_references_of_ours(text):
     assert frame_of(text) is None

@@ -11,9 +11,8 @@ receiver could no longer take it away. **Images** are taken from closed files, o
 growing file can be read only with one of the two ways to the disk, and the preview is no measurement. That costs an Arm
 for each point, so references are for scans, images for a look.
 
-Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`); what was left armed all the same
-is ended by the next `prepare`.
-Plain Python; `link` and `open_image` are given, so tests need neither Tango nor files.
+Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`); what was left armed all the
+same is ended by the next `prepare`. Plain Python; `link` and `open_image` are given, so tests need neither Tango nor files.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from maxdaq_tango.errors import ConfigurationError, DetectorTimeout, FileError, MaxdaqError, StateError
-from maxdaq_tango.integrations.sardana.link import Look, Report, Settings
+from maxdaq_tango.integrations.sardana.link import Report, Settings
 from maxdaq_tango.integrations.sardana.naming import Files, free_files, reference
+from maxdaq_tango.integrations.sardana.plan import IDLE, Link, Plan, Progress
 
 PREPARE_S = 2.5
 """Sardana's own calls give up after 3 s: a leftover must be gone, and an Arm must be under way, before that."""
@@ -39,71 +38,6 @@ Sardana itself gives up 15 s after the end of the motion, and can say no more th
 END_S = 10.0
 """Longest wait for the end of what was stopped."""
 PAUSE_S = 0.01
-
-
-class Link(Protocol):
-    """What is needed of a device; see `link.DaqLink`."""
-
-    name: str
-
-    def configure(self, settings: Settings) -> None:
-        """Write the set-points."""
-
-    def arm(self, wait_s: float) -> None:
-        """Begin, and wait."""
-
-    def wait_until_armed(self, wait_s: float) -> bool:
-        """Go on waiting."""
-
-    def trigger(self) -> None:
-        """Give one software trigger."""
-
-    def stop(self) -> None:
-        """In order."""
-
-    def abort(self) -> None:
-        """At once."""
-
-    def wait_until_idle(self, wait_s: float) -> bool:
-        """Until the last file is closed."""
-
-    def look(self, *, counts: bool = True, safe: bool = False) -> Look:
-        """At one moment."""
-
-    def trouble(self) -> str:
-        """Why, in one line."""
-
-    def report(self) -> Report:
-        """Of the last series."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Of all starts of a scan; each has `repetitions` frames."""
-
-    mode: str
-    """SOFTWARE, EXTERNAL_MULTI or EXTERNAL_MULTI_GATE."""
-    burst: bool
-    """One trigger starts all repetitions; False: each repetition has its own."""
-    exposure_s: float
-    latency_s: float
-    repetitions: int
-    starts: int
-    detectors: tuple[str, ...]
-    references: bool
-    files: Files
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What StateOne tells."""
-
-    state: str
-    """idle, moving or fault."""
-    text: str
-
-
-IDLE = Progress("idle", "Nothing is being acquired")
 
 
 class Acquisition:
@@ -163,7 +97,7 @@ class Acquisition:
                 if self._stopping_since is None:
                     self._link.trigger()
             elif not self._link.wait_until_armed(PREPARE_S):
-                raise DetectorTimeout("arm", of=self._link.name, answer=f"not done in {PREPARE_S:g} s", accepted="a retry")
+                raise DetectorTimeout("arm", of=self._link.name, answer=f"not done in {PREPARE_S:g} s")
             self._seen, self._deadline = 0, 0.0
         except MaxdaqError as error:
             self._trouble = str(error)
@@ -316,10 +250,11 @@ class Acquisition:
         if self._clock() <= self._deadline or waits_for_motion:
             return
         counts = ", ".join(f"{name} {count}" for name, count in zip(plan.detectors, counted, strict=False))
+        status = self._link.trouble()
         error = DetectorTimeout(
             f"take start {self._start + 1} of {plan.starts}",
             of=self._link.name,
-            answer=f"of {wanted} frames were received: {counts}; no more in {self._patience_s:g} s. {self._link.trouble()}",
+            answer=f"of {wanted} frames were received: {counts}; no more in {self._patience_s:g} s. {status}",
             accepted="" if by_software else "a trigger for each frame, none before the detector is ready again",
         )
         with contextlib.suppress(MaxdaqError):
@@ -388,15 +323,3 @@ class Acquisition:
             for made in (path, path.removesuffix(".h5") + ".manifest.json"):
                 with contextlib.suppress(OSError):  # a file too many harms nobody
                     self._remove(made)
-
-
-def for_images(plan: Plan, folder: str, name: str, number: int) -> Plan:
-    """The plan with files that are only for reading images. ConfigurationError when there is no folder for them."""
-    if not folder.startswith("/"):
-        raise ConfigurationError(
-            "read images through Sardana",
-            of=name,
-            answer=f"property ImageFolder is '{folder}'",
-            accepted="an absolute path under the receiver's Roots that the Pool can read, or ValueRefEnabled",
-        )
-    return replace(plan, files=Files(folder, f"image-{name}-{{scan:06d}}_{{detector}}.h5", number))

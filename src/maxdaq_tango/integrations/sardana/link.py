@@ -105,7 +105,7 @@ class DaqLink:
     def frame_shape(self, axis: int) -> tuple[int, int] | None:
         """Rows and columns of the last series of a detector, else as the detector tells; None when nobody can say."""
         detector = self.detector(axis)
-        shape = self.report().receipts.get(detector, {}).get("shape") or ()
+        shape: list[int] = self.report().receipts.get(detector, {}).get("shape") or []
         if len(shape) == 3:
             return int(shape[1]), int(shape[2])
         rows, columns = (self._read_or(detector, f"{letter}PixelsDetector", None) for letter in "YX")

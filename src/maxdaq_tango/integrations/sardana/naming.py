@@ -79,7 +79,7 @@ def files_of(pattern: str, *, scan: int, directory: str) -> Files:
         raise ConfigurationError(
             asked,
             answer="nobody has said which {directory} that is",
-            accepted="a scan whose pre-scan hook maxdaq_scan says it (defgh maxdaq_scan pre-scan), or a path in its place",
+            accepted="a scan with the hook that says it (defgh maxdaq_scan pre-scan), or a path in its place",
         )
     folder, name = posixpath.split(path)
     try:

@@ -10,8 +10,8 @@
       - nFramesMissing                  # axis 2
       - Verdict                         # axis 3
 
-Every numeric attribute can be a counter. They tell of the series as a whole, since its Arm, as it stands when a point is
-over; nothing here arms or waits: the 2D channel of the same group does.
+Every numeric attribute can be a counter. They tell of the series as a whole, since its Arm, as it stands when a
+point is over; nothing here arms or waits: the 2D channel of the same group does.
 """
 
 from __future__ import annotations

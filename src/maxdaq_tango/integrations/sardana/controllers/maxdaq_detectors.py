@@ -1,11 +1,11 @@
 """Sardana's 2D channels for our detectors: one controller for a DAQController, an axis for each of its detectors.
 
-    type: TwoDExpChannel
-    python_module: maxdaq_detectors.py
-    python_class: MaxdaqTwoDController
-    properties:
-      Device: laptop/daq/controller     # or a detector device, whose axis is 1
-      ImageFolder: /data/raw/.images    # only where images are read without references
+type: TwoDExpChannel
+python_module: maxdaq_detectors.py
+python_class: MaxdaqTwoDController
+properties:
+  Device: laptop/daq/controller     # or a detector device, whose axis is 1
+  ImageFolder: /data/raw/.images    # only where images are read without references
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from sardana.pool.controller import (
 )
 
 from maxdaq_tango.errors import ConfigurationError, MaxdaqError, StateError
-from maxdaq_tango.integrations.sardana.acquisition import IDLE, PATIENCE_S, Acquisition, Plan, Progress, for_images
+from maxdaq_tango.integrations.sardana.acquisition import PATIENCE_S, Acquisition
 from maxdaq_tango.integrations.sardana.link import DaqLink
 from maxdaq_tango.integrations.sardana.naming import Files, files_of
+from maxdaq_tango.integrations.sardana.plan import IDLE, Plan, Progress, for_images
 
 MOST_PX = 8192
 STATES = {"idle": State.On, "moving": State.Moving, "fault": State.Fault}
@@ -69,7 +70,7 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         },
         "Patience": {
             Type: float,
-            Description: "Longest silence of a detector after a trigger, beyond the exposures, before a point fails, s.",
+            Description: "Longest silence of a detector after a trigger, beyond its exposures, s.",
             DefaultValue: PATIENCE_S,
         },
     }

@@ -8,7 +8,7 @@ from sardana.macroserver.macro import Macro
 
 class _ScanMacro(Macro):  # type: ignore[misc]
     def tell(self, number: int, directory: str | None) -> list[str]:
-        """ScanNumber and ScanDirectory to every controller of ours in the measurement group of the scan; its troubles."""
+        """ScanNumber and ScanDirectory to every controller of ours in the group of the scan; what their troubles are."""
         troubles = []
         group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
         controllers = {}
@@ -31,7 +31,7 @@ class _ScanMacro(Macro):  # type: ignore[misc]
         return troubles
 
 
-class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
+class maxdaq_scan(_ScanMacro):
     """Tell our detectors number and folder of the scan that begins, for the names of their files."""
 
     def run(self) -> None:
@@ -40,7 +40,7 @@ class maxdaq_scan(_ScanMacro):  # noqa: N801 - macros are typed by people
         self.tell(number, str(self.getEnv("ScanDir")).format(ScanID=number))
 
 
-class maxdaq_scan_end(_ScanMacro):  # noqa: N801
+class maxdaq_scan_end(_ScanMacro):
     """Tell our detectors that the scan is over: nothing is left armed, and files of a `ct` get scan number 0.
 
     What went wrong with them is raised: of a step scan Sardana itself says no more than "Fault state", of a continuous

@@ -1,9 +1,9 @@
 """Sardana's NXscan recorder, with one link for each of our detectors: `senv ScanRecorder MaxdaqNXscanRecorder`.
 
-Whatever cannot be written is told by a warning of the macro and counted in the file, and nothing is raised while points
-come in: an exception of a recorder in a continuous scan blocks Sardana's Door until its server is started again. But for
-`InterruptException`, which Sardana puts into the thread of a macro that is aborted, wherever that thread is: who keeps it
-lets the macro go on.
+Whatever cannot be written is told by a warning of the macro and counted in the file, and nothing is raised while
+points come in: an exception of a recorder in a continuous scan blocks Sardana's Door until its server starts again.
+But for `InterruptException`, which Sardana puts into the thread of a macro that is aborted, wherever that thread is: who
+keeps it lets the macro go on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_LISTED = 20
 class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
     """As the recorder of Sardana, but stacks of value references become links, and a point that fails is no crash."""
 
-    formats = {"h5": ".h5"}  # noqa: RUF012 - read by Sardana
+    formats = {"h5": ".h5"}
 
     def _startRecordList(self, recordlist: Any) -> None:
         self._failures: dict[str, int] = {}
@@ -122,11 +122,11 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
     def _link(self, column: Any) -> bool:
         group = self.fd[posixpath.join(self.entryname, "measurement")]
         dataset = group[column.label]
-        references = [text for text in dataset.asstr()[...]] if len(dataset) else []
+        references = list(dataset.asstr()[...]) if len(dataset) else []
         if not any(frame_of(text) for text in references):
             return False
         if absent := [number for number, text in enumerate(references) if frame_of(text) is None]:
-            listed = ", ".join(str(number) for number in absent[:MOST_LISTED]) + (", ..." if absent[MOST_LISTED:] else "")
+            listed = ", ".join(map(str, absent[:MOST_LISTED])) + (", ..." if absent[MOST_LISTED:] else "")
             self._tell(column.label, f"{len(absent)} points have no frame of {column.label}: {listed}")
         link_stack(group, column.label, references)
         self._in_instrument(group, column)
