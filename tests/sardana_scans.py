@@ -77,6 +77,35 @@ pools:
           - http://127.0.0.1:{right_port}
         elements:
           trigger: {{axis: 1}}
+      {name}_tgctrl2:
+        type: TriggerGate
+        python_module: maxdaq_triggers.py
+        python_class: MaxdaqSimulatedTriggerController
+        properties:
+          Simulators:
+          - http://127.0.0.1:{left_port}
+          OneByOne: true
+        elements:
+          onebyone: {{axis: 1}}
+      {name}_tgctrl3:
+        type: TriggerGate
+        python_module: maxdaq_triggers.py
+        python_class: MaxdaqSimulatedTriggerController
+        properties:
+          Simulators:
+          - http://127.0.0.1:{left_port}
+          Signal: gate
+        elements:
+          gates: {{axis: 1}}
+      {name}_tgctrl4:
+        type: TriggerGate
+        python_module: maxdaq_triggers.py
+        python_class: MaxdaqSimulatedTriggerController
+        properties:
+          Simulators:
+          - http://127.0.0.1:1
+        elements:
+          nobody: {{axis: 1}}
     measurement_groups:
       both:
         channels:
@@ -87,6 +116,19 @@ pools:
       one:
         channels:
         - alone
+      each:
+        channels:
+        - alone: {{synchronizer: onebyone}}
+      untriggered:
+        channels:
+        - alone: {{synchronizer: nobody}}
+      gated:
+        channels:
+        - alone: {{synchronizer: gates, synchronization: Gate}}
+      counted:
+        channels:
+        - alone: {{synchronizer: trigger}}
+        - received: {{synchronizer: trigger}}
       fast:
         channels:
         - left: {{synchronizer: trigger}}

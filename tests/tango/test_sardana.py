@@ -155,6 +155,14 @@ def test_one_detector_device_without_a_controller(door, clients):
     assert scan.links["alone"].filename == f"{scan.path.stem}_left.h5"
 
 
+@pytest.mark.parametrize(("group", "words"), [("each", ("0.02", "0.05")), ("gated", ("0.02", "0.02"))])
+def test_other_triggers_from_outside(door, clients, group, words):
+    references(door, True, "alone", group=group)
+    door.must("set_meas", group)
+    scan = scanned(door, clients, "ascanct", "scans_mot", 0, 1, 5, *words)
+    assert_sent("left", scan.data["alone"], range(6))
+
+
 @pytest.mark.parametrize(
     "words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.05", "0.02")]
 )
@@ -274,3 +282,20 @@ def test_references_for_one_detector_and_images_for_the_other_are_refused(door, 
     assert "ValueRefEnabled is true for some" in scan_fails(door, "ascan", "scans_mot", 0, 1, 2, "0.01")
     references(door, True)
     scan_works(door, clients)
+
+
+def test_counters_of_a_series_have_no_value_for_each_hardware_trigger(door, clients):
+    references(door, True, "alone", group="counted")
+    door.must("set_meas", "counted")
+    told = scan_fails(door, "ascanct", "scans_mot", 0, 1, 3, "0.02", "0.02")
+    assert "synchronise scans_countctrl by HardwareTrigger" in told
+    assert "these counters are of the whole series" in told
+
+
+def test_triggers_that_cannot_be_given_are_said(door):
+    references(door, True, "alone", group="untriggered")
+    door.must("set_meas", "untriggered")
+    door.must("senv", "ScanMntGrpFinishTimeout", 1)
+    told = scan_fails(door, "ascanct", "scans_mot", 0, 1, 3, "0.02", "0.02")
+    door.must("usenv", "ScanMntGrpFinishTimeout")
+    assert "give 4 triggers (of http://127.0.0.1:1/simulator/api/edge" in told

@@ -11,8 +11,9 @@ receiver could no longer take it away. **Images** are taken from closed files, o
 growing file can be read only with one of the two ways to the disk, and the preview is no measurement. That costs an Arm
 for each point, so references are for scans, images for a look.
 
-Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`); what was left armed all the
-same is ended by the next `prepare`. Plain Python; `link` and `open_image` are given, so tests need neither Tango nor files.
+Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`), and what was left armed all
+the same is ended by the next `prepare`. Plain Python; `link` and `open_image` are given, so tests need neither Tango
+nor files.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@
       Simulators:
       - http://127.0.0.1:8080
 
-Every simulator gets every trigger; each takes as many as it is armed for. Those of Eiger, Pilatus, Orca and STINS space
-the triggers by their own clock; Lambda and Jungfrau take one at a time.
+Every simulator gets every trigger; each takes as many as it is armed for. Those of Eiger, Pilatus and Orca space the
+triggers by their own clock. Those of Lambda and Jungfrau have to be told of each one (`OneByOne: true`), with the
+jitter of a busy computer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import urllib.request
 from typing import Any
 
 from sardana import State
-from sardana.pool.controller import DefaultValue, Description, TriggerGateController, Type
+from sardana.pool.controller import Access, DataAccess, DefaultValue, Description, FGet, TriggerGateController, Type
 from sardana.pool.pooldefs import SynchDomain, SynchParam
 
 from maxdaq_tango.errors import ConfigurationError, DetectorOffline, MaxdaqError
@@ -42,6 +43,16 @@ class MaxdaqSimulatedTriggerController(TriggerGateController):  # type: ignore[m
     ctrl_properties = {
         "Simulators": {Type: (str,), Description: "HTTP addresses of the simulators, http://host:port each."},
         "Signal": {Type: str, Description: "edge, or gate for detectors that are gated.", DefaultValue: "edge"},
+        "OneByOne": {Type: bool, Description: "True: a request for each trigger.", DefaultValue: False},
+    }
+
+    ctrl_attributes = {
+        "Trouble": {
+            Type: str,
+            FGet: "trouble",
+            Description: "Why triggers could not be given in the last scan, empty when they could.",
+            Access: DataAccess.ReadOnly,
+        },
     }
 
     def __init__(self, inst: str, props: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -50,6 +61,10 @@ class MaxdaqSimulatedTriggerController(TriggerGateController):  # type: ignore[m
         self._trouble = ""
         self._thread: threading.Thread | None = None
         self._aborted = threading.Event()
+
+    def trouble(self) -> str:
+        """Of the last scan."""
+        return self._trouble
 
     def PrepareOne(self, axis: int, nb_starts: int) -> None:
         """Check what it is told by its properties."""
@@ -109,11 +124,13 @@ class MaxdaqSimulatedTriggerController(TriggerGateController):  # type: ignore[m
                 repeats = int(group[SynchParam.Repeats])
                 if aborted.wait(delay_s):
                     return
+                requests, count = (repeats, 1) if self.OneByOne else (1, repeats)
                 began = time.monotonic()
-                for address in self.Simulators:
-                    self._fire(address, repeats, period_s, active_s)
-                if aborted.wait(max(0.0, period_s * repeats - (time.monotonic() - began))):
-                    return
+                for number in range(1, requests + 1):
+                    for address in self.Simulators:
+                        self._fire(address, count, period_s, active_s)
+                    if aborted.wait(max(0.0, began + number * count * period_s - time.monotonic())):
+                        return
         except MaxdaqError as error:
             self._trouble = str(error)
             self._log.error(self._trouble)

@@ -8,27 +8,30 @@ from sardana.macroserver.macro import Macro
 
 class _ScanMacro(Macro):  # type: ignore[misc]
     def tell(self, number: int, directory: str | None) -> list[str]:
-        """ScanNumber and ScanDirectory to every controller of ours in the group of the scan; what their troubles are."""
+        """ScanNumber and ScanDirectory to every controller of ours in the group of the scan; their troubles."""
         troubles = []
-        group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
-        controllers = {}
-        for channel in group.getChannelsEnabledInfo():
-            element = self.getObj(channel.name)
-            if element is None:  # an attribute of Tango, and no channel
-                continue
-            controller = element.getControllerObj() if hasattr(element, "getControllerObj") else None
-            if controller is not None:
-                controllers[controller.getFullName()] = controller
-        for name in controllers:
+        for name in self._controllers():
             device = tango.DeviceProxy(name)
-            if not {"ScanNumber", "ScanDirectory"} <= set(device.get_attribute_list()):
-                continue
-            device.ScanNumber = number
-            if directory is not None:
-                device.ScanDirectory = directory
-            if device.Trouble:
+            known = set(device.get_attribute_list())
+            if "ScanNumber" in known:
+                device.ScanNumber = number
+                if directory is not None:
+                    device.ScanDirectory = directory
+            if "Trouble" in known and device.Trouble:
                 troubles.append(device.Trouble)
         return troubles
+
+    def _controllers(self) -> list[str]:
+        """Of its channels, and of what triggers them."""
+        group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
+        names = [channel.name for channel in group.getChannelsEnabledInfo()]
+        names += {name for name in group.getSynchronizer().values() if name and name != "software"}
+        controllers = {}
+        for name in names:
+            element = self.getObj(name)
+            if hasattr(element, "getControllerObj"):  # else an attribute of Tango, and no channel
+                controllers[element.getControllerObj().getFullName()] = None
+        return list(controllers)
 
 
 class maxdaq_scan(_ScanMacro):

@@ -2,8 +2,8 @@
 
 Whatever cannot be written is told by a warning of the macro and counted in the file, and nothing is raised while
 points come in: an exception of a recorder in a continuous scan blocks Sardana's Door until its server starts again.
-But for `InterruptException`, which Sardana puts into the thread of a macro that is aborted, wherever that thread is: who
-keeps it lets the macro go on.
+But `InterruptException` passes: Sardana puts it into the thread of a macro that is aborted, wherever that thread is,
+and who keeps it lets the macro go on.
 """
 
 from __future__ import annotations
