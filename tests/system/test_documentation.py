@@ -147,6 +147,7 @@ def test_the_page_about_sardana_does_what_it_says(tmp_path: Path) -> None:
             **os.environ,
             "TANGO_HOST": site.tango_host,
             "TANGO_LOG_PATH": str(work),
+            "HOME": str(work),
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(SOURCE),
         }

@@ -94,6 +94,14 @@ def test_ct_counts_images_of_both_detectors_and_leaves_no_file(door, clients):
     assert not list(clients.site.data.glob("image-*"))
 
 
+def test_ct_counts_one_channel_by_itself(door, clients):
+    door.must("ct", "0.01", "right")
+    image = tango.DeviceProxy("right").Value
+    np.testing.assert_array_equal(image, sent("right", image, 0))
+    door.must("ct", "0.01", "left")
+    assert list(clients.daq.EnabledDetectors) == [clients.names["left"]]
+
+
 def test_a_step_scan_with_images(door, clients):
     references(door, False)
     scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 3, "0.01")
@@ -118,6 +126,14 @@ def test_a_step_scan_with_references_is_one_series_and_one_relative_link(door, c
     for path in clients.site.data.glob(f"{scan.path.stem}*.h5"):  # all of it can be taken elsewhere
         shutil.copy(path, tmp_path)
     assert_sent("right", ScanFile(tmp_path / scan.path.name).data["right"], range(6))
+
+
+def test_sardanas_own_recorder_keeps_our_references_as_text(door, clients):
+    references(door, True)
+    door.must("senv", "ScanRecorder", "NXscanH5_FileRecorder")
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 1, "0.01")
+    door.must("senv", "ScanRecorder", "MaxdaqNXscanRecorder")
+    assert [text.decode().rsplit("::")[1] for text in scan.data["left"]] == ["entry/data/data[0]", "entry/data/data[1]"]
 
 
 def test_ct_with_references_has_a_file_that_is_of_no_scan(door, clients):
@@ -164,7 +180,7 @@ def test_other_triggers_from_outside(door, clients, group, words):
 
 
 @pytest.mark.parametrize(
-    "words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.05", "0.02")]
+    "words", [("ascan", "scans_mot", 0, 1, 50, "0.05"), ("ascanct", "scans_mot", 0, 1, 50, "0.05", "0.1")]
 )
 def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, clients, wait, words):
     group = "fast" if words[0] == "ascanct" else "both"

@@ -60,6 +60,7 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
     model = "maxdaq-tango"
     organization = "MAX IV"
     MaxDevice = 64
+    default_timer = 1
 
     ctrl_properties = {
         "Device": {Type: str, Description: "DAQController, or a detector device."},
@@ -109,6 +110,8 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         self._patterns: dict[int, str] = {}
         self._numbers = itertools.count(1)
         self._progress: Progress = IDLE
+        self._by_group = False
+        self._told: set[int] = set()
 
     # ---- what it is told ----
 
@@ -165,6 +168,7 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         """`value_ref_enabled` and `value_ref_pattern`."""
         if parameter == "value_ref_enabled":
             self._enabled[axis] = bool(value)
+            self._told.add(axis)
         elif parameter == "value_ref_pattern":
             self._patterns[axis] = value or ""
 
@@ -181,9 +185,10 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         return None
 
     def SetCtrlPar(self, parameter: str, value: Any) -> None:
-        """`synchronization`."""
+        """`synchronization`; `timer` comes from measurement groups, and not where a channel counts by itself."""
         if parameter == "synchronization":
             self._synchronization = value
+        self._by_group = self._by_group or parameter == "timer"
 
     # ---- a scan ----
 
@@ -255,10 +260,12 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
 
     def _axes(self, axis: int) -> tuple[int, ...]:
         """Those that take part. PrepareOne is told one of them; the measurement group knows the others."""
+        by_group, told = self._by_group, self._told
+        self._by_group, self._told = False, set()
+        if not by_group:  # a single channel, with the timer of the controller
+            return tuple(sorted(told | {axis}))
         pool_controller = self._getPoolController()
-        configuration = getattr(getattr(pool_controller, "operator", None), "configuration", None)
-        if configuration is None:  # a single channel counts by itself
-            return (axis,)
+        configuration = pool_controller.operator.configuration
         found = {axis}
         for controller in configuration.get_timerable_ctrls(enabled=True):
             if controller.element is pool_controller:
