@@ -171,6 +171,21 @@ def test_one_detector_device_without_a_controller(door, clients):
     assert scan.links["alone"].filename == f"{scan.path.stem}_left.h5"
 
 
+def test_points_that_sardana_skips_are_blank_and_the_file_is_closed(door, clients):
+    references(door, True)
+    result = door.must("timescan", 9, "0.01", 0)  # faster than points can be
+    assert "points have no frame of left" in result.text("Warning")
+    scan = newest(clients)
+    stack, rows = scan.data["left"], 0
+    for frame, text in zip(stack, scan.data["left_reference"], strict=True):
+        if text:
+            np.testing.assert_array_equal(frame, sent("left", frame, rows))
+            rows += 1
+        else:
+            assert set(frame.flat) == {np.iinfo(frame.dtype).max}
+    assert 0 < rows < len(stack)
+
+
 @pytest.mark.parametrize(("group", "words"), [("each", ("0.02", "0.05")), ("gated", ("0.02", "0.02"))])
 def test_other_triggers_from_outside(door, clients, group, words):
     references(door, True, "alone", group=group)

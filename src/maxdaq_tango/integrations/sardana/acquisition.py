@@ -11,9 +11,9 @@ receiver could no longer take it away. **Images** are taken from closed files, o
 growing file can be read only with one of the two ways to the disk, and the preview is no measurement. That costs an Arm
 for each point, so references are for scans, images for a look.
 
-Sardana has no word for "the scan is over". Macro maxdaq_scan_end brings it (`end_scan`), and what was left armed all
-the same is ended by the next `prepare`. Plain Python; `link` and `open_image` are given, so tests need neither Tango
-nor files.
+Sardana has no word for "the scan is over". Our recorder and macro maxdaq_scan_end bring it (`end_scan`), and what was
+left armed all the same is ended by the next `prepare`. Plain Python; `link` and `open_image` are given, so tests need
+neither Tango nor files.
 """
 
 from __future__ import annotations
@@ -115,8 +115,14 @@ class Acquisition:
         """The scan is over, whatever it came to: a series that still waits for triggers is ended in order."""
         if self._armed and self._stopping_since is None:
             self._end(self._link.stop)
+        self._started = False  # a fault of this scan is not the state of the next one; `trouble` keeps it
 
     # ---- looks ----
+
+    @property
+    def armed(self) -> bool:
+        """A series is under way, as far as is known here."""
+        return self._armed
 
     @property
     def trouble(self) -> str:

@@ -100,6 +100,17 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
         },
     }
 
+    axis_attributes = {
+        "ScanOver": {
+            Type: bool,
+            FGet: "scan_over",
+            FSet: "end_scan",
+            Description: "Written by our recorder: no more triggers come, and the file can be closed.",
+            Access: DataAccess.ReadWrite,
+            Memorize: NotMemorized,
+        },
+    }
+
     def __init__(self, inst: str, props: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(inst, props, *args, **kwargs)
         self._link = DaqLink(self.Device)
@@ -132,6 +143,15 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
     def set_scan_directory(self, value: str) -> None:
         """At the beginning of a scan."""
         self._directory = value
+
+    def scan_over(self, axis: int) -> bool:
+        """Nothing waits for triggers."""
+        return not self._acquisition.armed
+
+    def end_scan(self, axis: int, value: bool) -> None:
+        """At the end of a scan, before its file is."""
+        if value:
+            self._acquisition.end_scan()
 
     def trouble(self) -> str:
         """Of the last scan."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tango
 from sardana.macroserver.macro import Macro
+from sardana.macroserver.msexception import UnknownEnv
 
 
 class _ScanMacro(Macro):  # type: ignore[misc]
@@ -26,7 +27,7 @@ class _ScanMacro(Macro):  # type: ignore[misc]
         group = self.getMeasurementGroup(self.getEnv("ActiveMntGrp"))
         names = [channel.name for channel in group.getChannelsEnabledInfo()]
         names += {name for name in group.getSynchronizer().values() if name and name != "software"}
-        controllers = {}
+        controllers: dict[str, None] = {}
         for name in names:
             element = self.getObj(name)
             if hasattr(element, "getControllerObj"):  # else an attribute of Tango, and no channel
@@ -40,7 +41,11 @@ class maxdaq_scan(_ScanMacro):
     def run(self) -> None:
         """Before a scan."""
         number = self.getEnv("ScanID")
-        self.tell(number, str(self.getEnv("ScanDir")).format(ScanID=number))
+        try:
+            directory = str(self.getEnv("ScanDir")).format(ScanID=number)
+        except UnknownEnv:  # a scan without a file
+            directory = ""
+        self.tell(number, directory)
 
 
 class maxdaq_scan_end(_ScanMacro):

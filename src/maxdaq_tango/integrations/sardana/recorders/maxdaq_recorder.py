@@ -12,6 +12,7 @@ import posixpath
 from typing import Any
 
 import numpy as np
+import tango
 from sardana.macroserver.msexception import InterruptException
 from sardana.macroserver.recorders.h5storage import NXscanH5_FileRecorder
 
@@ -128,9 +129,17 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
         if absent := [number for number, text in enumerate(references) if frame_of(text) is None]:
             listed = ", ".join(map(str, absent[:MOST_LISTED])) + (", ..." if absent[MOST_LISTED:] else "")
             self._tell(column.label, f"{len(absent)} points have no frame of {column.label}: {listed}")
+        self._end_series(column)
         link_stack(group, column.label, references)
         self._in_instrument(group, column)
         return True
+
+    def _end_series(self, column: Any) -> None:
+        """Where Sardana skipped points, the detector still waits for triggers, and its file is open."""
+        try:
+            tango.DeviceProxy(column.name).write_attribute("ScanOver", True)
+        except tango.DevFailed as failed:
+            self.debug("%s is no channel that can be told of the end: %s", column.name, failed.args[0].desc)
 
     def _in_instrument(self, group: Any, column: Any) -> None:
         """The instrument of the channel shows the same; Sardana had put what is now replaced there."""
