@@ -55,6 +55,16 @@ pools:
           Patience: 4.0
         elements:
           alone: {{axis: 1}}
+      {name}_regionctrl:
+        type: PseudoCounter
+        python_module: maxdaq_regions.py
+        python_class: MaxdaqRegionController
+        physical_roles:
+          image: alone
+        properties:
+          Region: 10:30, 5:40
+        elements:
+          region: {{axis: 1}}
       {name}_countctrl:
         type: CTExpChannel
         python_module: maxdaq_counters.py
@@ -116,6 +126,10 @@ pools:
       one:
         channels:
         - alone
+      summed:
+        channels:
+        - alone
+        - region
       each:
         channels:
         - alone: {{synchronizer: onebyone}}

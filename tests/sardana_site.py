@@ -149,8 +149,12 @@ class SardanaServer:
             env=self._environment,
         )
         self.door_name = door
-        self._wait_for_door()
-        self.door = Door(door)
+        try:
+            self._wait_for_door()
+            self.door = Door(door)
+        except BaseException:
+            self._end()
+            raise
 
     def call(self, program: str, *words: str) -> str:
         done = subprocess.run(
@@ -176,6 +180,9 @@ class SardanaServer:
 
     def close(self) -> None:
         self.door.close()
+        self._end()
+
+    def _end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(END_S)

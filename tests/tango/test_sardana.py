@@ -145,6 +145,14 @@ def test_ct_with_references_has_a_file_that_is_of_no_scan(door, clients):
         assert_sent("right", file["entry/data/data"][...], [0])
 
 
+def test_counts_of_a_region_are_those_of_the_image(door, clients):
+    references(door, False, "alone", group="summed")
+    door.must("set_meas", "summed")
+    scan = scanned(door, clients, "ascan", "scans_mot", 0, 1, 1, "0.01")
+    image = sent("left", scan.data["alone"][0], 0)[10:30, 5:40]
+    assert list(scan.data["region"]) == [image[image < np.iinfo(image.dtype).max].sum()] * 2
+
+
 def test_a_continuous_scan_by_hardware_triggers(door, clients):
     references(door, True, group="fast")
     door.must("set_meas", "fast")

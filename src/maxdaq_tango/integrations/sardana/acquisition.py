@@ -160,8 +160,9 @@ class Acquisition:
         """The last one of the present start, (rows, columns); MaxdaqError when there is none."""
         images = self._images.get(detector)
         if not images:
-            answer = self._trouble or "its file is not closed yet"
-            raise StateError("read an image", of=detector, answer=answer, accepted="when the point is over")
+            stays = self._planned().references
+            answer = "frames stay in their file (ValueRefEnabled)" if stays else "its file is not closed yet"
+            raise StateError("read an image", of=detector, answer=self._trouble or answer)
         return images[-1]
 
     def new_images(self, detector: str) -> list[Any]:
