@@ -15,7 +15,7 @@ import tango
 from counterparts.make_environment import EnvironmentUnavailable, make_environment
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-START_S = 60.0
+START_S = 120.0
 MACRO_S = 60.0
 END_S = 15.0
 
@@ -179,8 +179,10 @@ class SardanaServer:
         raise AssertionError(f"Sardana's Door did not answer:\n{self.log.read_text()[-3000:]}")
 
     def close(self) -> None:
-        self.door.close()
-        self._end()
+        try:
+            self.door.close()
+        finally:
+            self._end()
 
     def _end(self) -> None:
         self.process.terminate()

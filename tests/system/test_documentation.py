@@ -153,7 +153,7 @@ def test_the_page_about_sardana_does_what_it_says(tmp_path: Path) -> None:
         }
         with shell(blocks(SARDANA, "sh"), work, environment) as log:
             name = f"tango://{site.tango_host}/door/laptop/1"
-            assert interruption.wait_until(lambda: door_answers(name), 60), log.read_text()
+            assert interruption.wait_until(lambda: door_answers(name), 120), log.read_text()
             door = Door(name)
             for line in blocks(SARDANA, "spock").splitlines():
                 door.must(*line.replace("[", "[ ").replace("]", " ]").split())

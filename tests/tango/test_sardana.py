@@ -14,7 +14,7 @@ from maxdaq_tango.integrations.sardana import CONTROLLERS, MACROS, RECORDERS
 from sardana_scans import DESCRIPTION, SEEDS, ScanFile, assert_links, assert_sent, sent
 from sardana_site import SardanaServer, sardana_bin
 
-pytestmark = [pytest.mark.counterpart, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.counterpart, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -338,3 +338,11 @@ def test_triggers_that_cannot_be_given_are_said(door):
     told = scan_fails(door, "ascanct", "scans_mot", 0, 1, 3, "0.02", "0.02")
     door.must("usenv", "ScanMntGrpFinishTimeout")
     assert "give 4 triggers (of http://127.0.0.1:1/simulator/api/edge" in told
+
+
+def test_an_acquisition_of_somebody_else_is_not_touched(door, clients):
+    references(door, True)
+    clients.daq.DestinationDirectory, clients.daq.TriggerMode = "", "EXTERNAL_MULTI"
+    clients.daq.Arm()
+    assert "runs an acquisition that Sardana has not begun" in scan_fails(door, "ct", "0.01")
+    assert clients.daq.State() == tango.DevState.RUNNING

@@ -149,13 +149,25 @@ def test_a_device_that_cannot_be_reached_is_a_fault_with_its_sentence(scan, devi
 
 
 def test_prepare_ends_what_was_left_armed_and_waits_for_it(scan, device):
-    device.state = "ARMED"
     scan.prepare(PLAN)
-    assert device.did == ["stop", "configure", "arm"]
+    scan.prepare(PLAN)
+    assert device.did == ["configure", "arm", "stop", "configure", "arm"]
+
+
+def test_an_acquisition_of_somebody_else_is_not_touched(scan, device):
+    scan.prepare(replace(PLAN, starts=1))
+    scan.start()
+    device.end(rows=1)
+    scan.progress()
+    device.state, device.did = "ACQUIRING", []
+    with pytest.raises(StateError, match="runs an acquisition that Sardana has not begun: as Status says"):
+        scan.prepare(PLAN)
+    assert device.did == []
 
 
 def test_a_left_over_that_does_not_end_is_an_error_and_nothing_is_written(scan, device):
-    device.state, device.stops_at_once = "ARMED", False
+    scan.prepare(PLAN)
+    device.stops_at_once, device.did = False, []
     with pytest.raises(StateError, match=r"what ran before has not ended within 2.5 s of Stop: as Status says"):
         scan.prepare(PLAN)
     assert device.did == ["stop"]

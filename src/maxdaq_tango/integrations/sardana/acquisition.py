@@ -75,10 +75,11 @@ class Acquisition:
 
     def prepare(self, plan: Plan) -> None:
         """End what was left over, write the set-points, arm if triggers come from here. Raises MaxdaqError."""
+        ours = self._armed or self._stopping_since is not None
         self._plan, self._start, self._armed, self._started, self._ended = plan, -1, False, False, False
         self._stopping_since, self._trouble, self._report = None, "", Report("")
         self._told, self._images = {}, {}
-        self._end_leftover()
+        self._end_leftover(ours)
         self._configure()
         if plan.mode == "SOFTWARE":
             self._arm(PREPARE_S)
@@ -176,9 +177,16 @@ class Acquisition:
             raise StateError("start", of=self._link.name, answer="nothing is prepared", accepted="prepare first")
         return self._plan
 
-    def _end_leftover(self) -> None:
+    def _end_leftover(self, ours: bool) -> None:
         if not self._link.look(counts=False).running:
             return
+        if not ours:
+            raise StateError(
+                "prepare a scan",
+                of=self._link.name,
+                answer=f"it runs an acquisition that Sardana has not begun: {self._link.trouble()}",
+                accepted="when that is over; Stop or Abort of the device end it",
+            )
         self._link.stop()
         if not self._link.wait_until_idle(PREPARE_S):
             raise StateError(
