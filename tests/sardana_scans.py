@@ -53,6 +53,7 @@ pools:
           Device: {detector}
           ImageFolder: {data}
           Patience: 4.0
+          ArmEarly: true
         elements:
           alone: {{axis: 1}}
       {name}_regionctrl:

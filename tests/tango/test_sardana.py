@@ -227,6 +227,15 @@ def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, cl
         assert_sent(member, again.data[member], range(4))
 
 
+@pytest.mark.parametrize(("group", "words"), [("one", ("ascan", "0.02")), ("gated", ("ascanct", "0.02", "0.02"))])
+def test_a_detector_that_takes_longer_to_arm_than_sardana_waits(door, clients, group, words):
+    references(door, True, "alone", group=group)
+    door.must("set_meas", group)
+    clients.site.simulators["left"].faults(arm_delay_s=2.8)
+    scan = scanned(door, clients, words[0], "scans_mot", 0, 1, 2, *words[1:])
+    assert_sent("left", scan.data["alone"], range(3))
+
+
 # ---- what does not ----
 
 

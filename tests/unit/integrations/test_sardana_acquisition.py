@@ -235,6 +235,24 @@ def test_a_hardware_scan_arms_at_its_first_start_for_all_of_them(scan, device):
     assert device.did == ["configure", "arm"]
 
 
+def test_a_hardware_scan_can_arm_early_and_then_starts_when_it_is_armed(scan, device):
+    scan.prepare(replace(PLAN, mode="EXTERNAL_MULTI", burst=False, repetitions=4, starts=1, arm_early=True))
+    assert device.did == ["configure", "arm"]
+    scan.start()
+    assert device.did == ["configure", "arm"]
+    assert scan.progress().state == "moving"
+
+
+def test_a_detector_that_arms_too_slowly_for_sardana_is_a_fault_that_says_what_to_do(scan, device, monkeypatch):
+    scan.prepare(replace(PLAN, mode="EXTERNAL_MULTI", burst=False, repetitions=4, starts=1))
+    monkeypatch.setattr(device, "wait_until_armed", lambda wait_s: False)
+    scan.start()
+    told = scan.progress()
+    assert told.state == "fault"
+    assert "arm (of a/daq/main): not done in 2.5 s" in told.text
+    assert told.text.endswith("Accepted: property ArmEarly")
+
+
 def test_one_trigger_for_all_frames_of_a_start_is_a_burst_with_its_latency(scan, device):
     scan.prepare(replace(PLAN, mode="EXTERNAL_MULTI", burst=True, repetitions=4, starts=2))
     (settings,) = device.settings

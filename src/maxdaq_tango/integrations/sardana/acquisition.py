@@ -2,6 +2,7 @@
 
                     references                              images
     prepare         configure; arm (software triggers)      configure; arm (software triggers)
+                    ArmEarly: arm, whatever triggers        the same
     start           arm (hardware, first start); trigger    arm (all but the first); trigger
     a start is over frames safe in the file                 file closed, COMPLETE, and read
     the last one    file closed, COMPLETE                   the same
@@ -79,16 +80,18 @@ class Acquisition:
         self._plan, self._start, self._armed, self._started, self._ended = plan, -1, False, False, False
         self._stopping_since, self._trouble, self._report = None, "", Report("")
         self._told, self._images = {}, {}
+        until = self._clock() + PREPARE_S
         self._end_leftover(ours)
         self._configure()
-        if plan.mode == "SOFTWARE":
-            self._arm(PREPARE_S)
+        if plan.mode == "SOFTWARE" or plan.arm_early:
+            self._arm(max(0.0, until - self._clock()))  # `start` goes on waiting
 
     def start(self) -> None:
         """One start. Sardana shows nothing of what is raised here, so it is kept for `progress`."""
         plan = self._planned()
         self._start += 1
         self._started, self._stopping_since, self._ended, self._images = True, None, False, {}
+        until = self._clock() + PREPARE_S
         try:
             if not self._armed:
                 if self._start and not plan.references:
@@ -98,8 +101,9 @@ class Acquisition:
                 self._wait(self._is_ready, ARM_S, "become ready for a software trigger")
                 if self._stopping_since is None:
                     self._link.trigger()
-            elif not self._link.wait_until_armed(PREPARE_S):
-                raise DetectorTimeout("arm", of=self._link.name, answer=f"not done in {PREPARE_S:g} s")
+            elif not self._link.wait_until_armed(until - self._clock()):
+                answer = f"not done in {PREPARE_S:g} s, and Sardana waits no longer: {self._link.trouble()}"
+                raise DetectorTimeout("arm", of=self._link.name, answer=answer, accepted="property ArmEarly")
             self._seen, self._deadline = 0, 0.0
         except MaxdaqError as error:
             self._trouble = str(error)

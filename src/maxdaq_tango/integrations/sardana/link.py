@@ -137,9 +137,10 @@ class DaqLink:
             self._call(self.name, "write_attribute", f"set {name} to {value!r}", name, value)
 
     def arm(self, wait_s: float) -> None:
-        """Until armed, or after `wait_s` with the work going on."""
+        """Until armed, or after `wait_s` with the work going on; the device itself waits for 2 s at most."""
+        began = time.monotonic()
         self._command("Arm")
-        self.wait_until_armed(wait_s)
+        self.wait_until_armed(wait_s - (time.monotonic() - began))
 
     def wait_until_armed(self, wait_s: float) -> bool:
         """Raises with the reason when arming failed."""

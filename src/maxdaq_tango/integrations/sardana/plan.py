@@ -61,6 +61,8 @@ class Plan:
     detectors: tuple[str, ...]
     references: bool
     files: Files
+    arm_early: bool = False
+    """Arm before motors go to where a hardware scan begins, and not when they are there."""
 
 
 @dataclass(frozen=True)

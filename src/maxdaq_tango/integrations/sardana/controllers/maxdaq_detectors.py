@@ -74,6 +74,12 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
             Description: "Longest silence of a detector after a trigger, beyond its exposures, s.",
             DefaultValue: PATIENCE_S,
         },
+        "ArmEarly": {
+            Type: bool,
+            Description: "True: hardware scans arm before motors go to the start, for detectors that take over 2 s. No "
+            "trigger may come before the scan then.",
+            DefaultValue: False,
+        },
     }
     ctrl_attributes = {
         "ScanNumber": {
@@ -233,6 +239,7 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
             detectors=tuple(self._link.detector(number) for number in axes),
             references=self._references_wanted(axes),
             files=Files("/", "", 0),
+            arm_early=bool(self.ArmEarly),
         )
         self._acquisition.prepare(self._with_files(plan, axes))
 
