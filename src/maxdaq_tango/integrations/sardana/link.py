@@ -68,6 +68,7 @@ class DaqLink:
         self._proxies: dict[str, tango.DeviceProxy] = {}
         self._detectors: tuple[str, ...] = ()
         self._is_controller = False
+        self._writes_masters = False
         self._active: tuple[str, ...] = ()
         self._receivers: dict[str, str] = {}
 
@@ -83,6 +84,7 @@ class DaqLink:
                     "acquire", of=self.name, answer="it has no Arm", accepted="a DAQController or a detector device"
                 )
             self._is_controller = "detectors" in names
+            self._writes_masters = "masterpattern" in names
             found = self.read("Detectors")[0] if self._is_controller else [self.name]
             if not found:
                 raise ConfigurationError("acquire", of=self.name, answer="it has no detectors")
@@ -131,6 +133,8 @@ class DaqLink:
             values["ScanNumber"] = files.scan
             if self.read("FilePattern")[0] != files.pattern:  # memorised: each write goes to the database
                 values["FilePattern"] = files.pattern
+            if self._writes_masters and self.read("MasterPattern")[0]:
+                values["MasterPattern"] = ""  # the scan file is Sardana's
         else:
             values["DestinationFilename"] = files.path(self.name)
         for name, value in values.items():
