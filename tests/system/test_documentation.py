@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tango
 
 from maxdaq_tango.cli.main import COMMANDS
 from maxdaq_tango.deployment.interruption import Interruption
 from maxdaq_tango.deployment.launcher import deployed
 from maxdaq_tango.deployment.topology import built_in_topology, parse_topology
+from sardana_site import SOURCE, Door, door_answers, sardana_bin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 SCRIPTS = ROOT / "docs" / "how-to" / "script-with-deviceproxy.md"
+SARDANA = ROOT / "docs" / "how-to" / "scan-with-sardana.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first-acquisition.md"
 
 TOPOLOGIES = [
@@ -94,3 +100,75 @@ def test_the_page_about_scripts_does_what_it_says(tmp_path: Path) -> None:
     assert triggered == "COMPLETE"
     assert helper.startswith("COMPLETE {'laptop/detector/eiger': '")
     assert stepwise == "COMPLETE [10]"
+
+
+def blocks(page: Path, language: str) -> str:
+    """All code of a language in a page."""
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+@contextlib.contextmanager
+def shell(script: str, folder: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """A script whose last command is a server; the path of what it says. All that it started is ended."""
+    log = folder / "shell.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            ["bash", "-euc", script],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        yield log
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.counterpart
+@pytest.mark.timeout(240)
+def test_the_page_about_sardana_does_what_it_says(tmp_path: Path) -> None:
+    programs = sardana_bin()
+    interruption, work = Interruption(), tmp_path / "work"
+    work.mkdir()
+    with deployed(
+        parse_topology(built_in_topology(), "built in"), tmp_path / "site", interruption=interruption
+    ) as site:
+        assert interruption.wait_until(lambda: {row.state for row in site.statuses()} == {"ON"}, 30)
+        environment = {
+            **os.environ,
+            "TANGO_HOST": site.tango_host,
+            "TANGO_LOG_PATH": str(work),
+            "HOME": str(work),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(SOURCE),
+        }
+        with shell(blocks(SARDANA, "sh"), work, environment) as log:
+            name = f"tango://{site.tango_host}/door/laptop/1"
+            assert interruption.wait_until(lambda: door_answers(name), 120), log.read_text()
+            door = Door(name)
+            for line in blocks(SARDANA, "spock").splitlines():
+                door.must(*line.replace("[", "[ ").replace("]", " ]").split())
+            door.close()
+        done = subprocess.run(
+            [sys.executable, "-c", blocks(SARDANA, "python")],
+            env={**os.environ, "TANGO_HOST": site.tango_host},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [
+            "(11, 1065, 1030) scan-0001_eiger.h5",
+            "(21, 1065, 1030) scan-0002_eiger.h5",
+        ]
+        assert tango.DeviceProxy(f"tango://{site.tango_host}/laptop/daq/controller").Verdict == "COMPLETE"

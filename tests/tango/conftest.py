@@ -317,9 +317,12 @@ def wait_on() -> Callable[..., None]:
         for device in devices:
 
             def ready(device: tango.DeviceProxy = device) -> bool:
-                state = device.State()
-                if state in (tango.DevState.ALARM, tango.DevState.FAULT):
-                    device.Reset()
+                try:
+                    state = device.State()
+                    if state in (tango.DevState.ALARM, tango.DevState.FAULT):
+                        device.Reset()
+                except tango.DevFailed:  # a busy machine: Tango tries a connection once a second
+                    return False
                 return state == tango.DevState.ON
 
             eventually(ready, 15.0, f"{device.name()} being ON")

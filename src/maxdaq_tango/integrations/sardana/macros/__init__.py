@@ -1,0 +1,1 @@
+"""For `macro_path` of Sardana's MacroServer: it loads the modules of this folder by itself."""
