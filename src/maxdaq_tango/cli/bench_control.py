@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,14 +20,16 @@ from maxdaq_tango.deployment.topology import Topology, built_in_topology, parse_
 from maxdaq_tango.errors import ConfigurationError, DetectorTimeout
 from maxdaq_tango.model import Receipt
 
-ARGUMENTS = {"Prepare": "{}", "Configure": "{}", "Expect": "{}", "Finish": "measured"}
+ARGUMENTS: dict[str, Any] = {
+    "Prepare": "{}", "Configure": "{}", "Expect": "{}", "Finish": "measured", "TriggerHardwareFor": 0.01
+}  # fmt: skip
 HARMLESS = {
     "EigerDetector": (
         *("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger"),
-        *("Configure", "ArmHardware", "TriggerHardware"),
+        *("Configure", "ArmHardware", "TriggerHardware", "TriggerHardwareFor"),
     ),
     "StreamReceiver": ("Prepare", "Reset", "Expect"),
-    "DAQController": ("Arm", "Live", "Reset", "SoftwareTrigger", "Trigger"),
+    "DAQController": ("Arm", "Live", "Continuous", "Reset", "SoftwareTrigger", "Trigger"),
 }
 """Commands that an acquisition under way refuses or does not mind: they can be called as often as one likes."""
 ENDING = {
@@ -216,8 +219,8 @@ class _Bench:
 
 
 def _caller(proxy: tango.DeviceProxy, name: str) -> Callable[[], object]:
-    wants_text = proxy.get_command_config(name).in_type == tango.CmdArgType.DevString
-    return partial(proxy.command_inout, name, *((ARGUMENTS.get(name, "measured"),) if wants_text else ()))
+    wants_something = proxy.get_command_config(name).in_type != tango.CmdArgType.DevVoid
+    return partial(proxy.command_inout, name, *((ARGUMENTS.get(name, "measured"),) if wants_something else ()))
 
 
 def _small_topology(size: int) -> Topology:
