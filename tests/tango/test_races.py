@@ -150,6 +150,21 @@ def test_a_detector_server_that_dies_and_comes_back_in_mid_run(daq, clients, wai
 
 
 @pytest.mark.processes_live_on
+def test_a_detector_server_that_is_away_when_it_is_to_be_aborted_disarms_the_detector_when_it_is_back(
+    daq, clients, wait
+):
+    settings(clients, frames=5, mode="SOFTWARE", triggers=3)
+    daq.Arm()
+    wait(lambda: daq.ReadyForSwTrigger, 5, "ready")
+    clients.site.kill(clients.names["left"])
+    daq.Abort()
+    clients.site.start_again(clients.names["left"])
+    wait(lambda: over(daq), 30, "the end")
+    wait(lambda: clients.left.HardwareState == "IDLE", 10, "the detector being disarmed")
+    assert verdicts(clients) == ("ABORTED", "ABORTED")
+
+
+@pytest.mark.processes_live_on
 def test_a_receiver_server_that_dies_and_comes_back_in_mid_run(daq, clients, wait):
     paths = settings(clients, frames=150)
     daq.Arm()
@@ -218,6 +233,7 @@ def test_a_configure_of_ours_that_was_given_up_and_came_late_is_in_nobodys_way(d
     """The device got it, and its answer did not come back: the detector is held, and the controller does not know."""
     settings = {"exposure_time_s": 0.01, "trigger_mode": "SOFTWARE", "used_by": clients.names["daq"]}
     clients.left.Configure(json.dumps(settings))
+    wait(lambda: clients.left.StreamDescription, 10, "the end of it")
     assert (clients.left.UsedBy, clients.left.State()) == (clients.names["daq"], DevState.RUNNING)
     with pytest.raises(tango.DevFailed, match=f"{clients.names['daq']} is using the detector"):
         clients.left.Configure(json.dumps({**settings, "used_by": "another/daq/controller"}))

@@ -143,7 +143,12 @@ class Hardware:
         self.driver.stop()
 
     def abort(self) -> None:
-        """End at once; nothing to do for a detector that was never reached."""
+        """End at once; nothing to do for a detector that was tried and cannot be reached.
+
+        One that was not tried yet may have been armed by our own device before its restart: DetectorOffline.
+        """
+        if not self.tried:
+            self._must_be_connected("abort")
         if self._connected:
             self.driver.abort()
 

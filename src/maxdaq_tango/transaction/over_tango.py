@@ -29,7 +29,7 @@ from maxdaq_tango.transaction.ports import ReceiverView
 from maxdaq_tango.transaction.words import ExpectFields, PlaceFields, PrepareFields
 
 ABORT_WAIT_S = 12.0
-ABORT_LOOK_S = 0.05
+ABORT_LOOK_S, ABORT_AGAIN_S = 0.05, 0.3
 
 
 class TangoDetector:
@@ -71,8 +71,15 @@ class TangoDetector:
         self._calls.step("StopHardware")
 
     def abort(self) -> None:
-        """Command AbortHardware."""
-        self._calls.step("AbortHardware")
+        """Command AbortHardware. A device that is away is waited for: nobody would disarm its detector afterwards."""
+        deadline_s, pause = time.monotonic() + ABORT_WAIT_S, threading.Event()
+        while True:
+            try:
+                return self._calls.step("AbortHardware")
+            except DetectorOffline:
+                if time.monotonic() > deadline_s:
+                    raise
+                pause.wait(ABORT_AGAIN_S)
 
     def reset(self) -> None:
         """Command Reset."""

@@ -86,6 +86,16 @@ def test_it_connects_by_itself_and_learns_limits(build):
     assert hardware.configure(AcquisitionSettings()) == "configured"
 
 
+def test_an_abort_before_the_first_connection_is_refused_as_the_detector_may_be_armed(build):
+    may = threading.Event()
+    driver = Driver()
+    hardware = build(driver, before=lambda: may.wait(10))
+    with pytest.raises(DetectorOffline, match="connecting for the first time"):
+        hardware.abort()
+    may.set()
+    eventually(lambda: hardware.reachable)
+
+
 def test_out_of_reach_it_says_why_and_connects_when_plugged_in(build):
     driver = Driver()
     driver.plugged = False
