@@ -56,14 +56,12 @@ class SeriesRun:
         self.reasons: list[str] = []
         self.verdict: Verdict | None = None
         """Set early by abort or failure; otherwise the ledger decides when the run is over."""
-        self.corrupt = 0
-        self.out_of_series = 0
+        self.corrupt = self.out_of_series = 0
         self.end_message_seen = False
         self.corrupt_numbers: set[int] = set()
         self.doubtful: Frame | None = None
         """It contradicts the numbering of its series; it is taken after all if the rule ends, see `Numbering`."""
-        self.lost = 0
-        self.late = 0
+        self.lost = self.late = 0
         self._wanted = request.series
         self._asked_frames = request.expected_frames
         self._strangers: dict[str, int] = {}
@@ -73,8 +71,7 @@ class SeriesRun:
         self._in_order = (sockets or len(request.sources)) == 1
         self._slack = 0 if self._in_order else SOCKET_SLACK
         self._origin, self._expected = now, False
-        self._started_at = self._last_frame_at = now
-        self._last_message_at = now
+        self._started_at = self._last_frame_at = self._last_message_at = now
         self._ending_since: float | None = None
         self._stopping = self._nothing_follows = False
         self._finished = ""
@@ -389,8 +386,7 @@ class SeriesRun:
 
     def _begin_ending(self, now: float) -> None:
         if self.phase is Phase.TAKING:
-            self.phase = Phase.ENDING
-            self._ending_since = now
+            self.phase, self._ending_since = Phase.ENDING, now
         if self.ledger.all_seen and self.end_message_seen:
             self.phase = Phase.OVER
 
