@@ -78,6 +78,28 @@ pools:
         elements:
           received: {{axis: 1}}
           verdict: {{axis: 2}}
+      {name}_zerodctrl:
+        type: ZeroDExpChannel
+        python_module: maxdaq_counters.py
+        python_class: MaxdaqZeroDController
+        properties:
+          Device: {daq}
+          Counters:
+          - nFramesReceived
+        elements:
+          during: {{axis: 1}}
+      {name}_onedctrl:
+        type: OneDExpChannel
+        python_module: maxdaq_counters.py
+        python_class: MaxdaqOneDController
+        properties:
+          Device: {daq}
+          Counters:
+          - DetectorFramesReceived
+          - TriggerMode
+        elements:
+          frames_each: {{axis: 1}}
+          words_each: {{axis: 2}}
       {name}_tgctrl:
         type: TriggerGate
         python_module: maxdaq_triggers.py
@@ -124,6 +146,12 @@ pools:
         - right
         - received
         - verdict
+      shown:
+        channels:
+        - left
+        - right
+        - during
+        - frames_each
       one:
         channels:
         - alone
