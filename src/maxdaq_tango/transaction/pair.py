@@ -127,8 +127,13 @@ class PairRun:
     def places(self, scan_master: str = "") -> PlaceFields:
         """The files that its receiver shall check; `scan_master` where it is to write that as well."""
         written = self.plan.destination if self.plan.save_raw else ""
-        frames = self.plan.settings.frame_count
-        return PlaceFields(destination=written, overwrite=self.plan.overwrite, frames=frames, scan_master=scan_master)
+        return PlaceFields(
+            destination=written,
+            overwrite=self.plan.overwrite,
+            frames=self.plan.settings.frame_count,
+            frames_per_file=self.plan.frames_per_file,
+            scan_master=scan_master,
+        )
 
     def request(self, run_id: str) -> RunRequest:
         """What its receiver is prepared for. Roots, memory and waits are the receiver's own."""

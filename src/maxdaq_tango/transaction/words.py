@@ -126,6 +126,8 @@ class PlaceFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     destination: str = ""
     overwrite: bool = False
     frames: int | None = None
+    frames_per_file: int = 0
+    """0 = as the receiver's property says."""
     scan_master: str = ""
     """Written when the run is over; "" = none, or somebody else writes it."""
 
