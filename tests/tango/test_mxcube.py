@@ -142,6 +142,7 @@ def test_a_collection_from_connect_to_the_file(mx, clients, wait) -> None:
     assert float(limits.min_value) < 12400 < float(limits.max_value)
     assert 0 < float(device.get_attribute_config("FrameTime").min_value) < 0.001
     device.CollectionUUID = "1b2c"
+    clients.detector.Metadata = json.dumps({"sample": "Ω 漢"})
     settings = config()
     mx.set("FileWriterMode", "enabled")
     device.EnableStream()
@@ -168,6 +169,7 @@ def test_a_collection_from_connect_to_the_file(mx, clients, wait) -> None:
     with h5py.File(path) as file:
         stored = "".join(str(value) for value in _texts(file))
     assert "1b2c" in stored + report
+    assert receipt["settings"]["metadata"]["sample"] == "Ω 漢"
     assert "dozor_dict" in stored + report
     assert '"omega_start": 12.5' in stored or '"omega_start":12.5' in stored
 

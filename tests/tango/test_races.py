@@ -217,12 +217,13 @@ def test_an_armed_detector_that_is_out_of_reach_for_a_moment_is_not_let_go_and_c
 # --- a device that hangs --------------------------------------------------------------------------------------------
 
 
-def test_a_receiver_that_hangs_at_prepare_is_named_and_the_other_pair_is_taken_back(daq, clients, wait):
+def test_a_receiver_that_hangs_is_named_before_any_detector_has_a_word(daq, clients, wait):
     paths = list(daq.DestinationFilenames)
     with clients.site.hanging(clients.names["right_receiver"]):
         daq.Arm()
         wait(lambda: over(daq), 20, "the end")
-        assert f"prepare the receiver {clients.names['right_receiver']}" in daq.Status()
+        assert f"check the files with the receiver {clients.names['right_receiver']}" in daq.Status()
+        assert clients.left.UsedBy == clients.right.UsedBy == ""
         assert clients.left.HardwareState == clients.right.HardwareState == "IDLE"
         assert clients.left_receiver.AcquisitionState == "IDLE"
     assert report(clients)["armed"] is False

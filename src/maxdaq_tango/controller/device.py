@@ -14,7 +14,6 @@ from tango.utils import PyTangoThread
 from maxdaq_tango.controller.attributes import ControllerAttributes
 from maxdaq_tango.controller.configuration import detector_names
 from maxdaq_tango.controller.destinations import DEFAULT_PATTERN, Destinations, short_name
-from maxdaq_tango.controller.metadata import read_metadata
 from maxdaq_tango.controller.overrides import NONE, Override, read_overrides
 from maxdaq_tango.controller.pairs import Pairs
 from maxdaq_tango.controller.sights import Sights
@@ -31,6 +30,7 @@ from maxdaq_tango.tango_support.steps import Steps
 from maxdaq_tango.tango_support.version import VersionAttribute
 from maxdaq_tango.transaction.attributes import ArmAttributes
 from maxdaq_tango.transaction.executor import Executor
+from maxdaq_tango.transaction.metadata import read_metadata
 from maxdaq_tango.transaction.set_points import SetPoints
 from maxdaq_tango.transaction.words import PairPlan, ScanPlan
 

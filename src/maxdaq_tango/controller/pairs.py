@@ -63,6 +63,8 @@ class Pairs:
                 pairs = {name: Pair(*member) for name, member in self.members.items()}
                 for detector, receiver in self.members.values():
                     self._end_what_was_left(detector, receiver)
+                if self._closing.is_set():  # `close` may have waited long enough, and would not find it
+                    return
                 executor = Executor(pairs, thread=self._new_thread)
                 executor.start()
                 self.executor, self.missing = executor, ""

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from maxdaq_tango.errors import ConfigurationError
 from maxdaq_tango.tango_support.attributes import told
 from maxdaq_tango.transaction.attributes import set_destination
+from maxdaq_tango.transaction.metadata import read_metadata
 
 
 def _set(name: str) -> Callable[[Any, Any], None]:
@@ -21,12 +21,7 @@ def _set_rotation(self: Any, value: int) -> None:
 
 
 def _set_metadata(self: Any, text: str) -> None:
-    try:
-        self.set_points.metadata = msgspec.json.decode(text or "{}", type=dict)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ConfigurationError(
-            "set Metadata", of=self.get_name(), answer=str(error), accepted='a JSON object, such as {"sample": "A1"}'
-        ) from None
+    self.set_points.metadata = read_metadata(text, self.get_name())
 
 
 def _set_frame_rate(self: Any, value: float) -> None:
@@ -167,7 +162,8 @@ class DetectorAttributes:
         lambda self: self.session.executor.outcome.report if self.session.executor.outcome else "",
         dtype=str,
         label="Last report",
-        doc="JSON {run_id, verdict, armed, reasons, verdicts, receipts} of the last acquisition of this device.",
+        doc="JSON {run_id, verdict, armed, reasons, warnings, scan, verdicts, receipts} of the last acquisition of "
+        "this device.",
     )
     ReceiverName = told(
         lambda self: self.session.receiver.name if self.session.receiver else "",

@@ -15,7 +15,7 @@ from maxdaq_tango.eigerdectris import words
 from maxdaq_tango.eigerdectris.attributes import ALSO_LOOKED_AT, PASSED, EigerDectrisAttributes
 from maxdaq_tango.eigerdectris.target import DetectorBehind
 from maxdaq_tango.errors import ConfigurationError, StateError
-from maxdaq_tango.model import BUSY_STATES, TriggerMode
+from maxdaq_tango.model import BUSY_STATES, TriggerMode, latin_text
 from maxdaq_tango.tango_support.event_pump import PUMP
 from maxdaq_tango.tango_support.failures import tells_failures
 from maxdaq_tango.tango_support.retirement import predecessor, retire
@@ -180,7 +180,8 @@ class EigerDectrisFacade(EigerDectrisAttributes, VersionAttribute, Device):
                 "Arm", of=self.Target, answer=f"its state is {self.state_word}", accepted="idle; Disarm or Abort first"
             )
         metadata: dict[str, Any] = msgspec.json.decode(behind.value("Metadata") or "{}")
-        behind.write("Metadata", msgspec.json.encode(words.with_uuid(metadata, self.collection_uuid)).decode())
+        with_ours = msgspec.json.encode(words.with_uuid(metadata, self.collection_uuid)).decode()
+        behind.write("Metadata", latin_text(with_ours))  # Tango takes no other letters
         behind.write("DestinationFileOverwritable", False)
         behind.write("DestinationFilename", self.file.path)
         behind.command("Arm")

@@ -99,7 +99,10 @@ class TargetDevice:
             self.is_ours = self._last_report() != earlier  # what failed on the way has an account, a refusal has none
             raise
         pause, left_s = threading.Event(), ARMED_S
-        while left_s > 0 and self._look_now().state is AcquisitionState.CONFIGURING:
+        while (look := self._look_now()).state in BUSY_STATES:
+            self.look = look  # its end is for the looking thread to tell
+            if left_s <= 0 or look.state is not AcquisitionState.CONFIGURING:
+                break
             pause.wait(LOOK_S)
             left_s -= LOOK_S
         self._wake()
@@ -141,6 +144,7 @@ class TargetDevice:
             try:
                 look = self._look_now()
                 self._follow(look)
+                self.look = look  # not before: whoever sees that a run is over may prepare the next one at once
             except Exception as error:  # the root of a thread: whatever an answer was, the next look may be better
                 if not isinstance(error, MaxdaqError):
                     log.exception("look at %s", self.name)
@@ -175,7 +179,7 @@ class TargetDevice:
         state, acquired, received, ready, *written = self._looks.read(*names)
         if not written:
             written = [[self._written_by_receiver()]]
-        look = Look(
+        return Look(
             state=AcquisitionState(state),
             acquired=int(acquired or 0),
             received=int(received or 0),
@@ -184,8 +188,6 @@ class TargetDevice:
             reachable=True,
             message="",
         )
-        self.look = look
-        return look
 
     def _controls(self) -> bool:
         if self._is_controller is None:

@@ -279,7 +279,7 @@ class SeriesRun:
         if deadline is None or now < deadline:
             return
         if self.phase is Phase.WAITING:
-            waited = f"no start message came within {self.request.start_timeout_s:g} s"
+            waited = f"no start message came within {deadline - self._origin:g} s"
             sources = ", ".join(self.request.sources)
             others = ", ".join(sorted(self._strangers)) or "nothing"
             self.reasons.append(f"{waited} from {sources} (series wanted: {self._wanted or 'any'}; came: {others})")

@@ -56,14 +56,14 @@ class ReceiverConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     def files_of(self, places: PlaceFields) -> dict[str, Any]:
         """The files of a run as `files.refuse_taken` looks for them; the stream itself may say where they go."""
         named = places.destination if self.naming is FileNaming.PREPARE else ""
-        per_file = places.frames_per_file or self.frames_per_file
-        known = places.frames is not None and per_file > 0
+        block_rows = places.frames_per_file or self.frames_per_file
+        known = places.frames is not None and block_rows > 0
         return {
             "path": named,
             "roots": self.roots,
             "overwrite": places.overwrite,
-            "in_blocks": bool(per_file or self.engines > 1 or self.spill_directory),
-            "block_count": -(-(places.frames or 0) // per_file) if known else None,
+            "in_blocks": bool(block_rows or self.engines > 1 or self.spill_directory),
+            "block_count": -(-(places.frames or 0) // block_rows) if known else None,
             "scan_master": places.scan_master,
         }
 

@@ -8,7 +8,9 @@ frames of that size has ended; until then they count in full.
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
@@ -22,6 +24,8 @@ from maxdaq_tango.transaction.ports import Need
 
 BESIDE_A_FRAME_BYTES = 1 << 10
 """Its places in index, log and columns."""
+LOOK_S = 2.0
+"""Longest wait for a file system to say what is free: it may never answer, and Prepare must."""
 REMEMBERED = 20
 """Runs."""
 LEAST_S, LEAST_BYTES = 1.0, 64 << 20
@@ -65,7 +69,7 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def free_at(path: str) -> Free:
-    """Where a file of that path would lie, its folder made or not. OSError; it may not answer."""
+    """Where a file of that path would lie, its folder made or not. OSError, ValueError; it may not answer."""
     folder = Path(os.path.realpath(path))
     while not folder.is_dir():
         folder = folder.parent
@@ -76,8 +80,10 @@ def free_at(path: str) -> Free:
 class Outlook:
     """Of one receiver. `judge` and `learn` may be called from different threads."""
 
-    def __init__(self, free: Callable[[str], Free] = free_at) -> None:
-        self._free = free
+    def __init__(self, free: Callable[[str], Free] = free_at, look_s: float = LOOK_S) -> None:
+        self._ask_free, self._look_s = free, look_s
+        self._hanging: dict[str, threading.Thread] = {}
+        """Path > the look at it that has not come back."""
         self._past: deque[Past] = deque(maxlen=REMEMBERED)
         self.warnings: tuple[str, ...] = ()
         """About the present or last run."""
@@ -149,6 +155,31 @@ class Outlook:
             answer=answer,
             accepted=f"{fitting} frames at most, another disk, or property RoomPolicy warn",
         )
+
+    def _free(self, path: str) -> Free:
+        """OSError, also where the file system does not answer: that look has a thread of its own, and is left to it."""
+        silent = TimeoutError(errno.ETIMEDOUT, "its file system does not answer")
+        if (hanging := self._hanging.get(path)) is not None and hanging.is_alive():
+            raise silent
+        found: list[Free | OSError] = []
+
+        def look() -> None:
+            try:
+                found.append(self._ask_free(path))
+            except OSError as error:
+                found.append(error)
+            except ValueError as error:
+                found.append(OSError(errno.EINVAL, str(error)))
+
+        thread = self._hanging[path] = threading.Thread(target=look, name=f"room at {path}", daemon=True)
+        thread.start()
+        thread.join(self._look_s)
+        if thread.is_alive():
+            raise silent
+        del self._hanging[path]
+        if isinstance(answer := found[0], OSError):
+            raise answer
+        return answer
 
     def _rate(self, request: RunRequest, needed: int, ratio: float, policy: Policy) -> str:
         able = self.able_bytes_hz

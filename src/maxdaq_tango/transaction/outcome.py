@@ -94,7 +94,7 @@ def outcome_of(run_id: str, pairs: Sequence[PairRun], scan: ScanPlan | None) -> 
 def undone(
     run_id: str, pairs: Sequence[PairRun], scan: ScanPlan | None, verdict: Verdict, errors: Sequence[MaxdaqError]
 ) -> Outcome:
-    """Of a run that never became ready; a receiver that was prepared may have a receipt all the same."""
+    """Of a run that never became ready: receivers are not looked at while it is undone, so there are no receipts."""
     closed = outcome_of(run_id, pairs, scan)
     return replace(closed, verdict=verdict, armed=False, errors=tuple(errors))
 

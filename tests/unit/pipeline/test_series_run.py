@@ -194,7 +194,9 @@ def test_the_time_that_others_take_to_arm_does_not_count_but_is_not_endless() ->
     played.run.expect(None, 3, played.now)
     played.wait(5.1)
     assert played.run.is_over
-    assert Played(start_timeout_s=5.0, expect_follows=True).wait(306.0).run.is_over
+    forgotten = Played(start_timeout_s=5.0, expect_follows=True).wait(306.0)
+    assert forgotten.run.is_over
+    assert "no start message came within 305 s" in forgotten.run.close()[1].reasons[0]
 
 
 def test_silence_in_the_middle_ends_the_series_with_what_came() -> None:

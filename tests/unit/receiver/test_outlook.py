@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,25 @@ def test_a_disk_that_is_too_small_is_found_so(tmp_path):
     last = done.stderr.splitlines()[-1]
     assert "FileError: write 30 frames, 30 MB (counted unpacked), to small/new/a.h5: only 25.2 MB are free" in last
     assert "25 frames at most" in last
+
+
+def test_a_file_system_that_does_not_answer_holds_up_no_run():
+    answer, asked = threading.Event(), list[threading.Thread]()
+
+    def free(path: str) -> Free:
+        asked.append(threading.current_thread())
+        answer.wait(10.0)
+        return Free(nbytes=100_000 * MB, device=1)
+
+    looks = Outlook(free, look_s=0.1)
+    try:
+        for _ in range(2):
+            looks.judge(request(), REFUSE)
+            assert "nobody can tell how much room there is (its file system does not answer)" in looks.warnings[0]
+            assert looks.need is None
+        assert len(asked) == 1, "it is not asked again before it has answered"
+    finally:
+        answer.set()
+        asked[0].join()
+    looks.judge(request(), REFUSE)
+    assert looks.warnings == ()

@@ -8,11 +8,20 @@ import zmq
 
 from maxdaq_tango.curve import make_keys
 from maxdaq_tango.errors import ConfigurationError
-from maxdaq_tango.model import Compression, Counters, FileBackend, FileNaming, Pinned, Verification
+from maxdaq_tango.model import (
+    AcquisitionSettings,
+    Compression,
+    Counters,
+    FileBackend,
+    FileNaming,
+    Pinned,
+    Verification,
+)
 from maxdaq_tango.receiver.configuration import ReceiverConfiguration, checked, word
 from maxdaq_tango.receiver.outlook import Policy
 from maxdaq_tango.receiver.rates import RateMeter
-from maxdaq_tango.transaction.words import PlaceFields
+from maxdaq_tango.transaction.pair import PairRun
+from maxdaq_tango.transaction.words import PairPlan, PlaceFields
 
 KEY = zmq.curve_keypair()[0].decode()
 
@@ -127,6 +136,14 @@ def test_the_files_of_a_run_are_looked_for_as_they_will_be_made(good, changes, i
     files = msgspec.structs.replace(good, **changes).files_of(places)
     assert (files["path"], files["scan_master"], files["roots"]) == ("/data/a.h5", "/data/scan.h5", good.roots)
     assert (files["in_blocks"], files["block_count"]) == (in_blocks, block_count)
+
+
+def test_files_are_looked_for_in_the_blocks_that_the_run_itself_asks_for(good):
+    pair = PairRun("a", PairPlan(settings=AcquisitionSettings(trigger_count=10), frames_per_file=4))
+    assert pair.places().frames_per_file == 4
+    for own in (0, 100):
+        files = msgspec.structs.replace(good, frames_per_file=own).files_of(pair.places())
+        assert (files["in_blocks"], files["block_count"]) == (True, 3)
 
 
 def test_where_the_stream_says_where_files_go_nobody_looks_elsewhere(good):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from maxdaq_tango.controller.metadata import MOST_BYTES, MOST_VALUES, read_metadata
 from maxdaq_tango.errors import ConfigurationError
+from maxdaq_tango.transaction.metadata import MOST_BYTES, MOST_VALUES, read_metadata
 
 
 @pytest.mark.parametrize(
