@@ -155,10 +155,3 @@ def test_policies_take_three_words():
     assert word(Policy, "RoomPolicy", " Refuse ") is Policy.REFUSE
     with pytest.raises(ConfigurationError, match=r"RoomPolicy to 'never'.*refuse, warn or ignore"):
         word(Policy, "RoomPolicy", "never")
-
-
-@pytest.mark.parametrize(("own", "asked", "blocks"), [(0, 0, None), (10, 0, 4), (0, 5, 7), (10, 5, 7)])
-def test_files_are_looked_for_as_the_run_will_make_them(good, own: int, asked: int, blocks: int | None) -> None:
-    configuration = msgspec.structs.replace(good, frames_per_file=own)
-    looked = configuration.files_of(PlaceFields(destination="/data/a.h5", frames=31, frames_per_file=asked))
-    assert (looked["in_blocks"], looked["block_count"]) == (blocks is not None, blocks)
