@@ -9,7 +9,7 @@ from maxdaq_tango.model import Encoding, Receipt, TriggerMode, Verdict
 from maxdaq_tango.soak.evidence import FileEvidence
 from maxdaq_tango.soak.menu import Group
 from maxdaq_tango.soak.several.happened import OneHappened, SeveralHappened
-from maxdaq_tango.soak.several.recipe import ENDING, ON_ALL, ON_ONE, Part, SeveralRecipe, Trick
+from maxdaq_tango.soak.several.recipe import ENDING, ON_ALL, ON_ONE, Moment, Part, SeveralRecipe, Trick
 from maxdaq_tango.soak.several.truth import Truth, truth_of
 from maxdaq_tango.soak.site import RECEIVER_PROPERTIES
 from maxdaq_tango.transaction.outcome import worst
@@ -42,7 +42,7 @@ def judge(recipe: SeveralRecipe, happened: SeveralHappened) -> list[str]:
 def _refused(recipe: SeveralRecipe, happened: SeveralHappened) -> Iterator[str]:
     expected = (
         recipe.trick is Trick.EXISTING_FILE
-        or recipe.trick in MAY_REFUSE
+        or (recipe.trick in MAY_REFUSE and recipe.moment is Moment.ARMING)
         or any(part.has(Group.REFUSAL, Group.CONTROL) for part in recipe.parts)
     )
     if not expected:

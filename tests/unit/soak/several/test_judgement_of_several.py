@@ -186,6 +186,13 @@ def test_an_arm_that_is_refused_without_a_reason_of_ours_is_found() -> None:
     assert judge(recipe(), refused("no")) == ["Arm was refused: no"]
 
 
+@pytest.mark.parametrize("trick", [Trick.LIVE_VIEW, Trick.STOP, Trick.KILL_ENGINE, Trick.INIT_CONTROLLER])
+def test_what_happens_after_arm_is_no_reason_to_refuse_it(trick: Trick) -> None:
+    while_arming = msgspec.structs.replace(recipe(trick), moment=Moment.ARMING)
+    assert judge(while_arming, refused("no")) == []
+    assert judge(recipe(trick), refused("no")) == ["Arm was refused: no"]
+
+
 def test_a_refused_arm_that_leaves_a_file_is_found() -> None:
     broken = recipe(pilatus=part("pilatus", "refuse_arm=no", dishes=("refuse-arm",)))
     assert judge(broken, refused("no")) == []
