@@ -97,7 +97,8 @@ class Door:
         return result
 
     def until_said(self, text: str, timeout_s: float = 20.0) -> None:
-        self._until(lambda: text in "\n".join(line for lines in self.said.values() for line in lines), timeout_s)
+        said = self._until(lambda: text in "\n".join(line for lines in self.said.values() for line in lines), timeout_s)
+        assert said, f"'{text}' was not said: {self.said}"
 
     def _until(self, condition, timeout_s: float) -> bool:
         with self._new:

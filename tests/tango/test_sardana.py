@@ -263,14 +263,18 @@ def test_a_frame_that_never_comes_ends_a_step_scan_with_our_sentence(door, clien
     scan_works(door, clients)
 
 
-def test_a_frame_that_never_comes_in_a_continuous_scan_is_a_blank_point_and_an_error(door, clients):
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("drop_frames", "1 of 11 frames never came"), ("wrong_size_frames", "INCOMPLETE")],
+)
+def test_a_frame_that_does_not_arrive_in_a_continuous_scan_is_a_blank_point_and_an_error(door, clients, fault, told):
     references(door, True, group="fast")
     door.must("set_meas", "fast")
-    clients.site.simulators["left"].faults(drop_frames=[5])
+    clients.site.simulators["left"].faults(**{fault: [5]})
     result = door.run("ascanct", "scans_mot", 0, 1, 10, "0.02", "0.02")
     assert not result.ok
     assert "INCOMPLETE" in result.text("Error")
-    assert "1 of 11 frames never came" in result.text("Error")
+    assert told in result.text("Error")
     assert "1 points have no frame of left: 5" in result.text("Warning")
     scan = newest(clients)
     stack = scan.data["left"]
