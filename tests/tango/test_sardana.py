@@ -215,6 +215,8 @@ def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, cl
     assert door.end().ok
     wait(lambda: clients.daq.State() == tango.DevState.ON, 5, "the end of the series")
     scan = newest(clients)
+    if group == "both":
+        assert "scan-0000_left" in door.must("ct", "0.01").text("Output")  # which is of no scan
     points = len(scan.data["Pt_No"])
     assert 3 <= points < 50
     for member in SEEDS:

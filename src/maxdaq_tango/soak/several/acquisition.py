@@ -259,8 +259,7 @@ class SeveralAcquisition:
         path = self._path(member)
         found = [path] if path.exists() else [one for one in mine if one.suffix == ".h5"]
         found = [one for one in found if not is_precious(one)]
-        known = truth.stored if part.family != "eiger" or not part.dishes else {}
-        evidence = tuple(look_at(one, member.pixels, known, truth.untrue, looks) for one in found)
+        evidence = tuple(look_at(one, member.pixels, truth.stored, truth.untrue, looks) for one in found)
         return OneHappened(
             device=member.device,
             file="" if recipe.live or recipe.trick is Trick.LIVE_VIEW else str(path),
