@@ -208,6 +208,17 @@ def test_the_end_of_a_scan_stops_only_what_still_waits(scan, device):
     assert device.did.count("stop") == 1
 
 
+def test_a_scan_that_never_comes_to_the_detector_does_not_tell_the_trouble_of_the_one_before(scan, device):
+    scan.prepare(PLAN)
+    device.refuses["trigger"] = StateError("trigger", answer="no")
+    scan.start()
+    assert scan.trouble == "trigger: no"
+    scan.begin_scan()
+    assert (scan.trouble, scan.progress()) == ("", module.IDLE)
+    scan.end_scan()
+    assert scan.trouble == ""
+
+
 def test_a_start_without_prepare_is_refused(scan):
     with pytest.raises(StateError, match="prepare first"):
         scan.start()

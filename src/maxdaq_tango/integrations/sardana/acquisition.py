@@ -119,6 +119,10 @@ class Acquisition:
         """At once."""
         self._end(self._link.abort)
 
+    def begin_scan(self) -> None:
+        """What is told from now on is of the scan that begins, also where it never comes to `prepare`."""
+        self._trouble, self._started = "", False
+
     def end_scan(self) -> None:
         """The scan is over, whatever it came to: a series that still waits for triggers is ended in order."""
         if self._armed and self._stopping_since is None:
@@ -134,7 +138,7 @@ class Acquisition:
 
     @property
     def trouble(self) -> str:
-        """What went wrong since `prepare`; "" when all is well, or somebody has stopped it before."""
+        """What went wrong since the scan began; "" when all is well, or somebody has stopped it before."""
         return self._trouble
 
     def progress(self) -> Progress:
