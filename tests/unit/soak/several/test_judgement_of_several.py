@@ -127,6 +127,11 @@ def test_but_not_of_a_detector_whose_run_was_disturbed(trick: Trick) -> None:
     assert judge(recipe(trick), happened(receipt_of("pilatus", 7), WHOLE[1])) == []
 
 
+def test_a_camserver_that_hangs_up_ends_its_series_and_its_images_go_on() -> None:
+    away = part("pilatus", "vanish_at=7", dishes=("vanish",))
+    assert judge(recipe(pilatus=away), happened(receipt_of("pilatus", 7), WHOLE[1])) == []
+
+
 def test_the_other_detector_is_not_punished_for_the_one_that_was_disturbed() -> None:
     found = judge(recipe(Trick.KILL_ENGINE), happened(WHOLE[0], receipt_of("lambda", 7)))
     assert found
