@@ -17,6 +17,8 @@ from counterparts.make_environment import EnvironmentUnavailable, make_environme
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 START_S = 120.0
 MACRO_S = 60.0
+BEGIN_S = 5.0
+"""Longest time until the Door says that a macro runs."""
 END_S = 15.0
 
 
@@ -80,7 +82,10 @@ class Door:
     def end(self, timeout_s: float = MACRO_S) -> Result:
         # RunMacro returns before the Door is RUNNING.
         running = tango.DevState.RUNNING
-        ended = self._until(lambda: running in self._states and self._states[-1] != running, timeout_s)
+        if self._until(lambda: running in self._states, BEGIN_S):
+            ended = self._until(lambda: self._states[-1] != running, timeout_s)
+        else:  # events right after a subscription can be lost
+            ended = self._polled(running, timeout_s)
         assert ended, f"the macro has not ended: {self._states} {self.said}"
         state = self._states[-1]
         if state != tango.DevState.ON:  # its last words may still be on their way
@@ -97,11 +102,21 @@ class Door:
         return result
 
     def until_said(self, text: str, timeout_s: float = 20.0) -> None:
-        self._until(lambda: text in "\n".join(line for lines in self.said.values() for line in lines), timeout_s)
+        said = self._until(lambda: text in "\n".join(line for lines in self.said.values() for line in lines), timeout_s)
+        assert said, f"'{text}' was not said: {self.said}"
 
     def _until(self, condition, timeout_s: float) -> bool:
         with self._new:
             return bool(self._new.wait_for(condition, timeout_s))
+
+    def _polled(self, running: tango.DevState, timeout_s: float) -> bool:
+        deadline, pause = time.monotonic() + timeout_s, threading.Event()
+        while (state := self.device.state()) == running:
+            if time.monotonic() > deadline:
+                return False
+            pause.wait(0.1)
+        self._states.append(state)
+        return True
 
     def _keep_state(self, event) -> None:
         if not event.err:

@@ -89,6 +89,9 @@ def main(folder: Path) -> None:
         "too large": run(folder, "large.h5", integers, [good, {**good, "n": 70000}, good]),
         "other shape": run(folder, "shape.h5", integers, [good, {**good, "image": np.ones((3, 3), np.uint16)}, good]),
         "unknown shape": run(folder, "unknown.h5", [column("image", "uint16")], [{"image": good["image"]}] * 2),
+        "unknown shape, late": run(
+            folder, "late.h5", [column("image", "uint16")], [{"image": float("nan")}, *[{"image": good["image"]}] * 2]
+        ),
         "closed": run(
             folder, "closed.h5", integers, [good, good, good], lambda me, n: me.fd.close() if n == 1 else None
         ),

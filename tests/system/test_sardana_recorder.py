@@ -74,11 +74,19 @@ def test_a_value_that_does_not_fit_is_said_and_counted_and_the_others_are_there(
     assert failures == {f"maxdaq_failures_{column}": 1}
     assert len(data["n"]) == len(data["image"]) == 3
     assert list(data["n"][[0, 2]]) == [7, 7]
+    assert set(data[column][1].flat) == {65535}  # and not 0, which looks like a measurement
 
 
 def test_a_shape_that_nobody_knew_is_that_of_the_first_image(results, folder):
     assert results["unknown shape"] == {"raised": "", "warnings": []}
     assert entry(folder, "unknown.h5")[0]["image"].shape == (2, 2, 2)
+
+
+def test_the_first_image_may_come_after_points_that_were_skipped(results, folder):
+    assert results["unknown shape, late"] == {"raised": "", "warnings": []}
+    image = entry(folder, "late.h5")[0]["image"]
+    assert image.shape == (3, 2, 2)
+    assert [set(one.flat) for one in image] == [{65535}, {1}, {1}]
 
 
 def test_a_file_that_is_gone_raises_nothing_and_is_said(results):

@@ -354,6 +354,7 @@ def test_a_device_behind_that_is_no_eiger_is_told(clients, wait) -> None:
     wait(lambda: "EigerDetector" in device.Status(), 10, "that it says so")
     assert device.State() == DevState.UNKNOWN
     assert device.Status().split("\n")[0] == "UNKNOWN"
+    assert device.read_attribute("FileWriterState").quality == tango.AttrQuality.ATTR_INVALID
     for call in (device.Arm, device.Trigger, lambda: device.write_attribute("CountTime", 0.1)):
         with pytest.raises(tango.DevFailed, match="name of an EigerDetector"):
             call()

@@ -215,6 +215,8 @@ def test_a_scan_that_is_stopped_keeps_its_points_and_the_next_one_works(door, cl
     assert door.end().ok
     wait(lambda: clients.daq.State() == tango.DevState.ON, 5, "the end of the series")
     scan = newest(clients)
+    if group == "both":
+        assert "scan-0000_left" in door.must("ct", "0.01").text("Output")  # which is of no scan
     points = len(scan.data["Pt_No"])
     assert 3 <= points < 50
     for member in SEEDS:
@@ -265,14 +267,18 @@ def test_a_frame_that_never_comes_ends_a_step_scan_with_our_sentence(door, clien
     scan_works(door, clients)
 
 
-def test_a_frame_that_never_comes_in_a_continuous_scan_is_a_blank_point_and_an_error(door, clients):
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("drop_frames", "1 of 11 frames never came"), ("wrong_size_frames", "INCOMPLETE")],
+)
+def test_a_frame_that_does_not_arrive_in_a_continuous_scan_is_a_blank_point_and_an_error(door, clients, fault, told):
     references(door, True, group="fast")
     door.must("set_meas", "fast")
-    clients.site.simulators["left"].faults(drop_frames=[5])
+    clients.site.simulators["left"].faults(**{fault: [5]})
     result = door.run("ascanct", "scans_mot", 0, 1, 10, "0.02", "0.02")
     assert not result.ok
     assert "INCOMPLETE" in result.text("Error")
-    assert "1 of 11 frames never came" in result.text("Error")
+    assert told in result.text("Error")
     assert "1 points have no frame of left: 5" in result.text("Warning")
     scan = newest(clients)
     stack = scan.data["left"]

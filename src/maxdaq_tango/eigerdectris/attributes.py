@@ -140,7 +140,7 @@ class EigerDectrisAttributes:
         lambda self: self.writer_state,
         dtype=str,
         label="File writer state",
-        doc="Of the receiver: disabled, ready, acquire, or error after a run that FAILED.",
+        doc="Of the receiver: disabled, ready, acquire, or error after a run that FAILED; invalid when nobody knows.",
     )
     ImageNbStart = told(
         lambda self: 1,

@@ -84,8 +84,10 @@ class EigerDectrisFacade(EigerDectrisAttributes, VersionAttribute, Device):
         return None if mode is None else words.trigger_word(mode, bool(self.behind.value("ExposurePerTrigger")))
 
     @property
-    def writer_state(self) -> str:
-        """See `words.writer_state`."""
+    def writer_state(self) -> str | None:
+        """See `words.writer_state`; None when the detector device cannot be reached."""
+        if self.behind.trouble:
+            return None
         return words.writer_state(self.behind.state, self.behind.value("Verdict") or "", writes=self.file.writes)
 
     @property

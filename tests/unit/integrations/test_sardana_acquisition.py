@@ -208,6 +208,17 @@ def test_the_end_of_a_scan_stops_only_what_still_waits(scan, device):
     assert device.did.count("stop") == 1
 
 
+def test_a_scan_that_never_comes_to_the_detector_does_not_tell_the_trouble_of_the_one_before(scan, device):
+    scan.prepare(PLAN)
+    device.refuses["trigger"] = StateError("trigger", answer="no")
+    scan.start()
+    assert scan.trouble == "trigger: no"
+    scan.begin_scan()
+    assert (scan.trouble, scan.progress()) == ("", module.IDLE)
+    scan.end_scan()
+    assert scan.trouble == ""
+
+
 def test_a_start_without_prepare_is_refused(scan):
     with pytest.raises(StateError, match="prepare first"):
         scan.start()
@@ -268,6 +279,28 @@ def test_frames_that_never_came_are_empty_references_in_their_place(scan, device
     assert "take 5 frames (of a/daq/main): INCOMPLETE: so it is" in scan.progress().text
     first, *others = scan.new_references(EIGER)
     assert (first, others) == (of(scan, [0])[0], ["", "", *of(scan, [3]), ""])
+
+
+@pytest.mark.parametrize("how", ["left", "stopped"])
+def test_a_scan_that_could_not_be_armed_names_no_frames_of_the_scan_before(scan, device, how):
+    plan = replace(PLAN, mode="EXTERNAL_MULTI", burst=False, repetitions=3, starts=1)
+    scan.prepare(plan)
+    scan.start()
+    device.frames(3)
+    scan.progress()
+    device.end(rows=3)
+    assert scan.progress().state == "idle"
+    scan.prepare(plan)
+    device.refuses["arm"] = StateError("arm", answer="no")
+    scan.start()
+    assert scan.progress() == module.Progress("fault", "arm: no")
+    if how == "stopped":
+        device.refuses["abort"] = StateError("abort", answer="no")
+        scan.abort()
+        assert scan.progress().state == "idle"
+    assert scan.new_references(EIGER) == []
+    with pytest.raises(StateError, match="arm: no"):
+        scan.reference(EIGER)
 
 
 def test_hardware_triggers_may_let_one_wait_before_the_first_frame_and_not_after_it(scan, device, clock):

@@ -62,6 +62,8 @@ class Acquisition:
         self._files: Files | None = None
         self._start = -1
         self._armed = False
+        self._begun = False
+        """There was an Arm: what is counted and reported is of this series, and not of one before it."""
         self._started = False
         self._ended = False
         self._stopping_since: float | None = None
@@ -78,8 +80,9 @@ class Acquisition:
         """End what was left over, write the set-points, arm if triggers come from here. Raises MaxdaqError."""
         ours = self._armed or self._stopping_since is not None
         self._plan, self._start, self._armed, self._started, self._ended = plan, -1, False, False, False
-        self._stopping_since, self._trouble, self._report = None, "", Report("")
+        self._stopping_since, self._trouble = None, ""
         self._told, self._images = {}, {}
+        self._forget_series()
         until = self._clock() + PREPARE_S
         self._end_leftover(ours)
         self._configure()
@@ -116,6 +119,10 @@ class Acquisition:
         """At once."""
         self._end(self._link.abort)
 
+    def begin_scan(self) -> None:
+        """What is told from now on is of the scan that begins, also where it never comes to `prepare`."""
+        self._trouble, self._started = "", False
+
     def end_scan(self) -> None:
         """The scan is over, whatever it came to: a series that still waits for triggers is ended in order."""
         if self._armed and self._stopping_since is None:
@@ -131,7 +138,7 @@ class Acquisition:
 
     @property
     def trouble(self) -> str:
-        """What went wrong since `prepare`; "" when all is well, or somebody has stopped it before."""
+        """What went wrong since the scan began; "" when all is well, or somebody has stopped it before."""
         return self._trouble
 
     def progress(self) -> Progress:
@@ -218,8 +225,12 @@ class Acquisition:
         self._link.configure(settings)
 
     def _arm(self, wait_s: float) -> None:
+        self._forget_series()
         self._link.arm(wait_s)
-        self._armed, self._safe = True, ()
+        self._armed = self._begun = True
+
+    def _forget_series(self) -> None:
+        self._begun, self._safe, self._report = False, (), Report("")
 
     def _is_ready(self) -> bool:
         look = self._link.look(counts=False)
@@ -299,7 +310,7 @@ class Acquisition:
         with contextlib.suppress(MaxdaqError):
             if self._clock() - since < END_S and self._link.look(counts=False).running:
                 return Progress("moving", "Stopped; the file is being closed")
-            if not self._report.verdict:
+            if self._begun and not self._report.verdict:
                 self._report = self._link.report()
         return IDLE
 

@@ -196,9 +196,12 @@ class DaqLink:
     def _safe_of(self, detector: str) -> int:
         if detector not in self._receivers:
             self._receivers[detector] = str(self._read(detector, "ReceiverName")[0])
-        safe, missing, lost = self._read(self._receivers[detector], "nFramesSafe", "nFramesMissing", "nFramesLost")
+        counts = ("nFramesSafe", "nFramesMissing", "nFramesLost", "nFramesCorrupt", "nFramesReceived", "NewestFrame")
+        safe, missing, lost, corrupt, received, newest = self._read(self._receivers[detector], *counts)
+        # A damaged frame that came again in good health leaves none.
+        damaged = corrupt and newest is not None and received <= newest
         # With a hole below the newest frame, a count says nothing about which frames are there.
-        return 0 if missing or lost else int(safe or 0)
+        return 0 if missing or lost or damaged else int(safe or 0)
 
     def trouble(self) -> str:
         """Status in one line."""

@@ -260,10 +260,10 @@ class SeveralAcquisition:
         path = self._path(member)
         found = [path] if path.exists() else [one for one in mine if one.suffix == ".h5"]
         found = [one for one in found if not is_precious(one)]
-        known = truth.stored if part.family != "eiger" or not part.dishes else {}
         told = self._receipt(member, run_id)
         partial = numbers(told.frames_partial_ranges) if told is not None else set()  # a module of them is blank
-        evidence = tuple(look_at(one, member.pixels, known, truth.untrue | partial, looks) for one in found)
+        untrue = truth.untrue | partial
+        evidence = tuple(look_at(one, member.pixels, truth.stored, untrue, looks) for one in found)
         return OneHappened(
             device=member.device,
             file="" if recipe.live or recipe.trick is Trick.LIVE_VIEW else str(path),

@@ -9,7 +9,7 @@ from maxdaq_tango.model import Encoding, Receipt, TriggerMode, Verdict
 from maxdaq_tango.soak.evidence import FileEvidence
 from maxdaq_tango.soak.menu import Group
 from maxdaq_tango.soak.several.happened import OneHappened, SeveralHappened
-from maxdaq_tango.soak.several.recipe import ENDING, ON_ALL, ON_ONE, Part, SeveralRecipe, Trick
+from maxdaq_tango.soak.several.recipe import ENDING, ON_ALL, ON_ONE, Moment, Part, SeveralRecipe, Trick
 from maxdaq_tango.soak.several.truth import Truth, truth_of
 from maxdaq_tango.soak.site import RECEIVER_PROPERTIES
 from maxdaq_tango.transaction.outcome import worst
@@ -17,6 +17,8 @@ from maxdaq_tango.transaction.outcome import worst
 MAY_REFUSE = ENDING | ON_ALL | ON_ONE
 """Where they come while arming, Arm is undone."""
 UNFINISHED = (".part", ".frames", ".state", ".owner")
+_LOSES_CONTROL = {"pilatus": frozenset({"vanish"})}
+"""Faults of a stream that are more elsewhere: camserver hangs up, which ends the series, and its images go on."""
 _KILLS = (Trick.KILL_ENGINE, Trick.KILL_RECEIVER, Trick.INIT_RECEIVER)
 
 
@@ -42,7 +44,7 @@ def judge(recipe: SeveralRecipe, happened: SeveralHappened) -> list[str]:
 def _refused(recipe: SeveralRecipe, happened: SeveralHappened) -> Iterator[str]:
     expected = (
         recipe.trick is Trick.EXISTING_FILE
-        or recipe.trick in MAY_REFUSE
+        or (recipe.trick in MAY_REFUSE and recipe.moment is Moment.ARMING)
         or any(part.has(Group.REFUSAL, Group.CONTROL) for part in recipe.parts)
     )
     if not expected:
@@ -118,7 +120,9 @@ def _is_quiet(recipe: SeveralRecipe, part: Part, happened: SeveralHappened) -> b
         return False
     if recipe.trick in ON_ONE and recipe.victim == part.family:
         return False
-    if part.has(Group.REFUSAL, Group.MID_RUN):
+    if part.has(Group.REFUSAL, Group.MID_RUN) or not _LOSES_CONTROL.get(part.family, frozenset()).isdisjoint(
+        part.dishes
+    ):
         return False
     # A software trigger is for all: where one cannot take it, the others do not get it.
     alone = recipe.trigger_mode is not TriggerMode.SOFTWARE

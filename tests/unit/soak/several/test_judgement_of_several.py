@@ -127,6 +127,11 @@ def test_but_not_of_a_detector_whose_run_was_disturbed(trick: Trick) -> None:
     assert judge(recipe(trick), happened(receipt_of("pilatus", 7), WHOLE[1])) == []
 
 
+def test_a_camserver_that_hangs_up_ends_its_series_and_its_images_go_on() -> None:
+    away = part("pilatus", "vanish_at=7", dishes=("vanish",))
+    assert judge(recipe(pilatus=away), happened(receipt_of("pilatus", 7), WHOLE[1])) == []
+
+
 def test_the_other_detector_is_not_punished_for_the_one_that_was_disturbed() -> None:
     found = judge(recipe(Trick.KILL_ENGINE), happened(WHOLE[0], receipt_of("lambda", 7)))
     assert found
@@ -184,6 +189,13 @@ def refused(reason: str, *left: str, precious: str = "") -> SeveralHappened:
 
 def test_an_arm_that_is_refused_without_a_reason_of_ours_is_found() -> None:
     assert judge(recipe(), refused("no")) == ["Arm was refused: no"]
+
+
+@pytest.mark.parametrize("trick", [Trick.LIVE_VIEW, Trick.STOP, Trick.KILL_ENGINE, Trick.INIT_CONTROLLER])
+def test_what_happens_after_arm_is_no_reason_to_refuse_it(trick: Trick) -> None:
+    while_arming = msgspec.structs.replace(recipe(trick), moment=Moment.ARMING)
+    assert judge(while_arming, refused("no")) == []
+    assert judge(recipe(trick), refused("no")) == ["Arm was refused: no"]
 
 
 def test_a_refused_arm_that_leaves_a_file_is_found() -> None:

@@ -139,7 +139,9 @@ class MaxdaqTwoDController(TwoDController, Referable):  # type: ignore[misc]
     def set_scan_number(self, value: int) -> None:
         """At the beginning of a scan; 0 when it is over, whatever it came to."""
         self._scan = int(value)
-        if not self._scan:
+        if self._scan:
+            self._acquisition.begin_scan()
+        else:
             self._acquisition.end_scan()
 
     def scan_directory(self) -> str:

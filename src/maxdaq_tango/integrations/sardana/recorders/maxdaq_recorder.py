@@ -30,6 +30,7 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
 
     def _startRecordList(self, recordlist: Any) -> None:
         self._failures: dict[str, int] = {}
+        self._with_images: set[str] = set()
         super()._startRecordList(recordlist)
 
     def _writeRecord(self, record: Any) -> None:
@@ -85,9 +86,13 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
         if dataset.dtype.kind == "O":  # texts
             self._room(dataset, number)[number] = "" if value is None else str(value)
             return
-        if data is not None and data.shape != tuple(column.shape) and data.ndim == 2 and number == 0:
-            dataset = self._reshaped(group, column, data.shape)
         nothing = data is None or (data.ndim == 0 and data.dtype.kind == "f" and np.isnan(data))
+        if data is not None and data.ndim == 2 and column.label not in self._with_images:
+            self._with_images.add(column.label)
+            if data.shape != tuple(column.shape):
+                dataset = self._reshaped(group, column, data.shape)
+        if data is not None and data.ndim == 2 and data.shape != dataset.shape[1:]:
+            raise ValueError(f"its shape is {data.shape}, and not {dataset.shape[1:]}")
         filled: Any = blank(dataset.dtype) if nothing else data
         if not nothing and dataset.dtype.kind in "iu":
             self._must_fit(data, dataset.dtype)
@@ -101,8 +106,11 @@ class MaxdaqNXscanRecorder(NXscanH5_FileRecorder):  # type: ignore[misc]
 
     @staticmethod
     def _room(dataset: Any, number: int) -> Any:
-        if dataset.shape[0] <= number:
+        rows = dataset.shape[0]
+        if rows <= number:
             dataset.resize(number + 1, axis=0)
+            if rows < number and dataset.dtype.kind in "fiu":  # points that could not be written; HDF5 would show 0
+                dataset[rows:number] = blank(dataset.dtype)
         return dataset
 
     def _reshaped(self, group: Any, column: Any, shape: tuple[int, ...]) -> Any:
