@@ -18,7 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 # Most tests wait for other processes. A file of tests stays in one process, for the servers that it shares.
-JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 4 : n)))
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 3 ? 4 : n + 1)))
 
 help:
 	@sed -n 's/^#   //p' Makefile

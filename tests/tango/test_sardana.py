@@ -194,7 +194,7 @@ def test_points_that_sardana_skips_are_blank_and_the_file_is_closed(door, client
     assert 0 < rows < len(stack)
 
 
-@pytest.mark.parametrize(("group", "words"), [("each", ("0.02", "0.05")), ("gated", ("0.02", "0.02"))])
+@pytest.mark.parametrize(("group", "words"), [("each", ("0.02", "0.15")), ("gated", ("0.02", "0.02"))])
 def test_other_triggers_from_outside(door, clients, group, words):
     references(door, True, "alone", group=group)
     door.must("set_meas", group)

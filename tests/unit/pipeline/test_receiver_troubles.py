@@ -382,8 +382,9 @@ def test_a_bug_in_closing_is_told_and_the_next_run_is_taken(harness: Harness, mo
     assert receipt.verdict is Verdict.FAILED
     assert "internal error, please report it: KeyError" in receipt.reasons[0]
     assert harness.receiver.state is AcquisitionState.FAULT
-    harness.prepare(destination=str(harness.folder / "b.h5"))
-    harness.sender.series(2)
+    fresh = harness.add_sender()  # the other one may not have noticed yet that nobody takes its frames any more
+    harness.prepare(destination=str(harness.folder / "b.h5"), sources=(fresh.endpoint,))
+    fresh.series(2)
     assert harness.receipt().verdict is Verdict.COMPLETE
 
 
