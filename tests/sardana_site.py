@@ -101,7 +101,7 @@ class Door:
         if words[0] == "set_meas_conf" and "timeout on applying configuration" in result.text():
             result = self.run(
                 *words
-            )  # Sardana waits some seconds for its own devices, which is little on a busy machine
+            )  # its own devices were slow: a busy machine
         assert result.ok, result.text()
         return result
 
