@@ -99,9 +99,7 @@ class Door:
     def must(self, *words: str) -> Result:
         result = self.run(*words)
         if words[0] == "set_meas_conf" and "timeout on applying configuration" in result.text():
-            result = self.run(
-                *words
-            )  # its own devices were slow: a busy machine
+            result = self.run(*words)  # its own devices were slow: a busy machine
         assert result.ok, result.text()
         return result
 
