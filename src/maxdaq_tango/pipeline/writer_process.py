@@ -56,6 +56,8 @@ class WriterServer:
         self._arena_handle = arena_handle
         self._memory = memoryview(b"")
         self._blocks: BlockSet | None = None
+        self._settled: BlockSet | None = None
+        """The files are the engine's, who gives them their names, or gives them up where another writer failed."""
         self._failed = False
 
     def serve(self) -> None:
@@ -86,7 +88,7 @@ class WriterServer:
             self._memory = memoryview(mapped(self._arena_handle, message.nbytes) if message.nbytes else b"")
         elif isinstance(message, Begin):
             self._give_up()
-            self._failed = False
+            self._settled, self._failed = None, False
             blocks = BlockSet(
                 message.layout, message.index, message.count, spare=message.spare, on_progress=self._show_life
             )
@@ -121,6 +123,8 @@ class WriterServer:
 
     def _answer(self, message: CloseAll | Settle | GiveUp) -> None:
         blocks, trouble = self._blocks, None
+        if isinstance(message, GiveUp):
+            blocks, self._blocks, self._settled = blocks or self._settled, None, None
         if blocks is not None:
             try:
                 if isinstance(message, CloseAll):
@@ -128,12 +132,11 @@ class WriterServer:
                 elif isinstance(message, Settle):
                     blocks.settle(np.frombuffer(message.valid, np.bool_), message.first)
                 else:
-                    self._blocks = None
                     blocks.give_up()
             except Exception as error:  # as above
                 trouble = _told(error)
         if isinstance(message, Settle) and trouble is None:
-            self._blocks = None  # the files are the engine's from now on, who gives them their names
+            self._settled, self._blocks = blocks, None
         if blocks is None:
             self._send(Answer(trouble, 0, 0))
             return

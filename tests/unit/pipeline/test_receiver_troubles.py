@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ class TestRefused:
         assert list(harness.folder.iterdir()) == []
 
     def test_a_sender_that_is_not_there(self, harness: Harness) -> None:
-        harness.sender.socket.close(0)
-        with pytest.raises(PipelineError, match="nobody accepted the connection"):
-            harness.prepare(connect_timeout_s=0.2)
+        with socket.socket() as taken:  # so that nobody else gets the port meanwhile
+            taken.bind(("127.0.0.1", 0))
+            nobody = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+            with pytest.raises(PipelineError, match="nobody accepted the connection"):
+                harness.prepare(sources=(nobody,), connect_timeout_s=0.2)
         assert list(harness.folder.iterdir()) == []
         assert harness.receiver.state is AcquisitionState.IDLE
 

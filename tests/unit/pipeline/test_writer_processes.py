@@ -9,22 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from dealing import PAUSE, crew, is_running, pids, recovered, wait_for
 from maxdaq_tango.errors import PipelineError
-from maxdaq_tango.files import check_file
+from maxdaq_tango.files import BlockLayout, FrameTimes, check_file
 from maxdaq_tango.model import (
     AcquisitionState,
     Compression,
+    Encoding,
     FileBackend,
+    FrameFormat,
     RunRequest,
     StreamFormat,
     Verdict,
 )
 from maxdaq_tango.pipeline.writer_crew import WriterCrew
-from receiving import WAIT_S, Harness, pixels, send_v1, stored
+from maxdaq_tango.pipeline.writer_protocol import CloseAll, GiveUp, Settle
+from maxdaq_tango.pipeline.writers import Writer
+from receiving import SHAPE, WAIT_S, Harness, pixels, send_v1, stored
 
 
 class TestWhole:
@@ -296,3 +301,26 @@ class TestTwice:
 def test_the_request_is_one_engine_and_one_file_by_default() -> None:
     request = RunRequest(sources=("tcp://127.0.0.1:1",), stream_format=StreamFormat.STINS)
     assert (request.engines, request.frames_per_file) == (1, 0)
+
+
+def test_files_that_were_settled_are_given_up_where_another_writer_failed(tmp_path: Path) -> None:
+    layout = BlockLayout(
+        folder=str(tmp_path), stem="a", suffix=".h5", detector="eiger", software="tests", fill=65535,
+        format=FrameFormat(SHAPE, "uint16", Encoding.NONE), backend=FileBackend.DIRECT,
+        block_rows=5, rows=5, slab_memory_bytes=4 << 20,
+    )  # fmt: skip
+    writer = Writer(1)
+    try:
+        writer.begin(layout, 0, 1, 1 << 20)
+        writer.put(0, 0, [pixels(0).tobytes()], FrameTimes(), {})
+        for message in (CloseAll(1, ()), Settle(np.array([True] + 4 * [False]).tobytes(), 0)):
+            writer.request(message)
+            writer.answer()
+        (owner,) = tmp_path.glob(".*.owner")
+        writer.request(GiveUp())
+        writer.answer()
+        assert not owner.exists()
+        with h5py.File(next(tmp_path.glob(".a_data_*.part")), locking=False) as file:
+            np.testing.assert_array_equal(file["entry/data/data"][0], pixels(0))
+    finally:
+        writer.end()

@@ -229,10 +229,10 @@ def test_a_receiver_of_the_library_that_fails_is_as_one_that_is_silent(stand: An
 
     configured = stand.configured(frames_per_trigger=3, trigger_count=2)
     stand.streamer.conductor._system.modules[1]._receiver.get_frame = broken
-    with ModuleProbes(configured.ports) as probes, pytest.raises(DetectorRefused, match="has died"):
-        stand.client.arm()  # which looks for left-overs
-    del stand.streamer.conductor._system.modules[1]._receiver.get_frame
     with ModuleProbes(configured.ports) as probes:
+        with pytest.raises(DetectorRefused, match="has died"):
+            stand.client.arm()  # which looks for left-overs
+        del stand.streamer.conductor._system.modules[1]._receiver.get_frame
         stand.client.arm()
         stand.streamer.conductor._system.modules[1]._receiver.get_frame = broken
         wait_for("its being met", lambda: stand.streamer.conductor._acquisition._modules[1].told > 0)
